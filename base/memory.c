@@ -1,0 +1,103 @@
+#include "base/memory.h"
+
+#include "base/checked.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static atomic_ullong allocations_count;
+static atomic_ullong fail_at;
+
+static bool must_fail(void)
+{
+    unsigned long long number = atomic_fetch_add(&allocations_count, 1) + 1;
+    unsigned long long target = atomic_load(&fail_at);
+    return target != 0 && number == target;
+}
+
+void *cm_alloc(size_t count, size_t element_bytes)
+{
+    size_t bytes;
+    if (cm_size_mul(count, element_bytes, &bytes) || must_fail()) {
+        return NULL;
+    }
+    return calloc(bytes > 0 ? bytes : 1, 1);
+}
+
+void *cm_alloc_aligned(size_t count, size_t element_bytes)
+{
+    size_t bytes;
+    size_t padded;
+    if (cm_size_mul(count, element_bytes, &bytes) ||
+        cm_size_align(bytes > 0 ? bytes : 1, CM_CACHE_LINE_BYTES, &padded) || must_fail()) {
+        return NULL;
+    }
+    void *block = aligned_alloc(CM_CACHE_LINE_BYTES, padded);
+    if (block != NULL) {
+        memset(block, 0, padded);
+    }
+    return block;
+}
+
+void *cm_realloc(void *block, size_t count, size_t element_bytes)
+{
+    size_t bytes;
+    if (cm_size_mul(count, element_bytes, &bytes) || must_fail()) {
+        return NULL;
+    }
+    return realloc(block, bytes > 0 ? bytes : 1);
+}
+
+char *cm_strdup(const char *text)
+{
+    return cm_strndup(text, strlen(text));
+}
+
+char *cm_strndup(const char *text, size_t length)
+{
+    size_t bytes;
+    if (cm_size_add(length, 1, &bytes)) {
+        return NULL;
+    }
+    char *copy = cm_alloc(bytes, 1);
+    if (copy != NULL && length > 0) {
+        memcpy(copy, text, length);
+    }
+    return copy;
+}
+
+void cm_free(void *block)
+{
+    free(block);
+}
+
+void cm_memory_fail_at(uint64_t nth)
+{
+    atomic_store(&fail_at, nth == 0 ? 0 : atomic_load(&allocations_count) + nth);
+}
+
+uint64_t cm_memory_allocations(void)
+{
+    return atomic_load(&allocations_count);
+}
+
+enum cm_status cm_grow(void **block, size_t *capacity, size_t needed, size_t element_bytes)
+{
+    if (needed <= *capacity) {
+        return CM_OK;
+    }
+    size_t wanted = *capacity < 8 ? 8 : *capacity;
+    while (wanted < needed) {
+        if (cm_size_mul(wanted, 2, &wanted)) {
+            return CM_OUT_OF_MEMORY;
+        }
+    }
+    void *grown = cm_realloc(*block, wanted, element_bytes);
+    if (grown == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
+    *block = grown;
+    *capacity = wanted;
+    return CM_OK;
+}

@@ -1,0 +1,7 @@
+/* The program's version, from CMakeLists.txt. */
+#ifndef CM_JOBS_VERSION_H
+#define CM_JOBS_VERSION_H
+
+const char *cm_version(void);
+
+#endif
