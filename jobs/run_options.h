@@ -1,0 +1,62 @@
+/* Everything `copymill run` and `copymill bench --catalog` can be told, parsed and range-checked by
+ * by cli.c. Strings are borrowed from the command line; NULL means not given. */
+#ifndef CM_JOBS_RUN_OPTIONS_H
+#define CM_JOBS_RUN_OPTIONS_H
+
+#include "host/engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum cm_progress_mode {
+    CM_PROGRESS_AUTO,
+    CM_PROGRESS_TTY,
+    CM_PROGRESS_PLAIN,
+    CM_PROGRESS_JSON,
+    CM_PROGRESS_NONE,
+};
+
+/* How a command ended; the process's exit status. */
+enum cm_exit {
+    CM_EXIT_OK = 0,          /* every row ok or flagged */
+    CM_EXIT_FAILED = 1,      /* nothing usable */
+    CM_EXIT_USAGE = 2,       /* wrong usage or unreadable input */
+    CM_EXIT_PARTIAL = 3,     /* finished, some rows failed */
+    CM_EXIT_INTERRUPTED = 4, /* can be resumed */
+};
+
+enum { CM_MAPS_MAX = 64 };
+
+struct cm_run_options {
+    const char *catalog_path;
+    const char *segments_path;
+    const char *out_path;
+    const char *job_path; /* NULL: out_path with ".job" */
+    bool overwrite;
+    bool excel;
+    const char *scenario; /* "description" */
+    const char *channel;  /* "generic" */
+    const char *template_path;
+    const char *language; /* "auto" */
+    const char *model;    /* name, file or folder */
+    const char *maps[CM_MAPS_MAX];
+    size_t maps_count;
+    uint64_t limit;   /* items; 0: all */
+    const char *only; /* ITEM[:SEGMENT][,...] */
+    uint32_t attempts;
+    double min_score;
+    uint32_t max_length; /* prompt and output together; 0: off */
+    uint32_t max_tokens;
+    struct cm_sampling sampling;
+    uint64_t seed;
+    uint32_t threads;
+    uint32_t batch;
+    double memory_gib;
+    enum cm_engine_precision precision;
+    bool dry_run;
+    bool quiet_samples; /* no sample rows at the end */
+    enum cm_progress_mode progress;
+};
+
+#endif
