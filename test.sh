@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Builds and tests everything: the whole suite in the release build, and all that is quick enough
+# under AddressSanitizer and UndefinedBehaviorSanitizer.
+#
+#     ./test.sh           what a change must pass (minutes)
+#     ./test.sh --long    also large catalogs, all reference models, many kills, static analysis
+#
+# Ends with ctest's closing line for the release suite and fails if any test of either build failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=tests/support/toolchain.sh
+source tests/support/toolchain.sh
+
+long=false
+case ${1-} in
+    '') ;;
+    --long) long=true ;;
+    *) die "usage: ./test.sh [--long]" ;;
+esac
+
+require_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+build_preset release
+build_preset asan
+
+# Tests skip, and say so, when a model they need is not there; these make sure it is.
+models=(smollm2-135m-it)
+suite=()
+if "$long"; then
+    require_packages "${LONG_TEST_PACKAGES[@]}"
+    models+=(qwen2.5-coder-0.5b-it)
+    suite=(--build-config Long)
+fi
+for model in "${models[@]}"; do
+    build/release/copymill model fetch "$model"
+done
+
+run_ctest() {
+    local preset=$1
+    shift
+    say "testing ($preset)"
+    ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
+        --parallel "$(nproc)" "$@" | tee "build/$preset/test.log"
+}
+
+# Under the sanitizers the real models would take minutes and show nothing that tiny ones do not.
+run_ctest asan --label-exclude 'real-model|lint'
+run_ctest release "${suite[@]}"
+printf '\n'
+grep -E '^[0-9]+% tests passed' build/release/test.log
