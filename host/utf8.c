@@ -1,0 +1,51 @@
+#include "host/utf8.h"
+
+#include <string.h>
+
+enum cm_utf8_step cm_utf8_step(const uint8_t *bytes, size_t count, size_t *length)
+{
+    uint8_t first = bytes[0];
+    *length = 1;
+    if (first < 0x80) {
+        return CM_UTF8_VALID;
+    }
+    if (first < 0xC2 || first > 0xF4) {
+        return CM_UTF8_INVALID;
+    }
+    /* The second byte's range shuts out overlong forms, surrogates and what lies past U+10FFFF. */
+    size_t wanted = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+    uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    for (; *length < wanted; (*length)++) {
+        if (*length == count) {
+            return CM_UTF8_CUT;
+        }
+        if (bytes[*length] < low || bytes[*length] > high) {
+            return CM_UTF8_INVALID;
+        }
+        low = 0x80;
+        high = 0xBF;
+    }
+    return CM_UTF8_VALID;
+}
+
+size_t cm_utf8_valid_bytes(const uint8_t *bytes, size_t count)
+{
+    size_t position = 0;
+    while (position < count) {
+        uint64_t eight;
+        if (count - position >= sizeof eight) {
+            memcpy(&eight, bytes + position, sizeof eight);
+            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+                position += sizeof eight;
+                continue;
+            }
+        }
+        size_t length;
+        if (cm_utf8_step(bytes + position, count - position, &length) != CM_UTF8_VALID) {
+            break;
+        }
+        position += length;
+    }
+    return position;
+}

@@ -1,0 +1,22 @@
+/* UTF-8, one step at a time (Unicode Standard, table 3-7). Own code because utf8proc does not tell
+ * a character that is cut at the end from one that is wrong. */
+#ifndef CM_HOST_UTF8_H
+#define CM_HOST_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum cm_utf8_step {
+    CM_UTF8_VALID,   /* one whole character */
+    CM_UTF8_CUT,     /* the bytes end inside a character that is right so far */
+    CM_UTF8_INVALID, /* bytes that no character begins with */
+};
+
+/* Looks at the start of `bytes` (`count` > 0). `length` becomes the bytes of the character or,
+ * where it is cut or wrong, of the part to replace by one U+FFFD. */
+enum cm_utf8_step cm_utf8_step(const uint8_t *bytes, size_t count, size_t *length);
+
+/* Bytes at the start that are whole, valid characters. */
+size_t cm_utf8_valid_bytes(const uint8_t *bytes, size_t count);
+
+#endif
