@@ -1,0 +1,152 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const isa_names[CM_CPU_ISA_COUNT] = {
+    [CM_CPU_PORTABLE] = "portable",
+    [CM_CPU_AVX2] = "avx2",
+    [CM_CPU_AVX512VNNI] = "avx512vnni",
+    [CM_CPU_AVX512BF16] = "avx512bf16",
+};
+
+enum cm_cpu_isa cm_cpu_isa_best(void)
+{
+#if defined(__x86_64__)
+    /* libgcc's table also checks that the operating system saves the wide registers. */
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        return CM_CPU_PORTABLE;
+    }
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512vnni")) {
+        return CM_CPU_AVX2;
+    }
+    return __builtin_cpu_supports("avx512bf16") ? CM_CPU_AVX512BF16 : CM_CPU_AVX512VNNI;
+#else
+    return CM_CPU_PORTABLE;
+#endif
+}
+
+const char *cm_cpu_isa_name(enum cm_cpu_isa isa)
+{
+    return isa_names[isa];
+}
+
+static const char *precision_name(enum cm_precision precision)
+{
+    switch (precision) {
+    case CM_PRECISION_EXACT:
+        return "exact";
+    case CM_PRECISION_BF16:
+        return "bf16";
+    default:
+        return "int8";
+    }
+}
+
+enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enum cm_cpu_isa isa,
+                                   struct cm_backend **backend, struct cm_error *error)
+{
+    if (isa > cm_cpu_isa_best()) {
+        return cm_error_set(error, CM_UNSUPPORTED, "this processor has no %s",
+                            cm_cpu_isa_name(isa));
+    }
+    if (options->rows_max == 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT, "rows_max must be at least 1");
+    }
+    struct cm_backend *opened = cm_alloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the CPU back end");
+    }
+    opened->precision =
+        options->precision == CM_PRECISION_AUTO ? CM_PRECISION_INT8 : options->precision;
+    /* Two machines that compute the same bits carry the same name. */
+    if (isa == CM_CPU_AVX512BF16 && opened->precision != CM_PRECISION_BF16) {
+        isa = CM_CPU_AVX512VNNI;
+    }
+    opened->isa = isa;
+    opened->rows_max = options->rows_max;
+    snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(isa),
+             precision_name(opened->precision));
+    enum cm_status status = cm_pool_open(options->threads, &opened->pool, error);
+    if (status != CM_OK) {
+        cm_backend_close(opened);
+        return status;
+    }
+    *backend = opened;
+    return CM_OK;
+}
+
+enum cm_status cm_backend_open_cpu(const struct cm_backend_options *options,
+                                   struct cm_backend **backend, struct cm_error *error)
+{
+    return cm_cpu_backend_open(options, cm_cpu_isa_best(), backend, error);
+}
+
+void cm_backend_close(struct cm_backend *backend)
+{
+    if (backend == NULL) {
+        return;
+    }
+    cm_pool_close(backend->pool);
+    cm_free(backend->scratch);
+    cm_free(backend);
+}
+
+const char *cm_backend_variant(const struct cm_backend *backend)
+{
+    return backend->variant;
+}
+
+uint32_t cm_backend_threads(const struct cm_backend *backend)
+{
+    return cm_pool_threads(backend->pool);
+}
+
+enum cm_precision cm_backend_precision(const struct cm_backend *backend)
+{
+    return backend->precision;
+}
+
+void *cm_backend_alloc(struct cm_backend *backend, size_t bytes)
+{
+    (void)backend;
+    return cm_alloc_aligned(bytes, 1);
+}
+
+void cm_backend_free(struct cm_backend *backend, void *memory)
+{
+    (void)backend;
+    cm_free(memory);
+}
+
+void cm_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    (void)backend;
+    memcpy(to, from, bytes);
+}
+
+void cm_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    (void)backend;
+    memcpy(to, from, bytes);
+}
+
+enum cm_status cm_cpu_scratch_reserve(struct cm_backend *backend, size_t bytes)
+{
+    if (bytes <= backend->scratch_bytes) {
+        return CM_OK;
+    }
+    void *grown = cm_alloc_aligned(bytes, 1);
+    if (grown == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
+    cm_free(backend->scratch);
+    backend->scratch = grown;
+    backend->scratch_bytes = bytes;
+    return CM_OK;
+}

@@ -1,0 +1,44 @@
+/* What the files of the CPU back end share: the struct behind `struct cm_backend`, the instruction
+ * set they were told to use, and scratch memory. Private to kernels/cpu and its tests. */
+#ifndef CM_KERNELS_CPU_CPU_BACKEND_H
+#define CM_KERNELS_CPU_CPU_BACKEND_H
+
+#include "kernels/backend.h"
+#include "kernels/cpu/thread_pool.h"
+
+/* Instruction sets in rising order, each with all that the ones before it have. The choice is a
+ * fixed function of the processor's feature bits, never of a measurement, since it changes
+ * roundings. */
+enum cm_cpu_isa {
+    CM_CPU_PORTABLE,
+    CM_CPU_AVX2,       /* AVX2, FMA, F16C */
+    CM_CPU_AVX512VNNI, /* AVX-512 F, BW, DQ, VL, VNNI */
+    CM_CPU_AVX512BF16, /* and BF16; used for the precision bf16 only */
+    CM_CPU_ISA_COUNT
+};
+
+struct cm_backend {
+    struct cm_pool *pool;
+    enum cm_precision precision; /* EXACT, BF16 or INT8 */
+    enum cm_cpu_isa isa;
+    uint32_t rows_max;
+    char variant[48];
+    void *scratch; /* of one op call; contents do not outlive it */
+    size_t scratch_bytes;
+};
+
+/* The best that this processor and this operating system offer. */
+enum cm_cpu_isa cm_cpu_isa_best(void);
+const char *cm_cpu_isa_name(enum cm_cpu_isa isa); /* "avx512vnni" */
+
+/* As cm_backend_open_cpu with a given instruction set, so that tests reach every variant.
+ * CM_UNSUPPORTED where the processor lacks it. */
+enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enum cm_cpu_isa isa,
+                                   struct cm_backend **backend,
+                                   struct cm_error *error) CM_MUST_CHECK;
+
+/* Grows the scratch memory to at least `bytes`; for the functions named `create`, before any op
+ * runs. CM_OUT_OF_MEMORY leaves it as it was. */
+enum cm_status cm_cpu_scratch_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,239 @@
+#include "kernels/cpu/thread_pool.h"
+
+#include "base/memory.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* About 50 us on current processors: longer than the gap between two ops of a step, shorter than
+ * anything a person or a meter of electricity would notice. */
+enum { WATCH_PAUSES = 1000 };
+
+struct worker {
+    struct cm_pool *pool;
+    pthread_t thread;
+    uint32_t index;
+};
+
+struct cm_pool {
+    /* Each on its own cache line: the watchers read the first while the workers count down the
+     * second. */
+    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint region;   /* grows by one with every region */
+    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint pending;  /* threads that still work on the region */
+    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint sleepers; /* threads asleep on `region` */
+    cm_pool_function function;
+    void *context;
+    bool closing;
+    uint32_t threads_count;
+    uint32_t watch_pauses;
+    uint32_t started; /* workers that exist: threads_count - 1, fewer while opening fails */
+    struct worker *workers;
+};
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void futex_wait(atomic_uint *word, unsigned expected)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+static void futex_wake(atomic_uint *word, int threads)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, threads, NULL, NULL, 0);
+}
+
+uint32_t cm_pool_processors(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) {
+        return (uint32_t)CPU_COUNT(&set);
+    }
+    /* More processors than the set has bits for. */
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (online < 1) {
+        return 1;
+    }
+    return online > CM_POOL_THREADS_MAX ? CM_POOL_THREADS_MAX : (uint32_t)online;
+}
+
+/* Returns the number of the region that has begun after `seen`. */
+static unsigned wait_for_region(struct cm_pool *pool, unsigned seen)
+{
+    unsigned region;
+    for (uint32_t i = 0; i < pool->watch_pauses; i++) {
+        region = atomic_load_explicit(&pool->region, memory_order_acquire);
+        if (region != seen) {
+            return region;
+        }
+        pause_briefly();
+    }
+    /* A sleeper is counted before the kernel compares the region once more, and the caller begins
+     * the region before it reads the count (both sequentially consistent): no wake-up is lost. */
+    atomic_fetch_add(&pool->sleepers, 1);
+    while ((region = atomic_load(&pool->region)) == seen) {
+        futex_wait(&pool->region, seen);
+    }
+    atomic_fetch_sub(&pool->sleepers, 1);
+    return region;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct cm_pool *pool = worker->pool;
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_for_region(pool, seen);
+        if (pool->closing) {
+            return NULL;
+        }
+        pool->function(pool->context, worker->index, pool->threads_count);
+        if (atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_acq_rel) == 1) {
+            futex_wake(&pool->pending, 1);
+        }
+    }
+}
+
+static void begin_region(struct cm_pool *pool)
+{
+    atomic_fetch_add(&pool->region, 1);
+    if (atomic_load(&pool->sleepers) > 0) {
+        futex_wake(&pool->region, CM_POOL_THREADS_MAX);
+    }
+}
+
+static void wait_for_others(struct cm_pool *pool)
+{
+    uint32_t pauses = 0;
+    unsigned pending;
+    while ((pending = atomic_load_explicit(&pool->pending, memory_order_acquire)) != 0) {
+        if (pauses++ < pool->watch_pauses) {
+            pause_briefly();
+        } else {
+            futex_wait(&pool->pending, pending);
+        }
+    }
+}
+
+void cm_pool_run(struct cm_pool *pool, cm_pool_function function, void *context)
+{
+    if (pool->threads_count == 1) {
+        function(context, 0, 1);
+        return;
+    }
+    pool->function = function;
+    pool->context = context;
+    atomic_store_explicit(&pool->pending, pool->threads_count - 1, memory_order_relaxed);
+    begin_region(pool);
+    function(context, 0, pool->threads_count);
+    wait_for_others(pool);
+}
+
+enum cm_status cm_pool_open(uint32_t threads_count, struct cm_pool **pool, struct cm_error *error)
+{
+    uint32_t processors = cm_pool_processors();
+    if (threads_count > CM_POOL_THREADS_MAX) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "%u threads are more than the %d that are allowed", threads_count,
+                            CM_POOL_THREADS_MAX);
+    }
+    if (threads_count == 0) {
+        threads_count = processors < CM_POOL_THREADS_MAX ? processors : CM_POOL_THREADS_MAX;
+    }
+    struct cm_pool *opened = cm_alloc_aligned(1, sizeof *opened);
+    if (opened == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the thread pool");
+    }
+    opened->threads_count = threads_count;
+    opened->watch_pauses = threads_count <= processors ? WATCH_PAUSES : 0;
+    opened->workers = cm_alloc(threads_count, sizeof *opened->workers);
+    if (opened->workers == NULL) {
+        cm_pool_close(opened);
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the thread pool");
+    }
+    /* Signals stay with the threads of the program, which know what to do about them. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failure = 0;
+    for (uint32_t i = 1; i < threads_count && failure == 0; i++) {
+        struct worker *worker = &opened->workers[opened->started];
+        *worker = (struct worker){ .pool = opened, .index = i };
+        failure = pthread_create(&worker->thread, NULL, worker_main, worker);
+        opened->started += failure == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure != 0) {
+        uint32_t started = opened->started;
+        cm_pool_close(opened);
+        return cm_error_set(error, CM_OUT_OF_MEMORY,
+                            "cannot start thread %u of %u: %s; ask for fewer threads", started + 2,
+                            threads_count, strerror(failure));
+    }
+    *pool = opened;
+    return CM_OK;
+}
+
+void cm_pool_close(struct cm_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    pool->closing = true;
+    begin_region(pool);
+    for (uint32_t i = 0; i < pool->started; i++) {
+        pthread_join(pool->workers[i].thread, NULL);
+    }
+    cm_free(pool->workers);
+    cm_free(pool);
+}
+
+uint32_t cm_pool_threads(const struct cm_pool *pool)
+{
+    return pool->threads_count;
+}
+
+struct cm_pool_range cm_pool_share(uint32_t items_count, uint32_t thread_index,
+                                   uint32_t threads_count)
+{
+    uint64_t items = items_count;
+    return (struct cm_pool_range){
+        .begin = (uint32_t)(items * thread_index / threads_count),
+        .end = (uint32_t)(items * (thread_index + 1) / threads_count),
+    };
+}
+
+void cm_pool_work_init(struct cm_pool_work *work, uint32_t items_count, uint32_t chunk_items)
+{
+    CM_ASSERT(chunk_items > 0 && items_count <= UINT32_MAX / 2);
+    atomic_init(&work->next, 0);
+    work->items_count = items_count;
+    work->chunk_items = chunk_items;
+}
+
+bool cm_pool_work_take(struct cm_pool_work *work, struct cm_pool_range *range)
+{
+    uint32_t begin =
+        atomic_fetch_add_explicit(&work->next, work->chunk_items, memory_order_relaxed);
+    if (begin >= work->items_count) {
+        return false;
+    }
+    uint32_t left = work->items_count - begin;
+    range->begin = begin;
+    range->end = begin + (left < work->chunk_items ? left : work->chunk_items);
+    return true;
+}
