@@ -1,0 +1,86 @@
+/* Memory of the paged KV cache: creation and the copy that a fork inside a page needs. */
+#include "kernels/cpu/kv_pool.h"
+
+#include "base/checked.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+/* False where the shape is empty or its size overflows. */
+static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_kv_shape *shape,
+                             struct cm_kv_pool *sizes)
+{
+    sizes->shape = *shape;
+    sizes->half = cm_backend_precision(backend) != CM_PRECISION_EXACT;
+    sizes->element_bytes = sizes->half ? sizeof(uint16_t) : sizeof(float);
+    return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
+           !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
+                        &sizes->head_bytes) &&
+           !cm_size_mul(sizes->head_bytes, 2 * (size_t)shape->n_kv_heads, &sizes->layer_bytes) &&
+           !cm_size_mul(sizes->layer_bytes, shape->n_layers, &sizes->page_bytes);
+}
+
+size_t cm_kv_page_bytes(const struct cm_backend *backend, const struct cm_kv_shape *shape)
+{
+    struct cm_kv_pool sizes = { 0 };
+    return sizes_from_shape(backend, shape, &sizes) ? sizes.page_bytes : 0;
+}
+
+enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
+                                 uint32_t pages_count, struct cm_kv_pool **pool,
+                                 struct cm_error *error)
+{
+    *pool = NULL;
+    struct cm_kv_pool sizes = { .pages_count = pages_count };
+    if (!sizes_from_shape(backend, shape, &sizes) || pages_count == 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "KV cache: %u layers, %u KV heads, head size %u and %u pages make no "
+                            "cache; check the model's sizes and the memory limit.",
+                            shape->n_layers, shape->n_kv_heads, shape->head_dim, pages_count);
+    }
+    struct cm_kv_pool *created = cm_alloc(1, sizeof *created);
+    if (created != NULL) {
+        *created = sizes;
+        created->pages = cm_alloc_aligned(pages_count, sizes.page_bytes);
+    }
+    if (created == NULL || created->pages == NULL) {
+        cm_free(created);
+        return cm_error_set(error, CM_OUT_OF_MEMORY,
+                            "KV cache: no memory for %u pages of %zu bytes; lower the memory limit "
+                            "or the batch.",
+                            pages_count, sizes.page_bytes);
+    }
+    *pool = created;
+    return CM_OK;
+}
+
+void cm_kv_pool_close(struct cm_kv_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    cm_free(pool->pages);
+    cm_free(pool);
+}
+
+void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
+                       uint32_t to_page, uint32_t tokens)
+{
+    (void)backend;
+    CM_ASSERT(from_page < pool->pages_count && to_page < pool->pages_count);
+    CM_ASSERT(tokens <= CM_PAGE_TOKENS && from_page != to_page);
+    size_t key_bytes = tokens * pool->element_bytes;
+    size_t key_stride = CM_PAGE_TOKENS * pool->element_bytes;
+    size_t value_bytes = (size_t)tokens * pool->shape.head_dim * pool->element_bytes;
+    for (uint32_t layer = 0; layer < pool->shape.n_layers; layer++) {
+        for (uint32_t head = 0; head < pool->shape.n_kv_heads; head++) {
+            const unsigned char *from = cm_kv_keys(pool, from_page, layer, head);
+            unsigned char *to = cm_kv_keys(pool, to_page, layer, head);
+            for (uint32_t i = 0; i < pool->shape.head_dim; i++) {
+                memcpy(to + i * key_stride, from + i * key_stride, key_bytes);
+            }
+            memcpy(cm_kv_values(pool, to_page, layer, head),
+                   cm_kv_values(pool, from_page, layer, head), value_bytes);
+        }
+    }
+}

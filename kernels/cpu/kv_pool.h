@@ -1,0 +1,37 @@
+/* Layout of the paged KV cache, shared by its writer (rope) and its reader (attention).
+ *
+ * A page holds, for every layer,
+ *     keys   [n_kv_heads][head_dim][CM_PAGE_TOKENS]  transposed: 16 positions are one vector of
+ * scores values [n_kv_heads][CM_PAGE_TOKENS][head_dim] in float32 (exact) or float16. A page's
+ * bytes are a multiple of a cache line. */
+#ifndef CM_KERNELS_CPU_KV_POOL_H
+#define CM_KERNELS_CPU_KV_POOL_H
+
+#include "base/status.h"
+#include "kernels/backend.h"
+
+struct cm_kv_pool {
+    struct cm_kv_shape shape;
+    uint32_t pages_count;
+    bool half;
+    size_t element_bytes;
+    size_t head_bytes;  /* keys (or values) of one KV head of one layer in one page */
+    size_t layer_bytes; /* keys and values of one layer in one page */
+    size_t page_bytes;
+    unsigned char *pages;
+};
+
+static inline unsigned char *cm_kv_keys(const struct cm_kv_pool *pool, uint32_t page,
+                                        uint32_t layer, uint32_t kv_head)
+{
+    return pool->pages + page * pool->page_bytes + layer * pool->layer_bytes +
+           kv_head * pool->head_bytes;
+}
+
+static inline unsigned char *cm_kv_values(const struct cm_kv_pool *pool, uint32_t page,
+                                          uint32_t layer, uint32_t kv_head)
+{
+    return cm_kv_keys(pool, page, layer, pool->shape.n_kv_heads + kv_head);
+}
+
+#endif
