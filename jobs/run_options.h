@@ -1,5 +1,5 @@
 /* Everything `copymill run` and `copymill bench --catalog` can be told, parsed and range-checked by
- * by cli.c. Strings are borrowed from the command line; NULL means not given. */
+ * cli.c. Strings are borrowed from the command line; NULL means not given. */
 #ifndef CM_JOBS_RUN_OPTIONS_H
 #define CM_JOBS_RUN_OPTIONS_H
 

@@ -1,0 +1,582 @@
+#include "host/engine.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "host/forward.h"
+#include "host/philox.h"
+#include "host/scheduler.h"
+#include "loaders/model_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    DEFAULT_BATCH = 64,
+    BATCH_MAX = 8192,
+    PREFILL_ROWS = 256, /* prompt tokens a step takes beside a full batch of decode rows */
+    DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
+};
+
+/* Part of the machine's memory that KV pages may take when no limit is given. */
+static const double default_memory_share = 0.4;
+
+struct cm_engine {
+    struct cm_model_file *file;
+    const struct cm_model_config *config;
+    struct cm_tokenizer *tokenizer;
+    struct cm_backend *backend;
+    struct cm_weights *weights;
+    struct cm_kv_pool *pool;
+    struct cm_kv_pages *pages;
+    struct cm_step_plan *plan;
+    struct cm_forward *forward;
+    struct cm_scheduler *scheduler;
+    struct cm_engine_info info;
+
+    /* Sampling, for CM_LOGITS_ROWS_MAX rows at a time; in back-end memory. */
+    struct cm_sample_row *sample_rows;
+    int32_t *sample_tokens;
+    float *sample_logprobs;
+    int32_t *history;
+    size_t history_capacity;
+    struct cm_sample_row *host_rows; /* the same in host memory, to be filled */
+    int32_t *host_history;
+
+    int32_t *step_tokens; /* [batch] the last step's samples, by sequence */
+    float *step_logprobs; /* [batch] */
+    struct cm_engine_counters counters;
+};
+
+const struct cm_sampling CM_SAMPLING_GREEDY = {
+    .temperature = 0.0f,
+    .top_k = 0,
+    .top_p = 1.0f,
+    .min_p = 0.0f,
+    .repetition_penalty = 1.0f,
+};
+
+const char *cm_finish_reason_name(enum cm_finish_reason reason)
+{
+    return reason == CM_FINISH_STOP ? "stop" : "length";
+}
+
+/* --- Opening
+ * --------------------------------------------------------------------------------------- */
+
+static enum cm_precision backend_precision(enum cm_engine_precision precision)
+{
+    switch (precision) {
+    case CM_ENGINE_EXACT:
+        return CM_PRECISION_EXACT;
+    case CM_ENGINE_BF16:
+        return CM_PRECISION_BF16;
+    case CM_ENGINE_INT8:
+        return CM_PRECISION_INT8;
+    case CM_ENGINE_AUTO:
+        break;
+    }
+    return CM_PRECISION_AUTO;
+}
+
+static uint64_t physical_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
+}
+
+/* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
+ * than one request of the whole context needs where the caller named that context. */
+static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t page_bytes,
+                                 struct cm_engine_info *info, struct cm_error *error)
+{
+    uint64_t memory_bytes =
+        options->memory_bytes > 0
+            ? options->memory_bytes
+            : (uint64_t)(default_memory_share * (double)physical_memory_bytes());
+    uint64_t sequence_tokens = options->context_tokens > 0 ? info->context_tokens
+                               : info->context_tokens < DEFAULT_SEQUENCE_TOKENS
+                                   ? info->context_tokens
+                                   : DEFAULT_SEQUENCE_TOKENS;
+    uint64_t sequence_pages = (sequence_tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
+    uint64_t wanted =
+        sequence_pages * ((uint64_t)info->batch + 1); /* one more: prompts kept for later */
+    uint64_t allowed = memory_bytes / page_bytes;
+    uint64_t pages_count = wanted < allowed ? wanted : allowed;
+    if (pages_count < sequence_pages) {
+        return cm_error_set(
+            error, CM_OUT_OF_MEMORY,
+            "%.1f MiB for the KV cache hold %llu tokens; one text of %llu tokens needs %.1f MiB. "
+            "Raise --memory or shorten prompts and --max-tokens",
+            (double)memory_bytes / 0x1p20, (unsigned long long)(allowed * CM_PAGE_TOKENS),
+            (unsigned long long)sequence_tokens, (double)(sequence_pages * page_bytes) / 0x1p20);
+    }
+    if (pages_count > INT32_MAX) {
+        pages_count = INT32_MAX;
+    }
+    info->kv_pages_count = (uint32_t)pages_count;
+    info->kv_bytes = pages_count * page_bytes;
+    info->kv_token_bytes = page_bytes / CM_PAGE_TOKENS;
+    return CM_OK;
+}
+
+static void describe_model(struct cm_engine *engine)
+{
+    const struct cm_model_config *config = engine->config;
+    const struct cm_weights *weights = engine->weights;
+    struct cm_engine_info *info = &engine->info;
+    snprintf(info->name, sizeof info->name, "%s", config->name);
+    snprintf(info->family, sizeof info->family, "%s", weights->spec->family);
+    snprintf(info->variant, sizeof info->variant, "%s", cm_backend_variant(engine->backend));
+    info->n_vocab = config->n_vocab;
+    info->n_layers = config->n_layers;
+    info->n_positions = config->n_positions;
+    info->threads = cm_backend_threads(engine->backend);
+    info->parameters_count = weights->parameters_count;
+    info->weights_bytes = weights->packed_bytes;
+    for (uint32_t i = 0; i < weights->n_layers; i++) {
+        const struct cm_matrix *const matrices[] = {
+            weights->layers[i].qkv,
+            weights->layers[i].attention_out,
+            weights->layers[i].gate_up,
+            weights->layers[i].down,
+        };
+        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++) {
+            info->multiply_adds_per_token +=
+                (double)cm_matrix_n_in(matrices[j]) * cm_matrix_n_out(matrices[j]);
+        }
+    }
+    info->head_multiply_adds_per_token =
+        (double)cm_matrix_n_in(weights->head) * cm_matrix_n_out(weights->head);
+}
+
+static enum cm_status open_model(struct cm_engine *engine, const struct cm_engine_options *options,
+                                 uint32_t rows_max, struct cm_error *error)
+{
+    enum cm_status status = cm_model_file_open(options->model_path, &engine->file, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    engine->config = cm_model_file_config(engine->file);
+    status = cm_tokenizer_open(cm_model_file_tokenizer(engine->file), &engine->tokenizer, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    const struct cm_backend_options backend_options = {
+        .precision = backend_precision(options->precision),
+        .threads = options->threads,
+        .rows_max = rows_max,
+    };
+    status = cm_backend_open_cpu(&backend_options, &engine->backend, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    status = cm_weights_open(engine->backend, engine->file, &engine->weights, error);
+    return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", options->model_path);
+}
+
+static enum cm_status open_memory(struct cm_engine *engine, const struct cm_engine_options *options,
+                                  uint32_t rows_max, struct cm_error *error)
+{
+    const struct cm_model_config *config = engine->config;
+    struct cm_engine_info *info = &engine->info;
+    const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
+    info->context_tokens = config->n_positions;
+    if (options->context_tokens > 0 && options->context_tokens < config->n_positions) {
+        info->context_tokens = options->context_tokens;
+    }
+    enum cm_status status =
+        plan_pages(options, cm_kv_page_bytes(engine->backend, &shape), info, error);
+    if (status == CM_OK) {
+        status =
+            cm_kv_pool_create(engine->backend, &shape, info->kv_pages_count, &engine->pool, error);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    status = cm_kv_pages_open(info->kv_pages_count, &engine->pages);
+    if (status == CM_OK) {
+        status = cm_step_plan_open(rows_max, info->context_tokens, &engine->plan);
+    }
+    if (status != CM_OK) {
+        return cm_error_set(error, status, "out of memory for the tables of a step");
+    }
+    return cm_forward_open(engine->backend, engine->weights, config, engine->pool, engine->plan,
+                           &engine->forward, error);
+}
+
+static enum cm_status open_scheduler(struct cm_engine *engine, uint32_t rows_max,
+                                     struct cm_error *error)
+{
+    const struct cm_scheduler_options options = {
+        .batch = engine->info.batch,
+        .rows_max = rows_max,
+        .n_vocab = engine->config->n_vocab,
+        .context_tokens = engine->info.context_tokens,
+        .tokenizer = engine->tokenizer,
+    };
+    size_t rows = CM_LOGITS_ROWS_MAX;
+    engine->sample_rows = cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_rows);
+    engine->sample_tokens = cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_tokens);
+    engine->sample_logprobs =
+        cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_logprobs);
+    engine->host_rows = cm_alloc(rows, sizeof *engine->host_rows);
+    engine->step_tokens = cm_alloc(engine->info.batch, sizeof *engine->step_tokens);
+    engine->step_logprobs = cm_alloc(engine->info.batch, sizeof *engine->step_logprobs);
+    if (engine->sample_rows == NULL || engine->sample_tokens == NULL ||
+        engine->sample_logprobs == NULL || engine->host_rows == NULL ||
+        engine->step_tokens == NULL || engine->step_logprobs == NULL ||
+        cm_scheduler_open(&options, engine->pages, &engine->scheduler) != CM_OK) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
+                            options.batch);
+    }
+    return CM_OK;
+}
+
+enum cm_status cm_engine_open(const struct cm_engine_options *options, struct cm_engine **engine,
+                              struct cm_error *error)
+{
+    if (options->batch > BATCH_MAX) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT, "a batch of %u is over the maximum of %d",
+                            options->batch, BATCH_MAX);
+    }
+    struct cm_engine *opened = cm_alloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
+    opened->info.batch = options->batch > 0 ? options->batch : DEFAULT_BATCH;
+    uint32_t rows_max = opened->info.batch + PREFILL_ROWS;
+    enum cm_status status = open_model(opened, options, rows_max, error);
+    if (status == CM_OK) {
+        status = open_memory(opened, options, rows_max, error);
+    }
+    if (status == CM_OK) {
+        status = open_scheduler(opened, rows_max, error);
+    }
+    if (status != CM_OK) {
+        cm_engine_close(opened);
+        return status;
+    }
+    describe_model(opened);
+    *engine = opened;
+    return CM_OK;
+}
+
+void cm_engine_close(struct cm_engine *engine)
+{
+    if (engine == NULL) {
+        return;
+    }
+    cm_scheduler_close(engine->scheduler);
+    cm_forward_close(engine->forward);
+    cm_step_plan_close(engine->plan);
+    cm_kv_pages_close(engine->pages);
+    cm_kv_pool_close(engine->pool);
+    cm_weights_close(engine->weights);
+    if (engine->backend != NULL) {
+        cm_backend_free(engine->backend, engine->sample_rows);
+        cm_backend_free(engine->backend, engine->sample_tokens);
+        cm_backend_free(engine->backend, engine->sample_logprobs);
+        cm_backend_free(engine->backend, engine->history);
+    }
+    cm_backend_close(engine->backend);
+    cm_tokenizer_close(engine->tokenizer);
+    cm_model_file_close(engine->file);
+    cm_free(engine->host_rows);
+    cm_free(engine->host_history);
+    cm_free(engine->step_tokens);
+    cm_free(engine->step_logprobs);
+    cm_free(engine);
+}
+
+void cm_engine_info(const struct cm_engine *engine, struct cm_engine_info *info)
+{
+    *info = engine->info;
+}
+
+const struct cm_tokenizer *cm_engine_tokenizer(const struct cm_engine *engine)
+{
+    return engine->tokenizer;
+}
+
+enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[65],
+                                      struct cm_error *error)
+{
+    return cm_model_file_digest(engine->file, hex, error);
+}
+
+/* --- Requests
+ * -------------------------------------------------------------------------------------- */
+
+/* The sampler sees each row's whole text; room for it is made here, not in a step. */
+static enum cm_status reserve_history(struct cm_engine *engine, struct cm_error *error)
+{
+    size_t needed = (size_t)cm_scheduler_longest_tokens(engine->scheduler) * CM_LOGITS_ROWS_MAX;
+    if (needed <= engine->history_capacity) {
+        return CM_OK;
+    }
+    int32_t *host = cm_realloc(engine->host_history, 2 * needed, sizeof *host);
+    if (host == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the sampler");
+    }
+    engine->host_history = host;
+    int32_t *device = cm_backend_alloc(engine->backend, 2 * needed * sizeof *device);
+    if (device == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the sampler");
+    }
+    cm_backend_free(engine->backend, engine->history);
+    engine->history = device;
+    engine->history_capacity = 2 * needed;
+    return CM_OK;
+}
+
+enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
+                                struct cm_error *error)
+{
+    enum cm_status status = cm_scheduler_submit(engine->scheduler, request, error);
+    return status == CM_OK ? reserve_history(engine, error) : status;
+}
+
+enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result)
+{
+    return cm_scheduler_finished(engine->scheduler, result);
+}
+
+void cm_engine_release(struct cm_engine *engine, uint64_t id)
+{
+    cm_scheduler_release(engine->scheduler, id);
+}
+
+enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t attempt,
+                               const struct cm_sampling *sampling, struct cm_error *error)
+{
+    return cm_scheduler_retry(engine->scheduler, id, attempt, sampling, error);
+}
+
+/* --- A step
+ * ---------------------------------------------------------------------------------------- */
+
+/* Appends the row's text so far to the history where a control needs it. */
+static uint32_t append_history(struct cm_engine *engine, const struct cm_sequence *sequence,
+                               uint32_t end)
+{
+    uint32_t prompt_tokens = sequence->request.prompt_tokens;
+    CM_ASSERT(end + prompt_tokens + sequence->output_tokens <= engine->history_capacity);
+    memcpy(engine->host_history + end, sequence->prompt, prompt_tokens * sizeof(int32_t));
+    memcpy(engine->host_history + end + prompt_tokens, sequence->output,
+           sequence->output_tokens * sizeof(int32_t));
+    return end + prompt_tokens + sequence->output_tokens;
+}
+
+static struct cm_sample_row sample_row(const struct cm_sequence *sequence)
+{
+    const struct cm_request *request = &sequence->request;
+    return (struct cm_sample_row){
+        .temperature = request->sampling.temperature,
+        .top_p = request->sampling.top_p,
+        .min_p = request->sampling.min_p,
+        .repetition_penalty = request->sampling.repetition_penalty,
+        .top_k = request->sampling.top_k,
+        .uniform = cm_philox_uniform(request->seed, request->attempt, sequence->output_tokens),
+        .want_logprob = true,
+    };
+}
+
+/* Logits and samples for up to CM_LOGITS_ROWS_MAX sequences of the step, `indices` into work. */
+static void sample_slice(struct cm_engine *engine, const struct cm_step_work *work,
+                         const uint32_t *indices, uint32_t count)
+{
+    int32_t rows[CM_LOGITS_ROWS_MAX];
+    uint32_t history_end = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cm_step_sequence *step = &work->rows[indices[i]];
+        const struct cm_sequence *sequence = work->sequences[indices[i]];
+        rows[i] = (int32_t)(step->row_begin + step->rows_count - 1);
+        engine->host_rows[i] = sample_row(sequence);
+        engine->host_rows[i].history_begin = history_end;
+        if (sequence->request.sampling.repetition_penalty != 1.0f) {
+            history_end = append_history(engine, sequence, history_end);
+        }
+        engine->host_rows[i].history_end = history_end;
+    }
+    struct cm_backend *backend = engine->backend;
+    float *logits = cm_forward_logits(engine->forward, rows, count);
+    cm_backend_upload(backend, engine->sample_rows, engine->host_rows,
+                      count * sizeof *engine->host_rows);
+    cm_backend_upload(backend, engine->history, engine->host_history,
+                      history_end * sizeof(int32_t));
+    cm_op_sample(backend, &(struct cm_sample_args){
+                              .logits = logits,
+                              .n_rows = count,
+                              .n_vocab = engine->config->n_vocab,
+                              .rows = engine->sample_rows,
+                              .history = engine->history,
+                              .tokens = engine->sample_tokens,
+                              .logprobs = engine->sample_logprobs,
+                          });
+    int32_t tokens[CM_LOGITS_ROWS_MAX];
+    float logprobs[CM_LOGITS_ROWS_MAX];
+    cm_backend_download(backend, tokens, engine->sample_tokens, count * sizeof *tokens);
+    cm_backend_download(backend, logprobs, engine->sample_logprobs, count * sizeof *logprobs);
+    for (uint32_t i = 0; i < count; i++) {
+        engine->step_tokens[indices[i]] = tokens[i];
+        engine->step_logprobs[indices[i]] = logprobs[i];
+    }
+}
+
+static void sample_step(struct cm_engine *engine, const struct cm_step_work *work)
+{
+    uint32_t indices[CM_LOGITS_ROWS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        if (!work->rows[i].want_logits) {
+            continue;
+        }
+        indices[count++] = i;
+        if (count == CM_LOGITS_ROWS_MAX) {
+            sample_slice(engine, work, indices, count);
+            count = 0;
+        }
+    }
+    if (count > 0) {
+        sample_slice(engine, work, indices, count);
+    }
+}
+
+static void count_step(struct cm_engine *engine, const struct cm_step_work *work, double seconds)
+{
+    struct cm_engine_counters *counters = &engine->counters;
+    double rows = (double)work->prefill_rows + work->decode_rows;
+    counters->steps++;
+    counters->prefill_tokens += work->prefill_rows;
+    counters->decode_tokens += work->decode_rows;
+    counters->prefill_s += seconds * work->prefill_rows / rows;
+    counters->decode_s += seconds * work->decode_rows / rows;
+}
+
+enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
+{
+    (void)error; /* a device that can fail reports here */
+    double start_s = cm_clock_s();
+    struct cm_step_work work;
+    enum cm_status status = cm_scheduler_plan(engine->scheduler, &work);
+    if (status != CM_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; i < work.copies_count; i++) {
+        const struct cm_page_copy *copy = &work.copies[i];
+        cm_kv_copy_tokens(engine->backend, engine->pool, (uint32_t)copy->from, (uint32_t)copy->to,
+                          copy->tokens);
+    }
+    cm_step_plan_build(engine->plan, work.rows, work.sequences_count);
+    cm_forward_step(engine->forward, engine->plan);
+    sample_step(engine, &work);
+    cm_scheduler_complete(engine->scheduler, &work, engine->step_tokens, engine->step_logprobs);
+    count_step(engine, &work, cm_clock_s() - start_s);
+    return CM_OK;
+}
+
+void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counters *counters)
+{
+    *counters = engine->counters;
+    counters->computed_tokens = cm_matrix_rows_count(engine->weights->layers[0].qkv);
+    cm_scheduler_counters(engine->scheduler, counters);
+}
+
+void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits *limits)
+{
+    struct cm_machine_limits measured;
+    cm_backend_measure_limits(engine->backend, &measured);
+    *limits = (struct cm_engine_limits){
+        .int8_gops = measured.int8_gops,
+        .bf16_gflops = measured.bf16_gflops,
+        .fp32_gflops = measured.fp32_gflops,
+        .bandwidth_gbs = measured.bandwidth_gbs,
+    };
+}
+
+/* --- Logits for tests
+ * ------------------------------------------------------------------------------ */
+
+/* Runs tokens [begin, end) of a sequence in chunks and downloads their logits. */
+static void run_chunks(struct cm_engine *engine, const int32_t *tokens, uint32_t begin,
+                       uint32_t end, uint32_t chunk_tokens, const int32_t *pages, float *logits)
+{
+    uint32_t n_vocab = engine->config->n_vocab;
+    for (uint32_t position = begin; position < end;) {
+        uint32_t rows = end - position < chunk_tokens ? end - position : chunk_tokens;
+        struct cm_step_sequence sequence = {
+            .tokens = tokens + position,
+            .first_position = position,
+            .rows_count = rows,
+            .pages = pages,
+        };
+        cm_step_plan_build(engine->plan, &sequence, 1);
+        cm_forward_step(engine->forward, engine->plan);
+        for (uint32_t row = 0; row < rows;) {
+            int32_t picked[CM_LOGITS_ROWS_MAX];
+            uint32_t count = 0;
+            while (count < CM_LOGITS_ROWS_MAX && row < rows) {
+                picked[count++] = (int32_t)row++;
+            }
+            const float *from = cm_forward_logits(engine->forward, picked, count);
+            float *to = logits + (size_t)(position + row - count) * n_vocab;
+            cm_backend_download(engine->backend, to, from, (size_t)count * n_vocab * sizeof *to);
+        }
+        position += rows;
+    }
+}
+
+/* Pages for a second sequence that shares the first `shared_tokens` tokens with the first: full
+ * pages are the same, the part-filled one is copied. */
+static void fork_pages(struct cm_engine *engine, const int32_t *from, uint32_t shared_tokens,
+                       uint32_t pages_count, int32_t *to)
+{
+    uint32_t full = shared_tokens / CM_PAGE_TOKENS;
+    for (uint32_t i = 0; i < pages_count; i++) {
+        to[i] = i < full ? from[i] : cm_kv_pages_take(engine->pages);
+    }
+    if (shared_tokens % CM_PAGE_TOKENS > 0) {
+        cm_kv_copy_tokens(engine->backend, engine->pool, (uint32_t)from[full], (uint32_t)to[full],
+                          shared_tokens % CM_PAGE_TOKENS);
+    }
+}
+
+enum cm_status cm_engine_logits(struct cm_engine *engine, const int32_t *tokens,
+                                uint32_t tokens_count, uint32_t chunk_tokens,
+                                uint32_t shared_tokens, float *logits, struct cm_error *error)
+{
+    uint32_t pages_count = cm_prefix_tree_path_length(tokens_count);
+    uint32_t rows_max = engine->plan->rows_max;
+    if (tokens_count == 0 || tokens_count > engine->info.context_tokens ||
+        shared_tokens > tokens_count ||
+        2 * (uint64_t)pages_count > cm_kv_pages_free_count(engine->pages)) {
+        return cm_error_set(error, CM_LIMIT, "%u tokens do not fit into a context of %u",
+                            tokens_count, engine->info.context_tokens);
+    }
+    int32_t *first = cm_alloc(pages_count, sizeof *first);
+    int32_t *second = cm_alloc(pages_count, sizeof *second);
+    if (first == NULL || second == NULL) {
+        cm_free(first);
+        cm_free(second);
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
+    chunk_tokens = chunk_tokens == 0 || chunk_tokens > rows_max ? rows_max : chunk_tokens;
+    for (uint32_t i = 0; i < pages_count; i++) {
+        first[i] = cm_kv_pages_take(engine->pages);
+    }
+    run_chunks(engine, tokens, 0, shared_tokens, chunk_tokens, first, logits);
+    fork_pages(engine, first, shared_tokens, pages_count, second);
+    run_chunks(engine, tokens, shared_tokens, tokens_count, chunk_tokens, second, logits);
+    for (uint32_t i = 0; i < pages_count; i++) {
+        if (second[i] != first[i]) {
+            cm_kv_pages_give_back(engine->pages, second[i]);
+        }
+        cm_kv_pages_give_back(engine->pages, first[i]);
+    }
+    cm_free(first);
+    cm_free(second);
+    return CM_OK;
+}

@@ -1,0 +1,611 @@
+#include "host/scheduler.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Requests beyond those in flight that may be in the window: enough to see what the next ones
+ * share. */
+enum { WINDOW_AHEAD_MIN = 64 };
+
+struct cm_scheduler {
+    struct cm_scheduler_options options;
+    struct cm_kv_pages *pages;
+    struct cm_prefix_tree *tree;
+    struct cm_sequence_list waiting;  /* first come, first served; retries go to the front */
+    struct cm_sequence_list active;   /* in order of admission */
+    struct cm_sequence_list finished; /* in order of ending */
+    struct cm_sequence_list taken;
+
+    /* The last submitted prompt stays referenced, so that a producer slower than the engine does
+     * not lose what the next prompt shares with it. */
+    struct cm_node **recent_path;
+    uint32_t recent_length;
+
+    struct cm_step_sequence *rows;  /* [batch] */
+    struct cm_sequence **sequences; /* [batch] */
+    struct cm_page_copy *copies;    /* [2 * batch]: a request settles at most two donors a step */
+
+    uint32_t longest_tokens;
+    uint64_t prompt_tokens;
+    uint64_t output_tokens;
+    uint64_t shared_tokens;
+    uint64_t copied_tokens;
+};
+
+/* --- Lists
+ * ----------------------------------------------------------------------------------------- */
+
+static void list_push_back(struct cm_sequence_list *list, struct cm_sequence *sequence)
+{
+    sequence->previous = list->last;
+    sequence->next = NULL;
+    *(list->last != NULL ? &list->last->next : &list->first) = sequence;
+    list->last = sequence;
+    list->count++;
+}
+
+static void list_push_front(struct cm_sequence_list *list, struct cm_sequence *sequence)
+{
+    sequence->previous = NULL;
+    sequence->next = list->first;
+    *(list->first != NULL ? &list->first->previous : &list->last) = sequence;
+    list->first = sequence;
+    list->count++;
+}
+
+static void list_remove(struct cm_sequence_list *list, struct cm_sequence *sequence)
+{
+    *(sequence->previous != NULL ? &sequence->previous->next : &list->first) = sequence->next;
+    *(sequence->next != NULL ? &sequence->next->previous : &list->last) = sequence->previous;
+    list->count--;
+}
+
+static struct cm_sequence *find_taken(struct cm_scheduler *scheduler, uint64_t id)
+{
+    for (struct cm_sequence *i = scheduler->taken.first; i != NULL; i = i->next) {
+        if (i->request.id == id) {
+            return i;
+        }
+    }
+    return NULL;
+}
+
+/* --- Opening and closing
+ * --------------------------------------------------------------------------- */
+
+enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
+                                 struct cm_kv_pages *pages, struct cm_scheduler **scheduler)
+{
+    CM_ASSERT(options->batch > 0 && options->rows_max >= options->batch);
+    struct cm_scheduler *opened = cm_alloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
+    opened->options = *options;
+    opened->pages = pages;
+    opened->rows = cm_alloc(options->batch, sizeof *opened->rows);
+    opened->sequences = cm_alloc(options->batch, sizeof *opened->sequences);
+    opened->copies = cm_alloc(2 * (size_t)options->batch, sizeof *opened->copies);
+    enum cm_status status = cm_prefix_tree_open(pages, &opened->tree);
+    if (status != CM_OK || opened->rows == NULL || opened->sequences == NULL ||
+        opened->copies == NULL) {
+        cm_scheduler_close(opened);
+        return CM_OUT_OF_MEMORY;
+    }
+    *scheduler = opened;
+    return CM_OK;
+}
+
+static void free_sequence(struct cm_sequence *sequence)
+{
+    cm_free(sequence->prompt);
+    cm_free(sequence->output);
+    cm_free(sequence->path);
+    cm_free(sequence->pages);
+    cm_free(sequence);
+}
+
+/* Gives back the pages beyond the prompt and leaves the path to the others. */
+static void leave_flight(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
+{
+    for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
+        cm_kv_pages_give_back(scheduler->pages, sequence->pages[i]);
+        sequence->pages[i] = CM_NO_PAGE;
+    }
+    for (uint32_t i = 0; i < sequence->path_length; i++) {
+        struct cm_node *node = sequence->path[i];
+        node->active_count--;
+        if (node->owner == sequence) {
+            node->owner = NULL;
+        }
+    }
+}
+
+static void drop_list(struct cm_scheduler *scheduler, struct cm_sequence_list *list, bool in_flight)
+{
+    while (list->first != NULL) {
+        struct cm_sequence *sequence = list->first;
+        list_remove(list, sequence);
+        if (in_flight) {
+            leave_flight(scheduler, sequence);
+        }
+        cm_prefix_tree_release(scheduler->tree, sequence->path, sequence->path_length);
+        free_sequence(sequence);
+    }
+}
+
+void cm_scheduler_close(struct cm_scheduler *scheduler)
+{
+    if (scheduler == NULL) {
+        return;
+    }
+    drop_list(scheduler, &scheduler->active, true);
+    drop_list(scheduler, &scheduler->waiting, false);
+    drop_list(scheduler, &scheduler->finished, false);
+    drop_list(scheduler, &scheduler->taken, false);
+    if (scheduler->tree != NULL) {
+        cm_prefix_tree_release(scheduler->tree, scheduler->recent_path, scheduler->recent_length);
+        cm_prefix_tree_close(scheduler->tree);
+    }
+    cm_free(scheduler->recent_path);
+    cm_free(scheduler->rows);
+    cm_free(scheduler->sequences);
+    cm_free(scheduler->copies);
+    cm_free(scheduler);
+}
+
+/* --- Submitting
+ * ------------------------------------------------------------------------------------ */
+
+/* Positions whose keys and values are kept: all but the last token generated. */
+static uint32_t positions_count(const struct cm_request *request)
+{
+    return request->prompt_tokens + request->output_tokens_max - 1;
+}
+
+static enum cm_status check_request(const struct cm_scheduler *scheduler,
+                                    const struct cm_request *request, struct cm_error *error)
+{
+    if (request->prompt_tokens == 0 || request->output_tokens_max == 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "a request needs at least one prompt token and one output token");
+    }
+    for (uint32_t i = 0; i < request->prompt_tokens; i++) {
+        if (request->prompt[i] < 0 || (uint32_t)request->prompt[i] >= scheduler->options.n_vocab) {
+            return cm_error_set(error, CM_INVALID_ARGUMENT,
+                                "prompt token %d at position %u is not in the vocabulary of %u",
+                                request->prompt[i], i, scheduler->options.n_vocab);
+        }
+    }
+    uint64_t needed = (uint64_t)request->prompt_tokens + request->output_tokens_max;
+    uint64_t pages_tokens = (uint64_t)cm_kv_pages_count(scheduler->pages) * CM_PAGE_TOKENS;
+    uint64_t room = scheduler->options.context_tokens;
+    room = room < pages_tokens ? room : pages_tokens;
+    if (needed > room) {
+        return cm_error_set(
+            error, CM_LIMIT,
+            "the prompt has %u tokens and asks for up to %u more, %" PRIu64
+            " too many for a context of %" PRIu64 "; shorten the item's text or lower --max-tokens",
+            request->prompt_tokens, request->output_tokens_max, needed - room, room);
+    }
+    return CM_OK;
+}
+
+static struct cm_sequence *make_sequence(const struct cm_request *request)
+{
+    struct cm_sequence *sequence = cm_alloc(1, sizeof *sequence);
+    if (sequence == NULL) {
+        return NULL;
+    }
+    sequence->request = *request;
+    sequence->path_length = cm_prefix_tree_path_length(request->prompt_tokens);
+    sequence->pages_count = cm_prefix_tree_path_length(positions_count(request));
+    sequence->prompt = cm_alloc(request->prompt_tokens, sizeof *sequence->prompt);
+    sequence->output = cm_alloc(request->output_tokens_max, sizeof *sequence->output);
+    sequence->path = cm_alloc(sequence->path_length, sizeof(struct cm_node *));
+    sequence->pages = cm_alloc(sequence->pages_count, sizeof *sequence->pages);
+    if (sequence->prompt == NULL || sequence->output == NULL || sequence->path == NULL ||
+        sequence->pages == NULL) {
+        free_sequence(sequence);
+        return NULL;
+    }
+    memcpy(sequence->prompt, request->prompt, request->prompt_tokens * sizeof *sequence->prompt);
+    sequence->request.prompt = sequence->prompt;
+    for (uint32_t i = 0; i < sequence->pages_count; i++) {
+        sequence->pages[i] = CM_NO_PAGE;
+    }
+    return sequence;
+}
+
+/* Remembers the path of the newest prompt in place of the one before. */
+static enum cm_status keep_recent(struct cm_scheduler *scheduler,
+                                  const struct cm_sequence *sequence)
+{
+    struct cm_node **path = cm_alloc(sequence->path_length, sizeof(struct cm_node *));
+    if (path == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
+    memcpy(path, sequence->path, sequence->path_length * sizeof(struct cm_node *));
+    cm_prefix_tree_hold(path, sequence->path_length);
+    cm_prefix_tree_release(scheduler->tree, scheduler->recent_path, scheduler->recent_length);
+    cm_free(scheduler->recent_path);
+    scheduler->recent_path = path;
+    scheduler->recent_length = sequence->path_length;
+    return CM_OK;
+}
+
+enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct cm_request *request,
+                                   struct cm_error *error)
+{
+    enum cm_status status = check_request(scheduler, request, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    uint32_t window = scheduler->waiting.count + scheduler->active.count +
+                      scheduler->finished.count + scheduler->taken.count;
+    if (window >= 2 * scheduler->options.batch + WINDOW_AHEAD_MIN) {
+        return CM_FULL;
+    }
+    struct cm_sequence *sequence = make_sequence(request);
+    if (sequence == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a request");
+    }
+    status = cm_prefix_tree_insert(scheduler->tree, sequence->prompt, request->prompt_tokens,
+                                   sequence->path);
+    if (status == CM_OK) {
+        status = keep_recent(scheduler, sequence);
+        if (status != CM_OK) {
+            cm_prefix_tree_release(scheduler->tree, sequence->path, sequence->path_length);
+        }
+    }
+    if (status != CM_OK) {
+        free_sequence(sequence);
+        return cm_error_set(error, status, "out of memory for a request");
+    }
+    uint32_t tokens = request->prompt_tokens + request->output_tokens_max;
+    scheduler->longest_tokens =
+        tokens > scheduler->longest_tokens ? tokens : scheduler->longest_tokens;
+    list_push_back(&scheduler->waiting, sequence);
+    return CM_OK;
+}
+
+/* --- Results
+ * --------------------------------------------------------------------------------------- */
+
+enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler, struct cm_result *result)
+{
+    struct cm_sequence *sequence = scheduler->finished.first;
+    if (sequence == NULL) {
+        return CM_END;
+    }
+    list_remove(&scheduler->finished, sequence);
+    list_push_back(&scheduler->taken, sequence);
+    sequence->state = CM_SEQUENCE_TAKEN;
+    *result = (struct cm_result){
+        .id = sequence->request.id,
+        .output = sequence->output,
+        .output_tokens = sequence->output_tokens,
+        .prompt_tokens = sequence->request.prompt_tokens,
+        .finish_reason = sequence->finish_reason,
+        .mean_logprob =
+            sequence->output_tokens > 0 ? sequence->logprob_sum / sequence->output_tokens : 0.0,
+    };
+    return CM_OK;
+}
+
+void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id)
+{
+    struct cm_sequence *sequence = find_taken(scheduler, id);
+    CM_ASSERT(sequence != NULL);
+    list_remove(&scheduler->taken, sequence);
+    cm_prefix_tree_release(scheduler->tree, sequence->path, sequence->path_length);
+    free_sequence(sequence);
+}
+
+enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, uint32_t attempt,
+                                  const struct cm_sampling *sampling, struct cm_error *error)
+{
+    struct cm_sequence *sequence = find_taken(scheduler, id);
+    if (sequence == NULL) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "request %" PRIu64 " is not there to be retried", id);
+    }
+    list_remove(&scheduler->taken, sequence);
+    sequence->request.attempt = attempt;
+    sequence->request.sampling = *sampling;
+    sequence->output_tokens = 0;
+    sequence->logprob_sum = 0.0;
+    sequence->state = CM_SEQUENCE_WAITING;
+    list_push_front(&scheduler->waiting, sequence);
+    return CM_OK;
+}
+
+/* --- Admission
+ * ------------------------------------------------------------------------------------- */
+
+static uint32_t pages_missing(const struct cm_sequence *sequence)
+{
+    uint32_t missing = sequence->pages_count - sequence->path_length;
+    for (uint32_t i = 0; i < sequence->path_length; i++) {
+        missing += sequence->path[i]->page == CM_NO_PAGE;
+    }
+    return missing;
+}
+
+/* Takes every page that the request can need and claims the nodes that nobody has computed. */
+static void take_pages(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
+{
+    for (uint32_t i = 0; i < sequence->path_length; i++) {
+        struct cm_node *node = sequence->path[i];
+        if (node->page == CM_NO_PAGE) {
+            node->page = cm_kv_pages_take(scheduler->pages);
+        }
+        if (node->owner == NULL && (node->leaf || node->computed_tokens < node->tokens_count)) {
+            node->owner = sequence;
+        }
+        node->active_count++;
+        sequence->pages[i] = node->page;
+    }
+    for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
+        sequence->pages[i] = cm_kv_pages_take(scheduler->pages);
+    }
+    sequence->prefilled_tokens = 0;
+    sequence->computed_tokens = 0;
+    sequence->copied_tokens = 0;
+    sequence->state = CM_SEQUENCE_PREFILL;
+}
+
+/* Makes room for the request by forgetting pages that are only kept for later, its own path
+ * excepted. */
+static void evict_for(struct cm_scheduler *scheduler, const struct cm_sequence *sequence)
+{
+    for (uint32_t i = 0; i < sequence->path_length; i++) {
+        sequence->path[i]->active_count++;
+    }
+    cm_prefix_tree_evict(scheduler->tree, pages_missing(sequence));
+    for (uint32_t i = 0; i < sequence->path_length; i++) {
+        sequence->path[i]->active_count--;
+    }
+}
+
+static void admit(struct cm_scheduler *scheduler)
+{
+    while (scheduler->waiting.first != NULL && scheduler->active.count < scheduler->options.batch) {
+        struct cm_sequence *sequence = scheduler->waiting.first;
+        if (pages_missing(sequence) > cm_kv_pages_free_count(scheduler->pages)) {
+            if (scheduler->active.count > 0) {
+                return; /* pages come back as the others end */
+            }
+            evict_for(scheduler, sequence);
+        }
+        CM_ASSERT(pages_missing(sequence) <= cm_kv_pages_free_count(scheduler->pages));
+        list_remove(&scheduler->waiting, sequence);
+        take_pages(scheduler, sequence);
+        list_push_back(&scheduler->active, sequence);
+        scheduler->prompt_tokens += sequence->request.prompt_tokens;
+    }
+}
+
+/* --- Planning a step
+ * ------------------------------------------------------------------------------- */
+
+static uint32_t min_count(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Settles where a node's first tokens come from. False: the donor's page is not ready, wait. */
+static bool settle_donor(struct cm_scheduler *scheduler, struct cm_step_work *work,
+                         struct cm_sequence *sequence, struct cm_node *node)
+{
+    struct cm_node *donor = node->donor;
+    if (donor == NULL) {
+        return true;
+    }
+    if (node->computed_tokens == 0 && donor->computed_tokens >= node->donor_tokens) {
+        CM_ASSERT(work->copies_count < 2 * scheduler->options.batch);
+        work->copies[work->copies_count++] =
+            (struct cm_page_copy){ donor->page, node->page, node->donor_tokens };
+        node->computed_tokens = node->donor_tokens;
+        sequence->copied_tokens += node->donor_tokens;
+        scheduler->copied_tokens += node->donor_tokens;
+        if (node->computed_tokens == node->tokens_count) {
+            node->owner = NULL; /* nothing is left to compute: others need not wait */
+        }
+    } else if (node->computed_tokens == 0 && donor->owner != NULL) {
+        return false;
+    }
+    cm_prefix_tree_drop_donor(scheduler->tree, node);
+    return true;
+}
+
+/* Tokens of the node that need no computing; of a leaf all but the last, which gives the logits. */
+static uint32_t settled_tokens(const struct cm_node *node)
+{
+    uint32_t most = node->leaf ? node->tokens_count - 1 : node->tokens_count;
+    return min_count(node->computed_tokens, most);
+}
+
+/* The next run of consecutive prompt tokens to compute, at most `budget`: [*begin, *begin + count).
+ * Zero: the request waits for others. Only pages finished in earlier steps count as there. */
+static uint32_t next_chunk(struct cm_scheduler *scheduler, struct cm_step_work *work,
+                           struct cm_sequence *sequence, uint32_t budget, uint32_t *begin)
+{
+    uint32_t count = 0;
+    uint32_t position = sequence->prefilled_tokens;
+    while (count < budget && position < sequence->request.prompt_tokens) {
+        uint32_t index = position / CM_PAGE_TOKENS;
+        uint32_t base = index * CM_PAGE_TOKENS;
+        struct cm_node *node = sequence->path[index];
+        if (node->owner != NULL && node->owner != sequence) {
+            break;
+        }
+        if (node->owner == sequence && position == base &&
+            !settle_donor(scheduler, work, sequence, node)) {
+            break;
+        }
+        uint32_t start = base + settled_tokens(node);
+        start = start > position ? start : position;
+        if (count > 0 && start != position) {
+            break; /* a step takes consecutive tokens of a request; the rest comes with the next */
+        }
+        uint32_t rows = min_count(base + node->tokens_count - start, budget - count);
+        if (count == 0) {
+            *begin = start;
+        }
+        count += rows;
+        position = start + rows;
+        if (count == 0) {
+            sequence->prefilled_tokens = position; /* the whole page was there */
+        }
+    }
+    return count;
+}
+
+static void add_rows(struct cm_step_work *work, struct cm_sequence *sequence, const int32_t *tokens,
+                     uint32_t first_position, uint32_t rows_count, bool want_logits)
+{
+    uint32_t index = work->sequences_count++;
+    work->sequences[index] = sequence;
+    work->rows[index] = (struct cm_step_sequence){
+        .tokens = tokens,
+        .first_position = first_position,
+        .rows_count = rows_count,
+        .pages = sequence->pages,
+        .want_logits = want_logits,
+    };
+}
+
+static void plan_decode(struct cm_scheduler *scheduler, struct cm_step_work *work)
+{
+    for (struct cm_sequence *i = scheduler->active.first; i != NULL; i = i->next) {
+        if (i->state == CM_SEQUENCE_DECODE) {
+            uint32_t position = i->request.prompt_tokens + i->output_tokens - 1;
+            add_rows(work, i, &i->output[i->output_tokens - 1], position, 1, true);
+            work->decode_rows++;
+        }
+    }
+}
+
+static void plan_prefill(struct cm_scheduler *scheduler, struct cm_step_work *work)
+{
+    uint32_t budget = scheduler->options.rows_max - work->decode_rows;
+    for (struct cm_sequence *i = scheduler->active.first; i != NULL && budget > 0; i = i->next) {
+        if (i->state != CM_SEQUENCE_PREFILL) {
+            continue;
+        }
+        uint32_t begin = 0;
+        uint32_t count = next_chunk(scheduler, work, i, budget, &begin);
+        if (count > 0) {
+            bool last = begin + count == i->request.prompt_tokens;
+            add_rows(work, i, i->prompt + begin, begin, count, last);
+            work->prefill_rows += count;
+            budget -= count;
+        }
+    }
+}
+
+enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, struct cm_step_work *work)
+{
+    *work = (struct cm_step_work){
+        .rows = scheduler->rows,
+        .sequences = scheduler->sequences,
+        .copies = scheduler->copies,
+    };
+    admit(scheduler);
+    if (scheduler->active.count == 0) {
+        return CM_END;
+    }
+    plan_decode(scheduler, work);
+    plan_prefill(scheduler, work);
+    CM_ASSERT(work->sequences_count > 0);
+    return CM_OK;
+}
+
+/* --- After a step
+ * ---------------------------------------------------------------------------------- */
+
+/* Marks the step's prompt tokens as present in their pages. */
+static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                             const struct cm_step_sequence *rows)
+{
+    uint32_t end = rows->first_position + rows->rows_count;
+    for (uint32_t position = rows->first_position; position < end;) {
+        uint32_t index = position / CM_PAGE_TOKENS;
+        struct cm_node *node = sequence->path[index];
+        uint32_t node_end = index * CM_PAGE_TOKENS + node->tokens_count;
+        position = min_count(end, node_end);
+        uint32_t computed = position - index * CM_PAGE_TOKENS;
+        node->computed_tokens = computed > node->computed_tokens ? computed : node->computed_tokens;
+        if (node->computed_tokens == node->tokens_count) {
+            node->owner = NULL;
+        }
+    }
+    sequence->prefilled_tokens = end;
+    sequence->computed_tokens += rows->rows_count;
+    if (end == sequence->request.prompt_tokens) {
+        scheduler->shared_tokens += sequence->request.prompt_tokens - sequence->computed_tokens;
+        sequence->state = CM_SEQUENCE_DECODE;
+    }
+}
+
+static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                   enum cm_finish_reason reason)
+{
+    sequence->finish_reason = reason;
+    sequence->state = CM_SEQUENCE_FINISHED;
+    leave_flight(scheduler, sequence);
+    list_remove(&scheduler->active, sequence);
+    list_push_back(&scheduler->finished, sequence);
+}
+
+static void accept_token(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                         int32_t token, float logprob)
+{
+    scheduler->output_tokens++;
+    if (!sequence->request.sampling.ignore_stop &&
+        cm_tokenizer_is_stop(scheduler->options.tokenizer, token)) {
+        finish(scheduler, sequence, CM_FINISH_STOP);
+        return;
+    }
+    sequence->output[sequence->output_tokens++] = token;
+    sequence->logprob_sum += (double)logprob;
+    if (sequence->output_tokens == sequence->request.output_tokens_max) {
+        finish(scheduler, sequence, CM_FINISH_LENGTH);
+    }
+}
+
+void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
+                           const int32_t *tokens, const float *logprobs)
+{
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        struct cm_sequence *sequence = work->sequences[i];
+        if (sequence->state == CM_SEQUENCE_PREFILL) {
+            complete_prefill(scheduler, sequence, &work->rows[i]);
+        }
+        if (work->rows[i].want_logits) {
+            accept_token(scheduler, sequence, tokens[i], logprobs[i]);
+        }
+    }
+}
+
+void cm_scheduler_counters(const struct cm_scheduler *scheduler,
+                           struct cm_engine_counters *counters)
+{
+    counters->prompt_tokens = scheduler->prompt_tokens;
+    counters->output_tokens = scheduler->output_tokens;
+    counters->shared_tokens = scheduler->shared_tokens;
+    counters->copied_tokens = scheduler->copied_tokens;
+    counters->active = scheduler->active.count;
+    counters->waiting = scheduler->waiting.count;
+    counters->pages_used =
+        cm_kv_pages_count(scheduler->pages) - cm_kv_pages_free_count(scheduler->pages);
+    counters->pages_used_max = cm_kv_pages_used_max(scheduler->pages);
+}
+
+uint32_t cm_scheduler_longest_tokens(const struct cm_scheduler *scheduler)
+{
+    return scheduler->longest_tokens;
+}

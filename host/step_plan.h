@@ -1,0 +1,53 @@
+/* One step of the device, laid out: which tokens stand in which row, and which pages each row
+ * visits.
+ *
+ * Sequences are put in the order of their page tables, so that those with common pages stand
+ * together; the plan then finds shared pages by comparing neighbours and needs no tree. The order
+ * cannot change a result: rows do not see each other except through pages.
+ */
+#ifndef CM_HOST_STEP_PLAN_H
+#define CM_HOST_STEP_PLAN_H
+
+#include "base/status.h"
+#include "kernels/backend.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One sequence's rows in a step: consecutive positions. */
+struct cm_step_sequence {
+    const int32_t *tokens; /* [rows_count] */
+    uint32_t first_position;
+    uint32_t rows_count;
+    const int32_t *pages; /* its page table, by position / CM_PAGE_TOKENS */
+    bool want_logits;     /* of its last row */
+    uint32_t row_begin;   /* out: its first row in the step */
+};
+
+struct cm_step_plan {
+    uint32_t rows_max;
+    uint32_t visits_max;
+    uint32_t chunks_max;
+
+    uint32_t n_rows;
+    int32_t *tokens;    /* [rows_max] */
+    int32_t *positions; /* [rows_max] */
+    int32_t *row_pages; /* [rows_max] page that takes the row's key and value */
+    uint32_t n_visits;
+    struct cm_visit *visits;
+    uint32_t n_chunks;
+    struct cm_attention_chunk *chunks;
+
+    uint32_t *order; /* [rows_max] scratch: sequences in row order */
+};
+
+/* Sized for any step of up to `rows_max` rows with contexts of up to `context_tokens`. */
+enum cm_status cm_step_plan_open(uint32_t rows_max, uint32_t context_tokens,
+                                 struct cm_step_plan **plan) CM_MUST_CHECK;
+void cm_step_plan_close(struct cm_step_plan *plan);
+
+/* Fills the plan; the sequences' rows together are at most rows_max. */
+void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequences,
+                        uint32_t sequences_count);
+
+#endif

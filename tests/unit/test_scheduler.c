@@ -1,0 +1,332 @@
+/* The scheduler, the prefix tree and the step plan without a model: a shadow of the KV pool records
+ * which token each slot of each page holds, and every row of every step is checked against it.
+ * Random prompts with shared beginnings, small pools, retries. */
+#include "base/memory.h"
+#include "host/philox.h"
+#include "host/scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    N_VOCAB = 1000,
+    REQUESTS_MAX = 200,
+    PROMPT_MAX = 120,
+    OUTPUT_MAX = 24,
+    PAGES_MAX = 2000,
+};
+
+struct shadow {
+    uint32_t draw;
+    uint64_t seed[2];
+    int32_t slots[PAGES_MAX][CM_PAGE_TOKENS]; /* token in the slot, -1: undefined */
+    int32_t prompts[REQUESTS_MAX][PROMPT_MAX];
+    uint32_t prompt_tokens[REQUESTS_MAX];
+    uint32_t finished[REQUESTS_MAX];
+    uint64_t prefill_rows;
+};
+
+static uint32_t random_below(struct shadow *shadow, uint32_t limit)
+{
+    return (uint32_t)(cm_philox_uniform(shadow->seed, 0, shadow->draw++) * (float)limit);
+}
+
+/* The token that a "model" gives after a history: a pure function of the row. */
+static int32_t next_token(const struct cm_sequence *sequence)
+{
+    return (int32_t)((sequence->request.id * 31 + sequence->output_tokens * 7 +
+                      sequence->request.attempt * 13) %
+                     N_VOCAB);
+}
+
+/* A template, items and segments: prompts that share a few beginnings and end anywhere in a page.
+ */
+static void make_prompts(struct shadow *shadow, uint32_t count, uint32_t segments_count)
+{
+    uint32_t template_tokens = 5 + random_below(shadow, 40);
+    uint32_t item_tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i % segments_count == 0) {
+            item_tokens = 1 + random_below(shadow, 40);
+        }
+        uint32_t segment_tokens = random_below(shadow, 30);
+        uint32_t total = 0;
+        for (uint32_t j = 0; j < template_tokens; j++) {
+            shadow->prompts[i][total++] = (int32_t)j;
+        }
+        for (uint32_t j = 0; j < item_tokens; j++) {
+            shadow->prompts[i][total++] = (int32_t)(100 + i / segments_count % 7 + j);
+        }
+        for (uint32_t j = 0; j < segment_tokens; j++) {
+            shadow->prompts[i][total++] = (int32_t)(500 + (j < 3 ? 0 : i % segments_count) + j);
+        }
+        shadow->prompt_tokens[i] = total;
+    }
+}
+
+static void run_copies(struct shadow *shadow, const struct cm_step_work *work)
+{
+    for (uint32_t i = 0; i < work->copies_count; i++) {
+        const struct cm_page_copy *copy = &work->copies[i];
+        assert_int_not_equal(copy->from, copy->to);
+        for (uint32_t j = 0; j < copy->tokens; j++) {
+            assert_int_not_equal(shadow->slots[copy->from][j], -1);
+            shadow->slots[copy->to][j] = shadow->slots[copy->from][j];
+        }
+    }
+}
+
+/* Each row sees exactly its own history through its page table. */
+static void check_rows(struct shadow *shadow, const struct cm_step_work *work)
+{
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        const struct cm_step_sequence *rows = &work->rows[i];
+        for (uint32_t j = 0; j < rows->rows_count; j++) {
+            uint32_t position = rows->first_position + j;
+            int32_t *slot =
+                &shadow->slots[rows->pages[position / CM_PAGE_TOKENS]][position % CM_PAGE_TOKENS];
+            *slot = rows->tokens[j];
+        }
+    }
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        const struct cm_step_sequence *rows = &work->rows[i];
+        const struct cm_sequence *sequence = work->sequences[i];
+        uint32_t end = rows->first_position + rows->rows_count;
+        for (uint32_t position = 0; position < end; position++) {
+            uint32_t prompt_tokens = sequence->request.prompt_tokens;
+            int32_t wanted = position < prompt_tokens ? sequence->prompt[position]
+                                                      : sequence->output[position - prompt_tokens];
+            int32_t page = rows->pages[position / CM_PAGE_TOKENS];
+            assert_in_range(page, 0, PAGES_MAX - 1);
+            assert_int_equal(shadow->slots[page][position % CM_PAGE_TOKENS], wanted);
+        }
+    }
+}
+
+/* The plan's visits show each row every position up to its own exactly once, in rising order. */
+static void check_plan(const struct cm_step_plan *plan)
+{
+    for (uint32_t c = 0; c < plan->n_chunks; c++) {
+        const struct cm_attention_chunk *chunk = &plan->chunks[c];
+        assert_int_equal(chunk->row_begin, c == 0 ? 0 : plan->chunks[c - 1].row_end);
+        for (int32_t row = chunk->row_begin; row < chunk->row_end; row++) {
+            int32_t next_position = 0;
+            for (int32_t v = chunk->visit_begin; v < chunk->visit_end; v++) {
+                const struct cm_visit *visit = &plan->visits[v];
+                assert_true(visit->row_begin >= chunk->row_begin &&
+                            visit->row_end <= chunk->row_end);
+                if (row >= visit->row_begin && row < visit->row_end) {
+                    assert_int_equal(visit->first_position, next_position);
+                    next_position += CM_PAGE_TOKENS;
+                }
+            }
+            assert_int_equal(next_position,
+                             (plan->positions[row] / CM_PAGE_TOKENS + 1) * CM_PAGE_TOKENS);
+        }
+    }
+    assert_int_equal(plan->chunks[plan->n_chunks - 1].row_end, plan->n_rows);
+}
+
+static void run_step(struct shadow *shadow, struct cm_scheduler *scheduler,
+                     struct cm_step_plan *plan, struct cm_step_work *work)
+{
+    int32_t tokens[REQUESTS_MAX];
+    float logprobs[REQUESTS_MAX] = { 0 };
+    run_copies(shadow, work);
+    check_rows(shadow, work);
+    cm_step_plan_build(plan, work->rows, work->sequences_count);
+    check_plan(plan);
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        tokens[i] = next_token(work->sequences[i]);
+    }
+    shadow->prefill_rows += work->prefill_rows;
+    cm_scheduler_complete(scheduler, work, tokens, logprobs);
+}
+
+/* Takes what is finished; every fifth request is retried once. */
+static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler, bool retries,
+                          uint32_t *released)
+{
+    struct cm_result result;
+    while (cm_scheduler_finished(scheduler, &result) == CM_OK) {
+        assert_int_equal(result.finish_reason, CM_FINISH_LENGTH);
+        uint32_t attempt = shadow->finished[result.id]++;
+        for (uint32_t i = 0; i < result.output_tokens; i++) {
+            assert_int_equal(result.output[i], (result.id * 31 + i * 7 + attempt * 13) % N_VOCAB);
+        }
+        if (retries && attempt == 0 && result.id % 5 == 0) {
+            struct cm_sampling sampling = CM_SAMPLING_GREEDY;
+            sampling.ignore_stop = true;
+            assert_int_equal(cm_scheduler_retry(scheduler, result.id, 1, &sampling, NULL), CM_OK);
+        } else {
+            cm_scheduler_release(scheduler, result.id);
+            (*released)++;
+        }
+    }
+}
+
+static uint64_t run_job(struct shadow *shadow, uint32_t requests_count, uint32_t batch,
+                        uint32_t rows_max, uint32_t pages_count, bool retries)
+{
+    struct cm_kv_pages *pages = NULL;
+    struct cm_scheduler *scheduler = NULL;
+    struct cm_step_plan *plan = NULL;
+    const struct cm_scheduler_options options = {
+        .batch = batch, .rows_max = rows_max, .n_vocab = N_VOCAB, .context_tokens = 512
+    };
+    assert_int_equal(cm_kv_pages_open(pages_count, &pages), CM_OK);
+    assert_int_equal(cm_scheduler_open(&options, pages, &scheduler), CM_OK);
+    assert_int_equal(cm_step_plan_open(rows_max, 512, &plan), CM_OK);
+    memset(shadow->slots, 0xff, sizeof shadow->slots);
+    memset(shadow->finished, 0, sizeof shadow->finished);
+    shadow->prefill_rows = 0;
+
+    uint32_t submitted = 0;
+    uint32_t released = 0;
+    while (released < requests_count) {
+        enum cm_status status = CM_OK;
+        while (status == CM_OK && submitted < requests_count) {
+            struct cm_request request = {
+                .id = submitted,
+                .prompt = shadow->prompts[submitted],
+                .prompt_tokens = shadow->prompt_tokens[submitted],
+                .output_tokens_max = 1 + submitted % OUTPUT_MAX,
+                .sampling = CM_SAMPLING_GREEDY,
+            };
+            request.sampling.ignore_stop = true;
+            status = cm_scheduler_submit(scheduler, &request, NULL);
+            assert_true(status == CM_OK || status == CM_FULL);
+            submitted += status == CM_OK;
+        }
+        struct cm_step_work work;
+        assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_OK);
+        assert_in_range(work.prefill_rows + work.decode_rows, 1, rows_max);
+        run_step(shadow, scheduler, plan, &work);
+        take_finished(shadow, scheduler, retries, &released);
+    }
+    struct cm_step_work work;
+    assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_END);
+    cm_scheduler_close(scheduler);
+    assert_int_equal(cm_kv_pages_free_count(pages), pages_count);
+    cm_kv_pages_close(pages);
+    cm_step_plan_close(plan);
+    return shadow->prefill_rows;
+}
+
+/* Distinct tokens of the tree of all prompts, plus the last token of each prompt that another has
+ * too. */
+static uint64_t distinct_tokens(const struct shadow *shadow, uint32_t count)
+{
+    uint64_t distinct = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t longest = 0;
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t common = 0;
+            while (common < shadow->prompt_tokens[i] && common < shadow->prompt_tokens[j] &&
+                   shadow->prompts[i][common] == shadow->prompts[j][common]) {
+                common++;
+            }
+            longest = common > longest ? common : longest;
+        }
+        uint32_t fresh = shadow->prompt_tokens[i] - longest;
+        distinct += fresh > 0 ? fresh : 1;
+    }
+    return distinct;
+}
+
+static void rows_see_their_own_history(void **state)
+{
+    (void)state;
+    struct shadow *shadow = cm_alloc(1, sizeof *shadow);
+    const uint32_t batches[] = { 1, 3, 16, 64 };
+    for (uint32_t round = 0; round < 24; round++) {
+        shadow->seed[0] = round + 1;
+        uint32_t count = 30 + random_below(shadow, 120);
+        make_prompts(shadow, count, 1 + random_below(shadow, 9));
+        uint32_t batch = batches[round % 4];
+        uint32_t rows_max = batch + random_below(shadow, 80) + 1;
+        uint32_t pages_count = round % 3 == 0 ? 12 + random_below(shadow, 20) : 1500;
+        run_job(shadow, count, batch, rows_max, pages_count, round % 2 == 1);
+    }
+    cm_free(shadow);
+}
+
+static void each_distinct_token_is_computed_once(void **state)
+{
+    (void)state;
+    struct shadow *shadow = cm_alloc(1, sizeof *shadow);
+    const uint32_t batches[] = { 1, 2, 7, 64 };
+    for (uint32_t round = 0; round < 8; round++) {
+        shadow->seed[0] = 100 + round;
+        make_prompts(shadow, 64, 8);
+        uint64_t computed = run_job(shadow, 64, batches[round % 4], 64 + 16 * round, 1500, false);
+        /* With everything in the window at once nothing may be computed twice; a small window may
+         * lose a part-filled page at a fork. */
+        uint64_t distinct = distinct_tokens(shadow, 64);
+        assert_true(computed >= distinct);
+        assert_true(computed <= distinct + 64 * (CM_PAGE_TOKENS - 1));
+        if (batches[round % 4] == 64) {
+            assert_int_equal(computed, distinct);
+        }
+    }
+    cm_free(shadow);
+}
+
+static void requests_that_cannot_fit_are_refused(void **state)
+{
+    (void)state;
+    struct cm_kv_pages *pages = NULL;
+    struct cm_scheduler *scheduler = NULL;
+    const struct cm_scheduler_options options = {
+        .batch = 2, .rows_max = 8, .n_vocab = 10, .context_tokens = 64
+    };
+    assert_int_equal(cm_kv_pages_open(2, &pages), CM_OK);
+    assert_int_equal(cm_scheduler_open(&options, pages, &scheduler), CM_OK);
+    int32_t prompt[30] = { 0 };
+    struct cm_error error;
+    struct cm_request request = { .prompt = prompt, .prompt_tokens = 30, .output_tokens_max = 3 };
+    assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_LIMIT);
+    assert_non_null(strstr(error.message, "1 too many for a context of 32"));
+    request.output_tokens_max = 2;
+    assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_OK);
+    prompt[3] = 10;
+    assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_INVALID_ARGUMENT);
+    request.prompt_tokens = 0;
+    assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_INVALID_ARGUMENT);
+    cm_scheduler_close(scheduler);
+    cm_kv_pages_close(pages);
+}
+
+static void philox_matches_known_answers(void **state)
+{
+    (void)state;
+    /* The known-answer file of the Random123 distribution, philox4x32 with 10 rounds. */
+    uint32_t out[4];
+    cm_philox4x32((const uint32_t[4]){ 0, 0, 0, 0 }, (const uint32_t[2]){ 0, 0 }, out);
+    assert_int_equal(out[0], 0x6627e8d5);
+    assert_int_equal(out[1], 0xe169c58d);
+    assert_int_equal(out[2], 0xbc57ac4c);
+    assert_int_equal(out[3], 0x9b00dbd8);
+    cm_philox4x32((const uint32_t[4]){ 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 },
+                  (const uint32_t[2]){ 0xa4093822, 0x299f31d0 }, out);
+    assert_int_equal(out[0], 0xd16cfe09);
+    assert_int_equal(out[1], 0x94fdcceb);
+    assert_int_equal(out[2], 0x5001e420);
+    assert_int_equal(out[3], 0x24126ea1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_see_their_own_history),
+        cmocka_unit_test(each_distinct_token_is_computed_once),
+        cmocka_unit_test(requests_that_cannot_fit_are_refused),
+        cmocka_unit_test(philox_matches_known_answers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
