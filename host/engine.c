@@ -3,13 +3,11 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "host/forward.h"
-#include "host/philox.h"
+#include "host/sampler.h"
 #include "host/scheduler.h"
 #include "loaders/model_file.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -35,32 +33,11 @@ struct cm_engine {
     struct cm_scheduler *scheduler;
     struct cm_engine_info info;
 
-    /* Sampling, for CM_LOGITS_ROWS_MAX rows at a time; in back-end memory. */
-    struct cm_sample_row *sample_rows;
-    int32_t *sample_tokens;
-    float *sample_logprobs;
-    int32_t *history;
-    size_t history_capacity;
-    struct cm_sample_row *host_rows; /* the same in host memory, to be filled */
-    int32_t *host_history;
-
+    struct cm_sampler *sampler;
     int32_t *step_tokens; /* [batch] the last step's samples, by sequence */
     float *step_logprobs; /* [batch] */
     struct cm_engine_counters counters;
 };
-
-const struct cm_sampling CM_SAMPLING_GREEDY = {
-    .temperature = 0.0f,
-    .top_k = 0,
-    .top_p = 1.0f,
-    .min_p = 0.0f,
-    .repetition_penalty = 1.0f,
-};
-
-const char *cm_finish_reason_name(enum cm_finish_reason reason)
-{
-    return reason == CM_FINISH_STOP ? "stop" : "length";
-}
 
 /* --- Opening
  * --------------------------------------------------------------------------------------- */
@@ -217,17 +194,10 @@ static enum cm_status open_scheduler(struct cm_engine *engine, uint32_t rows_max
         .context_tokens = engine->info.context_tokens,
         .tokenizer = engine->tokenizer,
     };
-    size_t rows = CM_LOGITS_ROWS_MAX;
-    engine->sample_rows = cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_rows);
-    engine->sample_tokens = cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_tokens);
-    engine->sample_logprobs =
-        cm_backend_alloc(engine->backend, rows * sizeof *engine->sample_logprobs);
-    engine->host_rows = cm_alloc(rows, sizeof *engine->host_rows);
     engine->step_tokens = cm_alloc(engine->info.batch, sizeof *engine->step_tokens);
     engine->step_logprobs = cm_alloc(engine->info.batch, sizeof *engine->step_logprobs);
-    if (engine->sample_rows == NULL || engine->sample_tokens == NULL ||
-        engine->sample_logprobs == NULL || engine->host_rows == NULL ||
-        engine->step_tokens == NULL || engine->step_logprobs == NULL ||
+    if (engine->step_tokens == NULL || engine->step_logprobs == NULL ||
+        cm_sampler_open(engine->backend, engine->config->n_vocab, &engine->sampler) != CM_OK ||
         cm_scheduler_open(&options, engine->pages, &engine->scheduler) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
                             options.batch);
@@ -270,22 +240,15 @@ void cm_engine_close(struct cm_engine *engine)
         return;
     }
     cm_scheduler_close(engine->scheduler);
+    cm_sampler_close(engine->sampler);
     cm_forward_close(engine->forward);
     cm_step_plan_close(engine->plan);
     cm_kv_pages_close(engine->pages);
     cm_kv_pool_close(engine->pool);
     cm_weights_close(engine->weights);
-    if (engine->backend != NULL) {
-        cm_backend_free(engine->backend, engine->sample_rows);
-        cm_backend_free(engine->backend, engine->sample_tokens);
-        cm_backend_free(engine->backend, engine->sample_logprobs);
-        cm_backend_free(engine->backend, engine->history);
-    }
     cm_backend_close(engine->backend);
     cm_tokenizer_close(engine->tokenizer);
     cm_model_file_close(engine->file);
-    cm_free(engine->host_rows);
-    cm_free(engine->host_history);
     cm_free(engine->step_tokens);
     cm_free(engine->step_logprobs);
     cm_free(engine);
@@ -310,33 +273,17 @@ enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[6
 /* --- Requests
  * -------------------------------------------------------------------------------------- */
 
-/* The sampler sees each row's whole text; room for it is made here, not in a step. */
-static enum cm_status reserve_history(struct cm_engine *engine, struct cm_error *error)
-{
-    size_t needed = (size_t)cm_scheduler_longest_tokens(engine->scheduler) * CM_LOGITS_ROWS_MAX;
-    if (needed <= engine->history_capacity) {
-        return CM_OK;
-    }
-    int32_t *host = cm_realloc(engine->host_history, 2 * needed, sizeof *host);
-    if (host == NULL) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the sampler");
-    }
-    engine->host_history = host;
-    int32_t *device = cm_backend_alloc(engine->backend, 2 * needed * sizeof *device);
-    if (device == NULL) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the sampler");
-    }
-    cm_backend_free(engine->backend, engine->history);
-    engine->history = device;
-    engine->history_capacity = 2 * needed;
-    return CM_OK;
-}
-
 enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
                                 struct cm_error *error)
 {
-    enum cm_status status = cm_scheduler_submit(engine->scheduler, request, error);
-    return status == CM_OK ? reserve_history(engine, error) : status;
+    uint64_t tokens = (uint64_t)request->prompt_tokens + request->output_tokens_max;
+    if (tokens <= engine->info.context_tokens) {
+        enum cm_status status = cm_sampler_reserve(engine->sampler, (uint32_t)tokens);
+        if (status != CM_OK) {
+            return cm_error_set(error, status, "out of memory for the sampler");
+        }
+    }
+    return cm_scheduler_submit(engine->scheduler, request, error);
 }
 
 enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result)
@@ -357,93 +304,6 @@ enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t a
 
 /* --- A step
  * ---------------------------------------------------------------------------------------- */
-
-/* Appends the row's text so far to the history where a control needs it. */
-static uint32_t append_history(struct cm_engine *engine, const struct cm_sequence *sequence,
-                               uint32_t end)
-{
-    uint32_t prompt_tokens = sequence->request.prompt_tokens;
-    CM_ASSERT(end + prompt_tokens + sequence->output_tokens <= engine->history_capacity);
-    memcpy(engine->host_history + end, sequence->prompt, prompt_tokens * sizeof(int32_t));
-    memcpy(engine->host_history + end + prompt_tokens, sequence->output,
-           sequence->output_tokens * sizeof(int32_t));
-    return end + prompt_tokens + sequence->output_tokens;
-}
-
-static struct cm_sample_row sample_row(const struct cm_sequence *sequence)
-{
-    const struct cm_request *request = &sequence->request;
-    return (struct cm_sample_row){
-        .temperature = request->sampling.temperature,
-        .top_p = request->sampling.top_p,
-        .min_p = request->sampling.min_p,
-        .repetition_penalty = request->sampling.repetition_penalty,
-        .top_k = request->sampling.top_k,
-        .uniform = cm_philox_uniform(request->seed, request->attempt, sequence->output_tokens),
-        .want_logprob = true,
-    };
-}
-
-/* Logits and samples for up to CM_LOGITS_ROWS_MAX sequences of the step, `indices` into work. */
-static void sample_slice(struct cm_engine *engine, const struct cm_step_work *work,
-                         const uint32_t *indices, uint32_t count)
-{
-    int32_t rows[CM_LOGITS_ROWS_MAX];
-    uint32_t history_end = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct cm_step_sequence *step = &work->rows[indices[i]];
-        const struct cm_sequence *sequence = work->sequences[indices[i]];
-        rows[i] = (int32_t)(step->row_begin + step->rows_count - 1);
-        engine->host_rows[i] = sample_row(sequence);
-        engine->host_rows[i].history_begin = history_end;
-        if (sequence->request.sampling.repetition_penalty != 1.0f) {
-            history_end = append_history(engine, sequence, history_end);
-        }
-        engine->host_rows[i].history_end = history_end;
-    }
-    struct cm_backend *backend = engine->backend;
-    float *logits = cm_forward_logits(engine->forward, rows, count);
-    cm_backend_upload(backend, engine->sample_rows, engine->host_rows,
-                      count * sizeof *engine->host_rows);
-    cm_backend_upload(backend, engine->history, engine->host_history,
-                      history_end * sizeof(int32_t));
-    cm_op_sample(backend, &(struct cm_sample_args){
-                              .logits = logits,
-                              .n_rows = count,
-                              .n_vocab = engine->config->n_vocab,
-                              .rows = engine->sample_rows,
-                              .history = engine->history,
-                              .tokens = engine->sample_tokens,
-                              .logprobs = engine->sample_logprobs,
-                          });
-    int32_t tokens[CM_LOGITS_ROWS_MAX];
-    float logprobs[CM_LOGITS_ROWS_MAX];
-    cm_backend_download(backend, tokens, engine->sample_tokens, count * sizeof *tokens);
-    cm_backend_download(backend, logprobs, engine->sample_logprobs, count * sizeof *logprobs);
-    for (uint32_t i = 0; i < count; i++) {
-        engine->step_tokens[indices[i]] = tokens[i];
-        engine->step_logprobs[indices[i]] = logprobs[i];
-    }
-}
-
-static void sample_step(struct cm_engine *engine, const struct cm_step_work *work)
-{
-    uint32_t indices[CM_LOGITS_ROWS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < work->sequences_count; i++) {
-        if (!work->rows[i].want_logits) {
-            continue;
-        }
-        indices[count++] = i;
-        if (count == CM_LOGITS_ROWS_MAX) {
-            sample_slice(engine, work, indices, count);
-            count = 0;
-        }
-    }
-    if (count > 0) {
-        sample_slice(engine, work, indices, count);
-    }
-}
 
 static void count_step(struct cm_engine *engine, const struct cm_step_work *work, double seconds)
 {
@@ -472,7 +332,8 @@ enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
     }
     cm_step_plan_build(engine->plan, work.rows, work.sequences_count);
     cm_forward_step(engine->forward, engine->plan);
-    sample_step(engine, &work);
+    cm_sampler_run(engine->sampler, engine->forward, &work, engine->step_tokens,
+                   engine->step_logprobs);
     cm_scheduler_complete(engine->scheduler, &work, engine->step_tokens, engine->step_logprobs);
     count_step(engine, &work, cm_clock_s() - start_s);
     return CM_OK;

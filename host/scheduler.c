@@ -9,6 +9,19 @@
  * share. */
 enum { WINDOW_AHEAD_MIN = 64 };
 
+const struct cm_sampling CM_SAMPLING_GREEDY = {
+    .temperature = 0.0f,
+    .top_k = 0,
+    .top_p = 1.0f,
+    .min_p = 0.0f,
+    .repetition_penalty = 1.0f,
+};
+
+const char *cm_finish_reason_name(enum cm_finish_reason reason)
+{
+    return reason == CM_FINISH_STOP ? "stop" : "length";
+}
+
 struct cm_scheduler {
     struct cm_scheduler_options options;
     struct cm_kv_pages *pages;
@@ -27,7 +40,6 @@ struct cm_scheduler {
     struct cm_sequence **sequences; /* [batch] */
     struct cm_page_copy *copies;    /* [2 * batch]: a request settles at most two donors a step */
 
-    uint32_t longest_tokens;
     uint64_t prompt_tokens;
     uint64_t output_tokens;
     uint64_t shared_tokens;
@@ -264,9 +276,6 @@ enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct 
         free_sequence(sequence);
         return cm_error_set(error, status, "out of memory for a request");
     }
-    uint32_t tokens = request->prompt_tokens + request->output_tokens_max;
-    scheduler->longest_tokens =
-        tokens > scheduler->longest_tokens ? tokens : scheduler->longest_tokens;
     list_push_back(&scheduler->waiting, sequence);
     return CM_OK;
 }
@@ -603,9 +612,4 @@ void cm_scheduler_counters(const struct cm_scheduler *scheduler,
     counters->pages_used =
         cm_kv_pages_count(scheduler->pages) - cm_kv_pages_free_count(scheduler->pages);
     counters->pages_used_max = cm_kv_pages_used_max(scheduler->pages);
-}
-
-uint32_t cm_scheduler_longest_tokens(const struct cm_scheduler *scheduler)
-{
-    return scheduler->longest_tokens;
 }

@@ -111,7 +111,4 @@ void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_
 void cm_scheduler_counters(const struct cm_scheduler *scheduler,
                            struct cm_engine_counters *counters);
 
-/* The longest prompt and output of any request so far, for sizing the sampler's history. */
-uint32_t cm_scheduler_longest_tokens(const struct cm_scheduler *scheduler);
-
 #endif
