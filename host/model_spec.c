@@ -113,56 +113,111 @@ static const struct cm_weight_names hf_gpt2_names = {
 /* --- Families
  * -------------------------------------------------------------------------------------- */
 
-/* GGUF: Gemma's norm weights are stored as 1 + w; llama's Q and K rows are permuted for rotating
- * pairs. */
-static const struct cm_model_spec specs[CM_FAMILY_COUNT][2] = {
+/* In GGUF files Gemma's norm weights are stored as 1 + w, and llama's Q and K rows are permuted for
+ * rotating neighbouring pairs. */
+static const struct cm_model_spec gguf_specs[CM_FAMILY_COUNT] = {
     [CM_FAMILY_GPT2] = {
-        [CM_CONTAINER_GGUF] = { "gpt2", CM_NORM_LAYER, CM_ROPE_NONE, CM_ACTIVATION_GELU_TANH, false,
-                                false, &gguf_gpt2_names },
-        [CM_CONTAINER_SAFETENSORS] = { "gpt2", CM_NORM_LAYER, CM_ROPE_NONE, CM_ACTIVATION_GELU_TANH,
-                                       false, true, &hf_gpt2_names },
+        .family = "gpt2",
+        .norm = CM_NORM_LAYER,
+        .rope = CM_ROPE_NONE,
+        .activation = CM_ACTIVATION_GELU_TANH,
+        .names = &gguf_gpt2_names,
     },
     [CM_FAMILY_LLAMA] = {
-        [CM_CONTAINER_GGUF] = { "llama", CM_NORM_RMS, CM_ROPE_PAIRS, CM_ACTIVATION_SILU, false, false,
-                                &gguf_names },
-        [CM_CONTAINER_SAFETENSORS] = { "llama", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false,
-                                       false, &hf_names },
+        .family = "llama",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_PAIRS,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &gguf_names,
     },
     [CM_FAMILY_MISTRAL] = {
-        [CM_CONTAINER_GGUF] = { "mistral", CM_NORM_RMS, CM_ROPE_PAIRS, CM_ACTIVATION_SILU, false, false,
-                                &gguf_names },
-        [CM_CONTAINER_SAFETENSORS] = { "mistral", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false,
-                                       false, &hf_names },
+        .family = "mistral",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_PAIRS,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &gguf_names,
     },
     [CM_FAMILY_QWEN2] = {
-        [CM_CONTAINER_GGUF] = { "qwen2", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false, false,
-                                &gguf_names },
-        [CM_CONTAINER_SAFETENSORS] = { "qwen2", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false,
-                                       false, &hf_names },
+        .family = "qwen2",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &gguf_names,
     },
     [CM_FAMILY_QWEN3] = {
-        [CM_CONTAINER_GGUF] = { "qwen3", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false, false,
-                                &gguf_names },
-        [CM_CONTAINER_SAFETENSORS] = { "qwen3", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_SILU, false,
-                                       false, &hf_names },
+        .family = "qwen3",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &gguf_names,
     },
     [CM_FAMILY_GEMMA3] = {
-        [CM_CONTAINER_GGUF] = { "gemma3", CM_NORM_RMS, CM_ROPE_HALVES, CM_ACTIVATION_GELU_TANH, true,
-                                false, &gguf_gemma_names },
-        [CM_CONTAINER_SAFETENSORS] = { "gemma3", CM_NORM_RMS_PLUS, CM_ROPE_HALVES,
-                                       CM_ACTIVATION_GELU_TANH, true, false, &hf_gemma_names },
+        .family = "gemma3",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_GELU_TANH,
+        .embed_scaled = true,
+        .names = &gguf_gemma_names,
+    },
+};
+
+static const struct cm_model_spec hf_specs[CM_FAMILY_COUNT] = {
+    [CM_FAMILY_GPT2] = {
+        .family = "gpt2",
+        .norm = CM_NORM_LAYER,
+        .rope = CM_ROPE_NONE,
+        .activation = CM_ACTIVATION_GELU_TANH,
+        .linear_transposed = true,
+        .names = &hf_gpt2_names,
+    },
+    [CM_FAMILY_LLAMA] = {
+        .family = "llama",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &hf_names,
+    },
+    [CM_FAMILY_MISTRAL] = {
+        .family = "mistral",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &hf_names,
+    },
+    [CM_FAMILY_QWEN2] = {
+        .family = "qwen2",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &hf_names,
+    },
+    [CM_FAMILY_QWEN3] = {
+        .family = "qwen3",
+        .norm = CM_NORM_RMS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_SILU,
+        .names = &hf_names,
+    },
+    [CM_FAMILY_GEMMA3] = {
+        .family = "gemma3",
+        .norm = CM_NORM_RMS_PLUS,
+        .rope = CM_ROPE_HALVES,
+        .activation = CM_ACTIVATION_GELU_TANH,
+        .embed_scaled = true,
+        .names = &hf_gemma_names,
     },
 };
 
 enum cm_status cm_model_spec_find(const struct cm_model_config *config,
                                   const struct cm_model_spec **spec, struct cm_error *error)
 {
-    if ((unsigned)config->family >= CM_FAMILY_COUNT ||
-        specs[config->family][config->container].family == NULL) {
+    const struct cm_model_spec *specs =
+        config->container == CM_CONTAINER_GGUF ? gguf_specs : hf_specs;
+    if ((unsigned)config->family >= CM_FAMILY_COUNT || specs[config->family].family == NULL) {
         return cm_error_set(error, CM_UNSUPPORTED, "model family %d is not supported",
                             (int)config->family);
     }
-    *spec = &specs[config->family][config->container];
+    *spec = &specs[config->family];
     return CM_OK;
 }
 
