@@ -59,7 +59,8 @@ class LintTest(unittest.TestCase):
         for header, wrong, right in (("sqlite3.h", "host", "jobs/ledger.c"),
                                      ("cuda_runtime.h", "host", "kernels/cuda/a.c"),
                                      ("omp.h", "jobs", "kernels/a.c"),
-                                     ("csv.h", "jobs", "loaders/a.c")):
+                                     ("csv.h", "jobs", "loaders/a.c"),
+                                     ("csv.h", "host", "jobs/copy_writer.c")):
             self.assert_bad("include", f"{wrong}/a.c", f"#include <{header}>\n")
             self.assert_good("include", right, f"#include <{header}>\n")
 
