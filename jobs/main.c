@@ -1,9 +1,76 @@
+#include "jobs/cli.h"
+#include "jobs/run_options.h"
 #include "jobs/version.h"
 
-#include <stdio.h>
+#include "base/log.h"
 
-int main(void)
+#include <stdio.h>
+#include <string.h>
+
+/* argv[0] is the command's name. Commands that are not built yet are not here. */
+struct command {
+    const char *name;
+    const char *summary;
+    enum cm_exit (*run)(int argc, char **argv);
+};
+
+static enum cm_exit print_help(int argc, char **argv);
+static enum cm_exit print_version(int argc, char **argv);
+
+static const struct command COMMANDS[] = {
+    { "help", "this overview; COMMAND --help tells more about each", print_help },
+    { "version", "the program's version", print_version },
+};
+enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static enum cm_exit print_help(int argc, char **argv)
 {
+    (void)argc;
+    (void)argv;
+    printf("copymill writes product copy: every item of a catalog for every customer segment.\n\n"
+           "Usage: copymill COMMAND [options]\n\n");
+    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
+        printf("  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    }
+    return CM_EXIT_OK;
+}
+
+static enum cm_exit print_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
     printf("copymill %s\n", cm_version());
-    return 0;
+    return CM_EXIT_OK;
+}
+
+static enum cm_exit refuse(const char *name)
+{
+    const char *names[COMMANDS_COUNT];
+    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
+        names[i] = COMMANDS[i].name;
+    }
+    const char *closest = cm_cli_closest(name, names, COMMANDS_COUNT);
+    if (closest != NULL) {
+        cm_log(CM_LOG_ERROR, "unknown command \"%.60s\": did you mean \"%s\"?", name, closest);
+    } else {
+        cm_log(CM_LOG_ERROR, "unknown command \"%.60s\": \"copymill --help\" lists the commands",
+               name);
+    }
+    return CM_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        cm_log(CM_LOG_ERROR, "a command is missing: \"copymill --help\" lists the commands");
+        return CM_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    name += strcmp(name, "--help") == 0 || strcmp(name, "--version") == 0 ? 2 : 0;
+    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
+        if (strcmp(COMMANDS[i].name, name) == 0) {
+            return (int)COMMANDS[i].run(argc - 1, argv + 1);
+        }
+    }
+    return (int)refuse(name);
 }

@@ -1,9 +1,10 @@
 /* Everything `copymill run` and `copymill bench --catalog` can be told, parsed and range-checked by
- * cli.c. Strings are borrowed from the command line; NULL means not given. */
+ * the table CM_RUN_OPTIONS. Strings are borrowed from the command line; NULL means not given. */
 #ifndef CM_JOBS_RUN_OPTIONS_H
 #define CM_JOBS_RUN_OPTIONS_H
 
 #include "host/engine.h"
+#include "jobs/cli.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,5 +59,16 @@ struct cm_run_options {
     bool quiet_samples; /* no sample rows at the end */
     enum cm_progress_mode progress;
 };
+
+/* For cm_cli_parse: one row for each option, with what it takes and means. */
+extern const struct cm_option CM_RUN_OPTIONS[];
+extern const size_t CM_RUN_OPTIONS_COUNT;
+
+void cm_run_options_init(struct cm_run_options *options); /* the defaults */
+
+/* What no option can tell alone: missing ones, files that are read and written, conflicts.
+ * CM_INVALID_ARGUMENT. */
+enum cm_status cm_run_options_check(const struct cm_run_options *options,
+                                    struct cm_error *error) CM_MUST_CHECK;
 
 #endif

@@ -1,0 +1,227 @@
+#include "jobs/run_options.h"
+
+#include "jobs/language.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
+static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
+
+#define FIELD(name) offsetof(struct cm_run_options, name)
+
+/* Defaults in parentheses are those of cm_run_options_init. */
+const struct cm_option CM_RUN_OPTIONS[] = {
+    { .help = "Input and output" },
+    { "catalog", "FILE", "products: CSV, TSV, JSON or JSONL; - reads standard input",
+      CM_OPTION_STRING, .offset = FIELD(catalog_path) },
+    { "segments", "FILE", "customer segments: CSV or JSON (one neutral segment)", CM_OPTION_STRING,
+      .offset = FIELD(segments_path) },
+    { "out", "FILE", "the copy: a .csv or .jsonl file, or - for CSV on standard output",
+      CM_OPTION_STRING, .offset = FIELD(out_path) },
+    { "overwrite", NULL, "replace the output file where there is one", CM_OPTION_FLAG,
+      .offset = FIELD(overwrite) },
+    { "excel", NULL, "CSV for spreadsheets: byte order mark, CRLF, no cell that executes",
+      CM_OPTION_FLAG, .offset = FIELD(excel) },
+    { "job", "FILE", "the ledger of the job, which resumes it (the output file with .job)",
+      CM_OPTION_STRING, .offset = FIELD(job_path) },
+    { "map", "FIELD=COLUMN", "read a field of the catalog from this column; may be repeated",
+      CM_OPTION_STRINGS, .offset = FIELD(maps), .count_offset = FIELD(maps_count),
+      .count_max = CM_MAPS_MAX },
+    { "limit", "N", "only the first N items", CM_OPTION_U64, .offset = FIELD(limit), .minimum = 1,
+      .maximum = 1e12 },
+    { "only", "ITEM[:SEGMENT],...", "only these items, or these rows of theirs", CM_OPTION_STRING,
+      .offset = FIELD(only) },
+
+    { .help = "What to write" },
+    { "scenario", "NAME", "description or recommend (description)", CM_OPTION_STRING,
+      .offset = FIELD(scenario) },
+    { "channel", "NAME", "rules and limits of where the copy appears (generic)", CM_OPTION_STRING,
+      .offset = FIELD(channel) },
+    { "template", "FILE", "a prompt template of your own in place of the scenario's",
+      CM_OPTION_STRING, .offset = FIELD(template_path) },
+    { "language", "CODE",
+      "language of the copy: en, zh, ... (auto: the segment's, else the item's)", CM_OPTION_STRING,
+      .offset = FIELD(language) },
+    { "attempts", "N", "tries for each copy; a better one replaces a copy under --min-score (2)",
+      CM_OPTION_U32, .offset = FIELD(attempts), .minimum = 1, .maximum = 100 },
+    { "min-score", "X", "score from 0 to 1 under which a copy is flagged (0.5)", CM_OPTION_DOUBLE,
+      .offset = FIELD(min_score), .minimum = 0, .maximum = 1 },
+
+    { .help = "Model and decoding" },
+    { "model", "NAME|FILE|DIR",
+      "a known model, a GGUF file or a Hugging Face folder (qwen2.5-coder-0.5b-it)",
+      CM_OPTION_STRING, .offset = FIELD(model) },
+    { "max-length", "N", "most tokens of prompt and copy together (no limit)", CM_OPTION_U32,
+      .offset = FIELD(max_length), .minimum = 1, .maximum = 1e6 },
+    { "max-tokens", "N", "most tokens of a copy (160)", CM_OPTION_U32, .offset = FIELD(max_tokens),
+      .minimum = 1, .maximum = 1e6 },
+    { "temperature", "X", "0 always takes the likeliest token (0.7)", CM_OPTION_FLOAT,
+      .offset = FIELD(sampling.temperature), .minimum = 0, .maximum = 10 },
+    { "top-k", "N", "choose among the N likeliest tokens; 0 for all (50)", CM_OPTION_U32,
+      .offset = FIELD(sampling.top_k), .minimum = 0, .maximum = 1e6 },
+    { "top-p", "X", "choose among the likeliest tokens that make up this share; 1 for all (0.9)",
+      CM_OPTION_FLOAT, .offset = FIELD(sampling.top_p), .minimum = 0, .maximum = 1,
+      .above_minimum = true },
+    { "min-p", "X", "leave out tokens under this share of the likeliest one's; 0 for none (0)",
+      CM_OPTION_FLOAT, .offset = FIELD(sampling.min_p), .minimum = 0, .maximum = 1 },
+    { "repetition-penalty", "X", "above 1 avoids what prompt and copy already hold (1.05)",
+      CM_OPTION_FLOAT, .offset = FIELD(sampling.repetition_penalty), .minimum = 0, .maximum = 10,
+      .above_minimum = true },
+    { "seed", "N", "the same seed gives the same copy (1)", CM_OPTION_U64, .offset = FIELD(seed),
+      .minimum = 0, .maximum = 1e19 },
+
+    { .help = "Where and how it runs" },
+    { "threads", "N", "processor threads (one per core)", CM_OPTION_U32, .offset = FIELD(threads),
+      .minimum = 1, .maximum = 1024 },
+    { "batch", "N", "most copies in work at a time (chosen to fit)", CM_OPTION_U32,
+      .offset = FIELD(batch), .minimum = 1, .maximum = 65536 },
+    { "memory", "GIB", "most memory for the context of the copies in work (what --batch needs)",
+      CM_OPTION_DOUBLE, .offset = FIELD(memory_gib), .minimum = 0, .maximum = 65536,
+      .above_minimum = true },
+    { "precision", "NAME", "auto, exact, bf16 or int8 (auto)", CM_OPTION_CHOICE,
+      .offset = FIELD(precision), .choices = PRECISIONS },
+    { "dry-run", NULL, "check everything and estimate rows, tokens, time and memory; write nothing",
+      CM_OPTION_FLAG, .offset = FIELD(dry_run) },
+    { "progress", "MODE", "auto, tty, plain, json or none (auto)", CM_OPTION_CHOICE,
+      .offset = FIELD(progress), .choices = PROGRESS_MODES },
+    { "no-samples", NULL, "show no sample copies at the end", CM_OPTION_FLAG,
+      .offset = FIELD(quiet_samples) },
+};
+const size_t CM_RUN_OPTIONS_COUNT = sizeof CM_RUN_OPTIONS / sizeof CM_RUN_OPTIONS[0];
+
+void cm_run_options_init(struct cm_run_options *options)
+{
+    *options = (struct cm_run_options){
+        .scenario = "description",
+        .channel = "generic",
+        .language = "auto",
+        .model = "qwen2.5-coder-0.5b-it",
+        .attempts = 2,
+        .min_score = 0.5,
+        .max_tokens = 160,
+        .sampling = { .temperature = 0.7F,
+                      .top_k = 50,
+                      .top_p = 0.9F,
+                      .repetition_penalty = 1.05F },
+        .seed = 1,
+    };
+}
+
+/* --- Checks over several options -----------------------------------------------------------------
+ */
+
+static bool is_dash(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+/* The same file, under whatever name; also for a path that does not exist yet. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat a_stat;
+    struct stat b_stat;
+    if (strcmp(a, b) == 0) {
+        return true;
+    }
+    return stat(a, &a_stat) == 0 && stat(b, &b_stat) == 0 && a_stat.st_dev == b_stat.st_dev &&
+           a_stat.st_ino == b_stat.st_ino;
+}
+
+/* What a run writes must be none of what it reads. */
+static enum cm_status check_paths_differ(const struct cm_run_options *options,
+                                         struct cm_error *error)
+{
+    const struct {
+        const char *option;
+        const char *path;
+    } inputs[] = {
+        { "--catalog", options->catalog_path },
+        { "--segments", options->segments_path },
+        { "--template", options->template_path },
+        { "--model", options->model },
+    }, outputs[] = {
+        { "--out", options->out_path },
+        { "--job", options->job_path },
+    };
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+        for (size_t j = 0; j < sizeof inputs / sizeof inputs[0]; j++) {
+            const char *output = outputs[i].path;
+            const char *input = inputs[j].path;
+            if (output != NULL && input != NULL && !is_dash(output) && same_file(output, input)) {
+                return cm_error_set(error, CM_INVALID_ARGUMENT,
+                                    "%s %s: the same file as %s: expected another name, so that "
+                                    "the input is not overwritten",
+                                    outputs[i].option, output, inputs[j].option);
+            }
+        }
+    }
+    if (options->out_path != NULL && options->job_path != NULL &&
+        same_file(options->out_path, options->job_path)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--job %s: the same file as --out: expected a file of its own",
+                            options->job_path);
+    }
+    return CM_OK;
+}
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t length = strlen(text);
+    size_t ending_length = strlen(ending);
+    return length >= ending_length && strcmp(text + length - ending_length, ending) == 0;
+}
+
+static enum cm_status check_output(const struct cm_run_options *options, struct cm_error *error)
+{
+    const char *out = options->out_path;
+    bool jsonl = ends_with(out, ".jsonl");
+    if (!is_dash(out) && !jsonl && !ends_with(out, ".csv")) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--out %s: expected a name that ends in .csv or .jsonl, or -", out);
+    }
+    if (options->excel && jsonl) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--excel is for CSV: expected --out with a .csv file, found %s", out);
+    }
+    return CM_OK;
+}
+
+static enum cm_status check_texts(const struct cm_run_options *options, struct cm_error *error)
+{
+    if (strcmp(options->language, "auto") != 0 && !cm_language_is_code(options->language)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--language %s: expected auto or a code such as en, zh or pt-br",
+                            options->language);
+    }
+    for (size_t i = 0; i < options->maps_count; i++) {
+        const char *equals = strchr(options->maps[i], '=');
+        if (equals == NULL || equals == options->maps[i] || equals[1] == '\0') {
+            return cm_error_set(error, CM_INVALID_ARGUMENT,
+                                "--map %s: expected FIELD=COLUMN, such as title=Name",
+                                options->maps[i]);
+        }
+    }
+    return CM_OK;
+}
+
+enum cm_status cm_run_options_check(const struct cm_run_options *options, struct cm_error *error)
+{
+    if (options->catalog_path == NULL) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--catalog is missing: expected --catalog FILE, the products");
+    }
+    if (options->out_path == NULL && !options->dry_run) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--out is missing: expected --out FILE, where the copy goes");
+    }
+    if (options->segments_path != NULL && is_dash(options->segments_path)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--segments -: expected a file; only --catalog reads standard input");
+    }
+    enum cm_status status = options->out_path == NULL ? CM_OK : check_output(options, error);
+    if (status == CM_OK) {
+        status = check_paths_differ(options, error);
+    }
+    return status == CM_OK ? check_texts(options, error) : status;
+}

@@ -1,0 +1,208 @@
+#include "jobs/score.h"
+
+#include "base/memory.h"
+#include "jobs/numbers.h"
+#include "jobs/repetition.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct cm_attribute item_attributes[] = {
+    { (char *)"Capacity", (char *)"1.5 l" },
+    { (char *)"Sizes", (char *)"38,40,42" },
+    { (char *)"Recycled", (char *)"50%" },
+    { (char *)"容量", (char *)"５００毫升" },
+};
+static struct cm_item item = {
+    .fields = { (char *)"sku-7781", (char *)"Trail Bottle 24", (char *)"Peak", (char *)"Outdoor",
+                (char *)"", (char *)"1,299.00", (char *)"USD", (char *)"" },
+    .attributes = item_attributes,
+    .attributes_count = sizeof item_attributes / sizeof item_attributes[0],
+};
+static struct cm_attribute segment_attributes[] = { { (char *)"age", (char *)"25-34" } };
+static struct cm_segment segment = {
+    .id = (char *)"s1",
+    .language = (char *)"",
+    .attributes = segment_attributes,
+    .attributes_count = 1,
+};
+
+static struct cm_score judge(const char *text, const char *language, enum cm_finish_reason reason)
+{
+    struct cm_score score;
+    struct cm_score_input input = { .text = cm_span_of(text),
+                                    .item = &item,
+                                    .segment = &segment,
+                                    .language = language,
+                                    .finish_reason = reason,
+                                    .mean_logprob = -0.4 };
+    assert_int_equal(cm_score_text(&input, &score), CM_OK);
+    return score;
+}
+
+#define GOOD "The Trail Bottle keeps your water cool on every path. "
+
+/* Each flag where it belongs and not where it does not, in English and Chinese. */
+static void flags_what_is_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *language;
+        enum cm_finish_reason reason;
+        const char *flags;
+    } CASES[] = {
+        { GOOD, "en", CM_FINISH_STOP, "" },
+        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP, "" },
+
+        { GOOD "It costs $1,299 and holds 1.5 l.", "en", CM_FINISH_STOP, "" },
+        { GOOD "It costs 1299.00 and is made for ages 25 to 34.", "en", CM_FINISH_STOP, "" },
+        { GOOD "It is 50% recycled, in sizes 38, 40 and 42.", "en", CM_FINISH_STOP, "" },
+        { GOOD "It costs only $19.99 and saves 20%.", "en", CM_FINISH_STOP,
+          "unsupported-number: 19.99, 20" },
+        { GOOD "It is 24% lighter.", "en", CM_FINISH_STOP, "unsupported-number: 24" },
+        { GOOD "Ask for number 7781.", "en", CM_FINISH_STOP, "unsupported-number: 7781" },
+        { "这款水壶容量为500毫升，回收材料占５０％，轻便耐用。", "zh", CM_FINISH_STOP, "" },
+        { "这款水壶容量为７５０毫升，轻便耐用，适合户外徒步。", "zh", CM_FINISH_STOP,
+          "unsupported-number: ７５０" },
+
+        { GOOD, "zh", CM_FINISH_STOP, "wrong-language: en instead of zh" },
+        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "en", CM_FINISH_STOP,
+          "wrong-language: zh instead of en" },
+
+        { GOOD "It is light and", "en", CM_FINISH_LENGTH,
+          "cut-off: the length limit came before the end of a sentence" },
+        { GOOD "It is light and", "en", CM_FINISH_STOP, "" },
+        { GOOD "It is \"light.\"", "en", CM_FINISH_LENGTH, "" },
+        { "这款水壶轻便耐用，适合户外徒步。😀", "zh", CM_FINISH_LENGTH, "" },
+        { "这款水壶轻便耐用，适合户外徒步，也", "zh", CM_FINISH_LENGTH,
+          "cut-off: the length limit came before the end of a sentence" },
+
+        { GOOD GOOD, "en", CM_FINISH_STOP, "repetition: 1 repeated sentence" },
+        { "The Trail Bottle is very very very very light on the path.", "en", CM_FINISH_STOP,
+          "repetition: a word 4 times in a row" },
+        { "这款水壶轻便耐用。这款水壶轻便耐用。适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP,
+          "repetition: 1 repeated sentence" },
+
+        { "A good bottle.", "en", CM_FINISH_STOP, "too-short: 3 words, expected at least 6" },
+        { "好水壶。", "zh", CM_FINISH_STOP, "too-short: 1 words, expected at least 6" },
+        { " \n ", "en", CM_FINISH_STOP, "too-short: empty" },
+
+        { "**Trail Bottle** keeps your water cool on every path.", "en", CM_FINISH_STOP,
+          "markup: \"**\"" },
+        { GOOD "\n- light\n- cool", "en", CM_FINISH_STOP, "markup: \"- \"" },
+        { GOOD "<br>It is light.", "en", CM_FINISH_STOP, "markup: \"<b\"" },
+        { GOOD "Light & cool - at 1 < 2 times.", "en", CM_FINISH_STOP, "unsupported-number: 1, 2" },
+        { "# 水壶\n这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP,
+          "markup: \"# \"" },
+
+        { "Here is a description: the bottle keeps your water cool.", "en", CM_FINISH_STOP,
+          "prompt-leak: \"Here is\"" },
+        { GOOD "Here is to the next path.", "en", CM_FINISH_STOP, "" },
+        { GOOD "<|im_end|>", "en", CM_FINISH_STOP, "prompt-leak: \"<|\"" },
+        { "以下是商品描述，这款水壶轻便耐用，适合户外徒步。", "zh", CM_FINISH_STOP,
+          "prompt-leak: \"以下是\"" },
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct cm_score score = judge(CASES[i].text, CASES[i].language, CASES[i].reason);
+        if (strcmp(score.flags, CASES[i].flags) != 0) {
+            fail_msg("\"%s\": expected \"%s\", found \"%s\"", CASES[i].text, CASES[i].flags,
+                     score.flags);
+        }
+        assert_true(CASES[i].flags[0] == '\0' ? score.score == 1 : score.score < 0.75);
+    }
+}
+
+static void several_faults_multiply_and_an_empty_copy_is_worthless(void **state)
+{
+    (void)state;
+    struct cm_score both =
+        judge("**Trail Bottle** for $5 on every path of yours.", "en", CM_FINISH_STOP);
+    assert_string_equal(both.flags, "unsupported-number: 5; markup: \"**\"");
+    assert_true(both.score < 0.3 && both.score > 0.2);
+    assert_true(judge("", "en", CM_FINISH_STOP).score == 0);
+}
+
+static void details_cannot_forge_flags(void **state)
+{
+    (void)state;
+    struct cm_score score = judge(GOOD "1;2;3;4;5;6;7;8;9;10;11;12", "en", CM_FINISH_STOP);
+    assert_null(strstr(score.flags, ";"));
+    char huge[20000];
+    memset(huge, '9', sizeof huge - 1);
+    huge[sizeof huge - 1] = '\0';
+    score = judge(huge, "en", CM_FINISH_LENGTH);
+    assert_true(strlen(score.flags) < CM_FLAGS_BYTES);
+    assert_non_null(strstr(score.flags, "unsupported-number"));
+}
+
+static void survives_bytes_that_are_no_text(void **state)
+{
+    (void)state;
+    struct cm_score score = judge("\xFF\xFE 3\x80 \xC3", "en", CM_FINISH_LENGTH);
+    assert_non_null(strstr(score.flags, "unsupported-number: 3"));
+}
+
+static bool supports(const char *fact, const char *copy)
+{
+    struct cm_numbers facts = { 0 };
+    struct cm_span missing;
+    size_t at = 0;
+    assert_int_equal(cm_numbers_add(&facts, cm_span_of(fact)), CM_OK);
+    bool all = !cm_numbers_next_missing(&facts, cm_span_of(copy), &at, &missing);
+    cm_numbers_deinit(&facts);
+    return all;
+}
+
+static void numbers_are_read_like_a_person_does(void **state)
+{
+    (void)state;
+    assert_true(supports("1,299.00", "1299"));
+    assert_true(supports("1299", "1.299,00 €"));
+    assert_true(supports("1299", "1’299"));
+    assert_true(supports("0.5", "0,50"));
+    assert_true(supports("12．5", "12.5"));
+    assert_true(supports("10,12,14", "sizes 10 and 14"));
+    assert_true(supports("4K", "4 K"));
+    assert_true(supports("50%", "50"));
+    assert_true(supports("50 %", "50％"));
+    assert_true(supports("3.5.1", "3.5.1"));
+    assert_false(supports("50", "50%"));
+    assert_false(supports("19.99", "99"));
+    assert_false(supports("19.99", "19"));
+    assert_false(supports("12.5", "125"));
+    assert_false(supports("", "7"));
+    assert_true(supports("007", "7"));
+}
+
+static void repetition_counts_phrases(void **state)
+{
+    (void)state;
+    struct cm_repetition seen;
+    const char *text = "a light bag for the city and a light bag for the beach and a light bag for "
+                       "the train and a light bag for the sea";
+    assert_int_equal(cm_repetition_measure(cm_span_of(text), &seen), CM_OK);
+    assert_true(seen.phrases_repeated > 0.3);
+    assert_int_equal(seen.sentences_repeated, 0);
+    assert_int_equal(cm_words_count(cm_span_of("轻便 bag")), 2);
+    cm_memory_fail_at(1);
+    assert_int_equal(cm_repetition_measure(cm_span_of(text), &seen), CM_OUT_OF_MEMORY);
+    cm_memory_fail_at(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flags_what_is_wrong),
+        cmocka_unit_test(several_faults_multiply_and_an_empty_copy_is_worthless),
+        cmocka_unit_test(details_cannot_forge_flags),
+        cmocka_unit_test(survives_bytes_that_are_no_text),
+        cmocka_unit_test(numbers_are_read_like_a_person_does),
+        cmocka_unit_test(repetition_counts_phrases),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
