@@ -1,4 +1,5 @@
 #include "jobs/cli.h"
+#include "jobs/model_command.h"
 #include "jobs/run_options.h"
 #include "jobs/version.h"
 
@@ -18,6 +19,7 @@ static enum cm_exit print_help(int argc, char **argv);
 static enum cm_exit print_version(int argc, char **argv);
 
 static const struct command COMMANDS[] = {
+    { "model", "models: fetch them, look into them", cm_model_command },
     { "help", "this overview; COMMAND --help tells more about each", print_help },
     { "version", "the program's version", print_version },
 };
