@@ -27,6 +27,14 @@ struct cm_backend {
     size_t scratch_bytes;
 };
 
+struct cm_table {
+    enum cm_dtype dtype;
+    uint32_t n_rows;
+    uint32_t dim;
+    size_t row_bytes;
+    const uint8_t *data; /* [n_rows][row_bytes], borrowed */
+};
+
 /* The best that this processor and this operating system offer. */
 enum cm_cpu_isa cm_cpu_isa_best(void);
 const char *cm_cpu_isa_name(enum cm_cpu_isa isa); /* "avx512vnni" */

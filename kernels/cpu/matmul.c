@@ -1,0 +1,329 @@
+/* y[n_rows, n_out] f32 = x[n_rows, n_in] f32 * W[n_out, n_in]^T + bias[n_out] f32
+ *
+ * Packs the rows of x in tiles, then multiplies every panel of W with every tile; threads share out
+ * the tiles and then the panels. Layouts, accumulation and the batch-invariance of the kernels:
+ * matmul_kernels.h. Which kernels run is a fixed function of precision and instruction set.
+ */
+#include "base/checked.h"
+#include "base/memory.h"
+#include "kernels/cpu/matmul_kernels.h"
+#include "kernels/cpu/quants.h"
+
+#include <string.h>
+
+static const struct cm_matmul_kernels *select_kernels(const struct cm_backend *backend,
+                                                      enum cm_matrix_format format)
+{
+    (void)backend;
+    (void)format;
+    return &cm_matmul_f32_portable;
+}
+
+/* --- Creation
+ * ------------------------------------------------------------------------------- */
+
+static bool is_plain(enum cm_dtype dtype)
+{
+    return !cm_quants_is_block_type(dtype);
+}
+
+static enum cm_status check_tensor(const struct cm_tensor *tensor, struct cm_error *error)
+{
+    size_t bytes;
+    enum cm_status status = cm_tensor_bytes(tensor->dtype, tensor->n_dims, tensor->dims, &bytes);
+    if (status == CM_OK && bytes != tensor->bytes) {
+        status = CM_INVALID_DATA;
+    }
+    if (status != CM_OK) {
+        return cm_error_set(error, status, "tensor %s: its size does not fit its shape and type",
+                            tensor->name);
+    }
+    return CM_OK;
+}
+
+static enum cm_status check_source(const struct cm_matrix_source *source, uint64_t n_in,
+                                   struct cm_error *error)
+{
+    const struct cm_tensor *weight = source->weight;
+    const struct cm_tensor *bias = source->bias;
+    enum cm_status status = check_tensor(weight, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    if (weight->n_dims != 2 || weight->dims[source->transposed ? 0 : 1] != n_in) {
+        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a matrix with %llu inputs",
+                            weight->name, (unsigned long long)n_in);
+    }
+    if (source->transposed && !is_plain(weight->dtype)) {
+        return cm_error_set(error, CM_UNSUPPORTED, "tensor %s: %s cannot be transposed",
+                            weight->name, cm_dtype_info(weight->dtype)->name);
+    }
+    if (bias == NULL) {
+        return CM_OK;
+    }
+    status = check_tensor(bias, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    if (!is_plain(bias->dtype) || bias->n_dims != 1 ||
+        bias->dims[0] != weight->dims[source->transposed ? 1 : 0]) {
+        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a bias for %s", bias->name,
+                            weight->name);
+    }
+    return CM_OK;
+}
+
+static enum cm_status set_sizes(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
+                                size_t sources_count, struct cm_error *error)
+{
+    uint64_t n_in = sources[0].weight->dims[sources[0].transposed ? 0 : 1];
+    uint64_t n_out = 0;
+    for (size_t i = 0; i < sources_count; i++) {
+        enum cm_status status = check_source(&sources[i], n_in, error);
+        if (status != CM_OK) {
+            return status;
+        }
+        uint64_t rows = sources[i].weight->dims[sources[i].transposed ? 1 : 0];
+        if (n_in == 0 || rows == 0) {
+            return cm_error_set(error, CM_INVALID_DATA, "tensor %s: an empty matrix",
+                                sources[i].weight->name);
+        }
+        if (n_in > INT32_MAX || rows > INT32_MAX || (n_out += rows) > INT32_MAX) {
+            return cm_error_set(error, CM_LIMIT, "tensor %s: too large for one matrix",
+                                sources[i].weight->name);
+        }
+    }
+    matrix->n_in = (uint32_t)n_in;
+    matrix->n_out = (uint32_t)n_out;
+    matrix->panels_count = (matrix->n_out + CM_PANEL - 1) / CM_PANEL;
+    matrix->format = CM_FORMAT_F32;
+    matrix->units_count = matrix->n_in;
+    matrix->row_bytes = matrix->n_in * sizeof(float);
+    matrix->panel_bytes = matrix->row_bytes * CM_PANEL;
+    return CM_OK;
+}
+
+enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matrix_source *sources,
+                                size_t sources_count, struct cm_matrix **matrix,
+                                struct cm_error *error)
+{
+    CM_ASSERT(sources_count > 0);
+    struct cm_matrix *created = cm_alloc(1, sizeof *created);
+    if (created == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix");
+    }
+    enum cm_status status = set_sizes(created, sources, sources_count, error);
+    if (status != CM_OK) {
+        goto done;
+    }
+    size_t columns = (size_t)created->panels_count * CM_PANEL;
+    size_t scratch_bytes;
+    created->panels = cm_alloc_aligned(created->panels_count, created->panel_bytes);
+    created->bias = cm_alloc_aligned(columns, sizeof *created->bias);
+    created->bytes = created->panels_count * created->panel_bytes + columns * sizeof *created->bias;
+    if (created->panels == NULL || created->bias == NULL ||
+        cm_size_mul(backend->rows_max, created->row_bytes, &scratch_bytes) ||
+        cm_cpu_scratch_reserve(backend, scratch_bytes) != CM_OK) {
+        status = cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for matrix %s [%u, %u]",
+                              sources[0].weight->name, created->n_out, created->n_in);
+        goto done;
+    }
+    status = cm_matrix_pack(backend, created, sources, sources_count, error);
+done:
+    if (status != CM_OK) {
+        cm_matrix_close(created);
+        return status;
+    }
+    *matrix = created;
+    return CM_OK;
+}
+
+void cm_matrix_close(struct cm_matrix *matrix)
+{
+    if (matrix == NULL) {
+        return;
+    }
+    cm_free(matrix->panels);
+    cm_free(matrix->bias);
+    cm_free(matrix);
+}
+
+uint32_t cm_matrix_n_in(const struct cm_matrix *matrix)
+{
+    return matrix->n_in;
+}
+
+uint32_t cm_matrix_n_out(const struct cm_matrix *matrix)
+{
+    return matrix->n_out;
+}
+
+size_t cm_matrix_bytes(const struct cm_matrix *matrix)
+{
+    return matrix->bytes;
+}
+
+uint64_t cm_matrix_rows_count(const struct cm_matrix *matrix)
+{
+    return matrix->rows_count;
+}
+
+enum cm_status cm_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                                float **vector, struct cm_error *error)
+{
+    enum cm_status status = check_tensor(tensor, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    const struct cm_dtype_info *info = cm_dtype_info(tensor->dtype);
+    size_t elements = tensor->bytes / info->block_bytes * info->block_elements;
+    size_t bytes;
+    float *created = NULL;
+    if (!cm_size_mul(elements, sizeof *created, &bytes)) {
+        created = cm_backend_alloc(backend, bytes);
+    }
+    if (created == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
+    }
+    cm_quants_dequantise(tensor->dtype, tensor->data, elements, created);
+    *vector = created;
+    return CM_OK;
+}
+
+enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                               struct cm_table **table, struct cm_error *error)
+{
+    (void)backend;
+    enum cm_status status = check_tensor(tensor, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    if (tensor->n_dims != 2 || tensor->dims[0] > INT32_MAX || tensor->dims[1] > INT32_MAX ||
+        tensor->bytes == 0) {
+        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a table", tensor->name);
+    }
+    struct cm_table *created = cm_alloc(1, sizeof *created);
+    if (created == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
+    }
+    created->dtype = tensor->dtype;
+    created->n_rows = (uint32_t)tensor->dims[0];
+    created->dim = (uint32_t)tensor->dims[1];
+    created->row_bytes = tensor->bytes / created->n_rows;
+    created->data = tensor->data;
+    *table = created;
+    return CM_OK;
+}
+
+void cm_table_close(struct cm_table *table)
+{
+    cm_free(table);
+}
+
+/* --- The op
+ * --------------------------------------------------------------------------------- */
+
+struct matmul {
+    const struct cm_matmul_kernels *kernels;
+    const struct cm_matrix *matrix;
+    const float *x;
+    uint32_t n_rows;
+    uint32_t tiles_count;
+    uint8_t *packed; /* [n_rows][row_bytes], tile by tile */
+    float *y;
+    struct cm_pool_work work;
+};
+
+/* Tiles of nearly equal height: 64 rows in tiles of at most 7 make ten of 6 or 7, not nine of 7 and
+ * one of 1. */
+static struct cm_pool_range tile_rows(const struct matmul *matmul, uint32_t tile)
+{
+    return cm_pool_share(matmul->n_rows, tile, matmul->tiles_count);
+}
+
+static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
+{
+    (void)thread_index;
+    (void)threads_count;
+    struct matmul *matmul = context;
+    const struct cm_matrix *matrix = matmul->matrix;
+    struct cm_pool_range range;
+    while (cm_pool_work_take(&matmul->work, &range)) {
+        struct cm_pool_range rows = tile_rows(matmul, range.begin);
+        matmul->kernels->pack(matmul->x + (size_t)rows.begin * matrix->n_in, matrix->n_in,
+                              rows.end - rows.begin,
+                              matmul->packed + rows.begin * matrix->row_bytes);
+    }
+}
+
+enum { TILE_ROWS_MAX = 16 };
+
+static void multiply_panel(const struct matmul *matmul, uint32_t panel)
+{
+    const struct cm_matrix *matrix = matmul->matrix;
+    uint32_t column = panel * CM_PANEL;
+    uint32_t columns = matrix->n_out - column;
+    float partial[TILE_ROWS_MAX * CM_PANEL];
+    for (uint32_t i = 0; i < matmul->tiles_count; i++) {
+        struct cm_pool_range rows = tile_rows(matmul, i);
+        float *y = matmul->y + (size_t)rows.begin * matrix->n_out + column;
+        bool whole = columns >= CM_PANEL;
+        struct cm_matmul_tile tile = {
+            .weights = matrix->panels + panel * matrix->panel_bytes,
+            .x = matmul->packed + rows.begin * matrix->row_bytes,
+            .rows = rows.end - rows.begin,
+            .units_count = matrix->units_count,
+            .bias = matrix->bias + column,
+            .out = whole ? y : partial,
+            .out_stride = whole ? matrix->n_out : CM_PANEL,
+        };
+        matmul->kernels->multiply(&tile);
+        for (uint32_t t = 0; !whole && t < tile.rows; t++) {
+            memcpy(y + (size_t)t * matrix->n_out, partial + t * CM_PANEL, columns * sizeof *y);
+        }
+    }
+}
+
+static void multiply_panels(void *context, uint32_t thread_index, uint32_t threads_count)
+{
+    (void)thread_index;
+    (void)threads_count;
+    struct matmul *matmul = context;
+    struct cm_pool_range range;
+    while (cm_pool_work_take(&matmul->work, &range)) {
+        for (uint32_t panel = range.begin; panel < range.end; panel++) {
+            multiply_panel(matmul, panel);
+        }
+    }
+}
+
+void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                  uint32_t n_rows, float *y)
+{
+    CM_ASSERT(n_rows <= backend->rows_max);
+    if (n_rows == 0) {
+        return;
+    }
+    const struct cm_matmul_kernels *kernels = select_kernels(backend, matrix->format);
+    struct matmul matmul = {
+        .kernels = kernels,
+        .matrix = matrix,
+        .x = x,
+        .n_rows = n_rows,
+        .tiles_count = (n_rows + kernels->tile_rows_max - 1) / kernels->tile_rows_max,
+        .packed = backend->scratch,
+        .y = y,
+    };
+    uint32_t threads = cm_pool_threads(backend->pool);
+    cm_pool_work_init(&matmul.work, matmul.tiles_count, 1);
+    if (matmul.tiles_count == 1) {
+        pack_tiles(&matmul, 0, 1);
+    } else {
+        cm_pool_run(backend->pool, pack_tiles, &matmul);
+    }
+    /* Four helpings a thread even out disturbed cores at little cost. */
+    cm_pool_work_init(&matmul.work, matrix->panels_count,
+                      (matrix->panels_count + 4 * threads - 1) / (4 * threads));
+    cm_pool_run(backend->pool, multiply_panels, &matmul);
+    matrix->rows_count += n_rows;
+}

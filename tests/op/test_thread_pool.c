@@ -1,0 +1,121 @@
+#include "kernels/cpu/thread_pool.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+enum { ITEMS = 1000 };
+
+struct region {
+    struct cm_pool_work work;
+    unsigned touched[ITEMS]; /* plain on purpose: the pool must order these accesses */
+    unsigned visits[8];
+    uint32_t threads_count;
+};
+
+static void touch_items(void *context, uint32_t thread_index, uint32_t threads_count)
+{
+    struct region *region = context;
+    region->visits[thread_index]++;
+    if (thread_index == 0) {
+        region->threads_count = threads_count;
+    }
+    struct cm_pool_range range;
+    while (cm_pool_work_take(&region->work, &range)) {
+        for (uint32_t i = range.begin; i < range.end; i++) {
+            region->touched[i]++;
+        }
+    }
+}
+
+static void check_pool(uint32_t threads, int regions)
+{
+    struct cm_pool *pool = NULL;
+    struct cm_error error;
+    assert_int_equal(cm_pool_open(threads, &pool, &error), CM_OK);
+    assert_int_equal(cm_pool_threads(pool), threads);
+    static struct region region;
+    region = (struct region){ .threads_count = 0 };
+    for (int i = 0; i < regions; i++) {
+        cm_pool_work_init(&region.work, ITEMS, 7);
+        cm_pool_run(pool, touch_items, &region);
+        /* Now and then long enough for the workers to fall asleep. */
+        if (i % 50 == 49) {
+            nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+        }
+    }
+    assert_int_equal(region.threads_count, threads);
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        assert_int_equal(region.touched[i], regions);
+    }
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_int_equal(region.visits[i], i < threads ? regions : 0);
+    }
+    cm_pool_close(pool);
+}
+
+static void every_thread_runs_every_region_once(void **state)
+{
+    (void)state;
+    check_pool(1, 200);
+    check_pool(2, 200);
+    check_pool(5, 200);
+}
+
+static void shares_cover_all_items(void **state)
+{
+    (void)state;
+    for (uint32_t threads = 1; threads < 9; threads++) {
+        uint32_t end = 0;
+        for (uint32_t i = 0; i < threads; i++) {
+            struct cm_pool_range range = cm_pool_share(13, i, threads);
+            assert_int_equal(range.begin, end);
+            end = range.end;
+        }
+        assert_int_equal(end, 13);
+    }
+}
+
+static void an_idle_pool_uses_no_processor_time(void **state)
+{
+    (void)state;
+    struct cm_pool *pool = NULL;
+    struct cm_error error;
+    struct timespec before;
+    struct timespec after;
+    assert_int_equal(cm_pool_open(4, &pool, &error), CM_OK);
+    static struct region region;
+    cm_pool_work_init(&region.work, ITEMS, 1);
+    cm_pool_run(pool, touch_items, &region);
+    nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    long used_us =
+        (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+    assert_true(used_us < 20000);
+    cm_pool_close(pool);
+}
+
+static void too_many_threads_are_refused(void **state)
+{
+    (void)state;
+    struct cm_pool *pool = NULL;
+    struct cm_error error;
+    assert_int_equal(cm_pool_open(CM_POOL_THREADS_MAX + 1, &pool, &error), CM_INVALID_ARGUMENT);
+    cm_pool_close(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_thread_runs_every_region_once),
+        cmocka_unit_test(shares_cover_all_items),
+        cmocka_unit_test(an_idle_pool_uses_no_processor_time),
+        cmocka_unit_test(too_many_threads_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
