@@ -6,6 +6,8 @@
 #include "base/status.h"
 #include "jobs/run_options.h"
 
+#include <stdio.h>
+
 struct cm_progress;
 
 struct cm_progress_numbers {
@@ -19,6 +21,17 @@ struct cm_progress_numbers {
 
 enum cm_status cm_progress_open(enum cm_progress_mode mode,
                                 struct cm_progress **progress) CM_MUST_CHECK;
+
+/* The same with everything that a test sets. Zero and NULL stand for the usual. */
+struct cm_progress_options {
+    enum cm_progress_mode mode;
+    FILE *stream;          /* stderr */
+    int columns;           /* of the terminal: asked at every drawing */
+    double (*now_s)(void); /* cm_clock_s */
+};
+enum cm_status cm_progress_open_with(const struct cm_progress_options *options,
+                                     struct cm_progress **progress) CM_MUST_CHECK;
+
 void cm_progress_close(struct cm_progress *progress); /* clears the live display */
 
 /* Cheap to call after every step: draws a few times a second on a terminal, every 10 s in plain
