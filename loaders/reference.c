@@ -1,0 +1,277 @@
+#include "loaders/reference.h"
+
+#include "base/checked.h"
+#include "base/memory.h"
+#include "loaders/file_map.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PATH_BYTES_MAX = 4096, N_VOCAB_MAX = 1 << 24 };
+
+/* Where the reader is, for messages. */
+struct place {
+    const char *path;
+    size_t case_number; /* from 1 */
+    struct cm_error *error;
+};
+
+static enum cm_status wrong(const struct place *place, const char *field, const char *expected)
+{
+    return cm_error_set(place->error, CM_INVALID_DATA, "%s: case %zu: \"%s\" should be %s.",
+                        place->path, place->case_number, field, expected);
+}
+
+static enum cm_status no_memory(const struct place *place)
+{
+    return cm_error_set(place->error, CM_OUT_OF_MEMORY, "%s: no memory to read it.", place->path);
+}
+
+/* --- Arrays --------------------------------------------------------------------------------------
+ */
+
+static enum cm_status read_ids(const struct place *place, const json_t *array, const char *field,
+                               int32_t **ids, size_t *count)
+{
+    if (!json_is_array(array)) {
+        return wrong(place, field, "an array of token ids");
+    }
+    *count = json_array_size(array);
+    *ids = cm_alloc(*count, sizeof **ids);
+    if (*ids == NULL) {
+        return no_memory(place);
+    }
+    for (size_t i = 0; i < *count; i++) {
+        const json_t *id = json_array_get(array, i);
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0 || value > INT32_MAX) {
+            return wrong(place, field, "an array of token ids");
+        }
+        (*ids)[i] = (int32_t)value;
+    }
+    return CM_OK;
+}
+
+static enum cm_status read_margins(const struct place *place, const json_t *array,
+                                   struct cm_reference_case *out)
+{
+    out->margins = cm_alloc(out->greedy_count, sizeof *out->margins);
+    if (out->margins == NULL) {
+        return no_memory(place);
+    }
+    if (json_array_size(array) != out->greedy_count) {
+        return wrong(place, "greedy_margin", "as long as \"greedy\"");
+    }
+    for (size_t i = 0; i < out->greedy_count; i++) {
+        out->margins[i] = (float)json_number_value(json_array_get(array, i));
+    }
+    return CM_OK;
+}
+
+static enum cm_status read_top(const struct place *place, const json_t *array,
+                               struct cm_reference_case *out)
+{
+    const char expected[] = "a list of [id, logit] for each token of \"greedy\", highest first";
+    out->top_count = json_array_size(json_array_get(array, 0));
+    out->margins = cm_alloc(out->greedy_count, sizeof *out->margins);
+    size_t count;
+    if (cm_size_mul(out->greedy_count, out->top_count, &count)) {
+        return no_memory(place);
+    }
+    out->top = cm_alloc(count, sizeof *out->top);
+    if (out->margins == NULL || out->top == NULL) {
+        return no_memory(place);
+    }
+    if (json_array_size(array) != out->greedy_count || out->top_count < 2) {
+        return wrong(place, "top20", expected);
+    }
+    for (size_t i = 0; i < out->greedy_count; i++) {
+        const json_t *row = json_array_get(array, i);
+        struct cm_reference_top *top = out->top + i * out->top_count;
+        if (json_array_size(row) != out->top_count) {
+            return wrong(place, "top20", expected);
+        }
+        for (size_t k = 0; k < out->top_count; k++) {
+            const json_t *pair = json_array_get(row, k);
+            json_int_t id = json_integer_value(json_array_get(pair, 0));
+            top[k] = (struct cm_reference_top){ (int32_t)id,
+                                                (float)json_number_value(json_array_get(pair, 1)) };
+            if (json_array_size(pair) != 2 || id < 0 || id > INT32_MAX ||
+                (k > 0 && top[k].logit > top[k - 1].logit)) {
+                return wrong(place, "top20", expected);
+            }
+        }
+        out->margins[i] = top[0].logit - top[1].logit;
+    }
+    return CM_OK;
+}
+
+/* --- Cases ---------------------------------------------------------------------------------------
+ */
+
+static enum cm_status read_tokenizer_case(const struct place *place, const json_t *json,
+                                          struct cm_reference_case *out)
+{
+    const json_t *text = json_array_get(json, 0);
+    if (json_array_size(json) != 2 || !json_is_string(text)) {
+        return wrong(place, "cases", "[text, ids]");
+    }
+    out->text = (struct cm_span){ json_string_value(text), json_string_length(text) };
+    return read_ids(place, json_array_get(json, 1), "ids", &out->ids, &out->ids_count);
+}
+
+static enum cm_status read_model_case(const struct place *place, const struct cm_reference *all,
+                                      const json_t *json, struct cm_reference_case *out)
+{
+    const json_t *text = json_object_get(json, "text");
+    if (json_is_string(text)) {
+        out->text = (struct cm_span){ json_string_value(text), json_string_length(text) };
+    }
+    enum cm_status status =
+        read_ids(place, json_object_get(json, "ids"), "ids", &out->ids, &out->ids_count);
+    if (status == CM_OK && out->ids_count == 0) {
+        status = wrong(place, "ids", "at least one token");
+    }
+    if (status == CM_OK) {
+        status = read_ids(place, json_object_get(json, "greedy"), "greedy", &out->greedy,
+                          &out->greedy_count);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    out->mean_logprob = json_number_value(json_object_get(json, "mean_logprob"));
+    if (all->kind == CM_REFERENCE_TOP) {
+        return read_top(place, json_object_get(json, "top20"), out);
+    }
+    status = read_ids(place, json_object_get(json, "continuation"), "continuation",
+                      &out->continuation, &out->continuation_count);
+    return status == CM_OK ? read_margins(place, json_object_get(json, "greedy_margin"), out)
+                           : status;
+}
+
+/* Finds the rows of the case in the file of logits. */
+static enum cm_status find_logits(const struct place *place, const struct cm_reference *all,
+                                  const json_t *json, struct cm_reference_case *out)
+{
+    json_int_t row = json_integer_value(json_object_get(json, "logits_row"));
+    json_int_t rows = json_integer_value(json_object_get(json, "logits_rows"));
+    size_t file_rows = cm_file_map_bytes(all->logits_map) / sizeof(float) / all->n_vocab;
+    size_t wanted = out->ids_count + out->continuation_count;
+    if (rows < 0 || (size_t)rows != wanted) {
+        return wrong(place, "logits_rows", "the tokens of prompt and continuation");
+    }
+    if (row < 0 || (size_t)row > file_rows || file_rows - (size_t)row < wanted) {
+        return wrong(place, "logits_row", "inside logits.f32");
+    }
+    const void *bytes = cm_file_map_data(all->logits_map);
+    out->logits = (const float *)bytes + (size_t)row * all->n_vocab;
+    return CM_OK;
+}
+
+static enum cm_status open_logits(struct cm_reference *reference, const json_t *root,
+                                  const char *path, struct cm_error *error)
+{
+    char logits_path[PATH_BYTES_MAX];
+    json_int_t n_vocab = json_integer_value(json_object_get(root, "n_vocab"));
+    if (n_vocab < 1 || n_vocab > N_VOCAB_MAX) {
+        return cm_error_set(error, CM_INVALID_DATA, "%s: \"n_vocab\" is no vocabulary's size.",
+                            path);
+    }
+    reference->n_vocab = (uint32_t)n_vocab;
+    const char *slash = strrchr(path, '/');
+    int folder_length = slash == NULL ? 0 : (int)(slash - path + 1);
+    int length = snprintf(logits_path, sizeof logits_path, "%.*slogits.f32", folder_length, path);
+    if (length < 0 || (size_t)length >= sizeof logits_path) {
+        return cm_error_set(error, CM_LIMIT, "%s: the path is too long.", path);
+    }
+    return cm_file_map_open(logits_path, &reference->logits_map, error);
+}
+
+/* The kind is read off the first case. */
+static enum cm_status recognise(struct cm_reference *reference, const json_t *root,
+                                const char *path, struct cm_error *error)
+{
+    const json_t *first = json_array_get(json_object_get(root, "cases"), 0);
+    if (json_is_array(first)) {
+        reference->kind = CM_REFERENCE_TOKENIZER;
+        return CM_OK;
+    }
+    if (json_object_get(first, "top20") != NULL) {
+        reference->kind = CM_REFERENCE_TOP;
+        return CM_OK;
+    }
+    if (json_object_get(first, "logits_row") != NULL &&
+        json_object_get(first, "continuation") != NULL) {
+        reference->kind = CM_REFERENCE_LOGITS;
+        return open_logits(reference, root, path, error);
+    }
+    return cm_error_set(error, CM_INVALID_DATA,
+                        "%s: holds no cases of a known shape (tokenizer cases, logits_row with "
+                        "continuation, or top20).",
+                        path);
+}
+
+enum cm_status cm_reference_init(struct cm_reference *reference, const char *path,
+                                 struct cm_error *error)
+{
+    *reference = (struct cm_reference){ 0 };
+    struct cm_file_map *map = NULL;
+    enum cm_status status = cm_file_map_open(path, &map, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    json_error_t where;
+    json_t *root = json_loadb((const char *)cm_file_map_data(map), cm_file_map_bytes(map),
+                              JSON_ALLOW_NUL, &where);
+    reference->json = root;
+    cm_file_map_close(map);
+    if (root == NULL) {
+        return cm_error_set(error, CM_INVALID_DATA, "%s: line %d: %s.", path, where.line,
+                            where.text);
+    }
+    status = recognise(reference, root, path, error);
+    if (status != CM_OK) {
+        goto failed;
+    }
+    const json_t *cases = json_object_get(root, "cases");
+    struct place place = { .path = path, .error = error };
+    reference->cases = cm_alloc(json_array_size(cases), sizeof *reference->cases);
+    if (reference->cases == NULL) {
+        status = no_memory(&place);
+        goto failed;
+    }
+    while (status == CM_OK && reference->cases_count < json_array_size(cases)) {
+        const json_t *json = json_array_get(cases, reference->cases_count);
+        struct cm_reference_case *out = &reference->cases[reference->cases_count++];
+        place.case_number = reference->cases_count;
+        status = reference->kind == CM_REFERENCE_TOKENIZER
+                     ? read_tokenizer_case(&place, json, out)
+                     : read_model_case(&place, reference, json, out);
+        if (status == CM_OK && reference->kind == CM_REFERENCE_LOGITS) {
+            status = find_logits(&place, reference, json, out);
+        }
+    }
+    if (status == CM_OK) {
+        return CM_OK;
+    }
+failed:
+    cm_reference_deinit(reference);
+    return status;
+}
+
+void cm_reference_deinit(struct cm_reference *reference)
+{
+    for (size_t i = 0; i < reference->cases_count; i++) {
+        cm_free(reference->cases[i].ids);
+        cm_free(reference->cases[i].continuation);
+        cm_free(reference->cases[i].greedy);
+        cm_free(reference->cases[i].margins);
+        cm_free(reference->cases[i].top);
+    }
+    cm_free(reference->cases);
+    cm_file_map_close(reference->logits_map);
+    json_decref(reference->json);
+    *reference = (struct cm_reference){ 0 };
+}
