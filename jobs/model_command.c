@@ -19,6 +19,8 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     { "list", cm_model_list_command, "models that can be fetched by name" },
     { "fetch", cm_model_fetch_command, "bring a model onto this machine" },
+    { "info", cm_model_info_command, "what a model is and needs" },
+    { "tokenize", cm_model_tokenize_command, "ids of a text, text of ids" },
 };
 
 enum cm_exit cm_model_help(const char *help)
