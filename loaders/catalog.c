@@ -234,11 +234,11 @@ static enum cm_status learn_column(struct cm_catalog *catalog, struct cm_span na
 static enum cm_status read_json_row(struct cm_catalog *catalog, struct cm_error *error)
 {
     struct cm_json_record record;
-    enum cm_status status = cm_json_next(catalog->json, &record, error);
+    enum cm_status status = cm_json_reader_next(catalog->json, &record, error);
     if (status != CM_OK) {
         return status;
     }
-    bool is_array = cm_json_is_array(catalog->json);
+    bool is_array = cm_json_reader_is_array(catalog->json);
     catalog->row_line = is_array ? record.element : record.line;
     catalog->row_problem[0] = '\0';
     catalog->cells_count = 0;
@@ -276,7 +276,7 @@ static enum cm_status open_json(struct cm_catalog *catalog,
         }
         catalog->maps_count = i + 1;
     }
-    return cm_json_open(catalog->input, &catalog->json, error);
+    return cm_json_reader_open(catalog->input, &catalog->json, error);
 }
 
 /* --- Items -------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ static void describe(struct cm_catalog *catalog)
     const char *encoding = cm_encoding_name(cm_text_input_encoding(catalog->input));
     if (catalog->json != NULL) {
         snprintf(catalog->description, sizeof catalog->description, "%s, %s",
-                 cm_json_is_array(catalog->json) ? "JSON array" : "JSON lines", encoding);
+                 cm_json_reader_is_array(catalog->json) ? "JSON array" : "JSON lines", encoding);
         return;
     }
     char delimiter = cm_csv_delimiter(catalog->csv);
@@ -475,7 +475,7 @@ void cm_catalog_close(struct cm_catalog *catalog)
     cm_item_builder_deinit(&catalog->builder);
     cm_columns_deinit(&catalog->columns);
     cm_csv_close(catalog->csv);
-    cm_json_close(catalog->json);
+    cm_json_reader_close(catalog->json);
     cm_text_input_close(catalog->input);
     for (size_t i = 0; i < catalog->maps_count; i++) {
         cm_free(catalog->maps[i]);

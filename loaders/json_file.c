@@ -1,37 +1,17 @@
 #include "loaders/json_file.h"
 
-#include "base/memory.h"
 #include "loaders/file_map.h"
+#include "loaders/json_memory.h"
 
 #include <inttypes.h>
-#include <pthread.h>
-
-/* jansson reports a failed allocation like a syntax error in some places, so it is noted here. */
-static _Thread_local bool allocation_failed;
-
-static void *allocate(size_t bytes)
-{
-    void *block = cm_alloc(bytes, 1);
-    if (block == NULL) {
-        allocation_failed = true;
-    }
-    return block;
-}
-
-static void use_own_allocator(void)
-{
-    json_set_alloc_funcs(allocate, cm_free);
-}
 
 static enum cm_status parse(const char *text, size_t length, size_t flags, const char *path,
                             json_t **document, struct cm_error *error)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, use_own_allocator);
-    allocation_failed = false;
+    cm_json_memory_begin();
     json_error_t problem;
     json_t *parsed = json_loadb(text, length, flags | JSON_REJECT_DUPLICATES, &problem);
-    if (parsed == NULL && allocation_failed) {
+    if (parsed == NULL && cm_json_memory_failed()) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory while it was parsed", path);
     }
     if (parsed == NULL) {

@@ -1,34 +1,16 @@
 #include "loaders/json_flatten.h"
 
-#include "base/memory.h"
+#include "loaders/json_memory.h"
 
 #include <jansson.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FLAT_BYTES_MAX = 2 * CM_JSON_ELEMENT_BYTES_MAX, NAME_BYTES_MAX = 1024 };
 
-/* jansson tells "no memory" and "wrong syntax" apart in no reliable way. */
-static _Thread_local bool allocation_failed;
-
-static void *allocate(size_t bytes)
-{
-    void *block = cm_alloc(bytes, 1);
-    allocation_failed = allocation_failed || block == NULL;
-    return block;
-}
-
-static void use_our_allocator(void)
-{
-    json_set_alloc_funcs(allocate, cm_free);
-}
-
 void cm_json_flat_init(struct cm_json_flat *flat)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, use_our_allocator);
     flat->bytes = CM_TEXT_INIT(FLAT_BYTES_MAX);
     flat->name = CM_TEXT_INIT(NAME_BYTES_MAX);
 }
@@ -227,11 +209,11 @@ enum cm_status cm_json_flat_parse(struct cm_json_flat *flat, struct cm_span text
     cm_text_clear(&flat->name);
     flat->pairs_count = 0;
     flat->problem[0] = '\0';
-    allocation_failed = false;
+    cm_json_memory_begin();
 
     json_error_t reason;
     json_t *root = json_loadb(text.data, text.length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
-    if (allocation_failed) {
+    if (cm_json_memory_failed()) {
         json_decref(root);
         return CM_OUT_OF_MEMORY;
     }

@@ -265,8 +265,8 @@ static void judge(struct cm_json_reader *reader, const struct extent *extent)
     snprintf(reader->problem, sizeof reader->problem, "%s", what == NULL ? "" : what);
 }
 
-enum cm_status cm_json_next(struct cm_json_reader *reader, struct cm_json_record *record,
-                            struct cm_error *error)
+enum cm_status cm_json_reader_next(struct cm_json_reader *reader, struct cm_json_record *record,
+                                   struct cm_error *error)
 {
     enum cm_status status = find_element(reader, error);
     if (status != CM_OK) {
@@ -299,8 +299,8 @@ enum cm_status cm_json_next(struct cm_json_reader *reader, struct cm_json_record
     return CM_OK;
 }
 
-enum cm_status cm_json_open(struct cm_text_input *input, struct cm_json_reader **reader,
-                            struct cm_error *error)
+enum cm_status cm_json_reader_open(struct cm_text_input *input, struct cm_json_reader **reader,
+                                   struct cm_error *error)
 {
     struct cm_json_reader *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
@@ -315,7 +315,7 @@ enum cm_status cm_json_open(struct cm_text_input *input, struct cm_json_reader *
     return CM_OK;
 }
 
-void cm_json_close(struct cm_json_reader *reader)
+void cm_json_reader_close(struct cm_json_reader *reader)
 {
     if (reader != NULL) {
         cm_text_deinit(&reader->element);
@@ -324,7 +324,7 @@ void cm_json_close(struct cm_json_reader *reader)
     }
 }
 
-bool cm_json_is_array(const struct cm_json_reader *reader)
+bool cm_json_reader_is_array(const struct cm_json_reader *reader)
 {
     return reader->is_array;
 }

@@ -39,16 +39,16 @@ struct cm_json_record {
 struct cm_json_reader;
 
 /* Reads from `input`, which stays the caller's and outlives the reader. */
-enum cm_status cm_json_open(struct cm_text_input *input, struct cm_json_reader **reader,
-                            struct cm_error *error) CM_MUST_CHECK;
-void cm_json_close(struct cm_json_reader *reader);
+enum cm_status cm_json_reader_open(struct cm_text_input *input, struct cm_json_reader **reader,
+                                   struct cm_error *error) CM_MUST_CHECK;
+void cm_json_reader_close(struct cm_json_reader *reader);
 
 /* Next record, or CM_END. CM_INVALID_DATA where the structure cannot be followed (an array or
  * object that is never closed, a bracket of the wrong kind, text behind the array, nothing at all),
  * CM_IO, CM_OUT_OF_MEMORY. */
-enum cm_status cm_json_next(struct cm_json_reader *reader, struct cm_json_record *record,
-                            struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_json_reader_next(struct cm_json_reader *reader, struct cm_json_record *record,
+                                   struct cm_error *error) CM_MUST_CHECK;
 
-bool cm_json_is_array(const struct cm_json_reader *reader); /* after the first record */
+bool cm_json_reader_is_array(const struct cm_json_reader *reader); /* after the first record */
 
 #endif

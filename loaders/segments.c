@@ -153,7 +153,7 @@ static enum cm_status read_csv_row(struct table *table, struct cm_error *error)
 static enum cm_status read_json_row(struct table *table, struct cm_error *error)
 {
     struct cm_json_record record;
-    enum cm_status status = cm_json_next(table->json, &record, error);
+    enum cm_status status = cm_json_reader_next(table->json, &record, error);
     if (status != CM_OK) {
         return status;
     }
@@ -355,7 +355,7 @@ static enum cm_status open_table(struct table *table, const char *path, struct c
     }
     struct cm_span text = cm_span_trim(cm_text_input_peek(table->input));
     if (text.length > 0 && (text.data[0] == '[' || text.data[0] == '{')) {
-        return cm_json_open(table->input, &table->json, error);
+        return cm_json_reader_open(table->input, &table->json, error);
     }
     status = cm_csv_open(table->input, '\0', &table->csv, error);
     return status == CM_OK ? read_header(table, error) : status;
@@ -414,7 +414,7 @@ enum cm_status cm_segments_open(const char *path, struct cm_segments *segments,
     table->plain = CM_TEXT_INIT(SEGMENT_TEXT_BYTES_MAX);
     status = read_table(table, path, error);
     cm_csv_close(table->csv);
-    cm_json_close(table->json);
+    cm_json_reader_close(table->json);
     cm_text_input_close(table->input);
     cm_columns_deinit(&table->header);
     cm_text_deinit(&table->plain);

@@ -1,6 +1,6 @@
 /* Files that a test writes for itself. Include it after cmocka. */
-#ifndef CM_TESTS_TEMP_FILE_H
-#define CM_TESTS_TEMP_FILE_H
+#ifndef CM_TESTS_UNIT_TEMP_FILE_H
+#define CM_TESTS_UNIT_TEMP_FILE_H
 
 #include <stddef.h>
 #include <stdio.h>
