@@ -1,26 +1,10 @@
-/* IEEE 754 binary16 <-> binary32 for single values, rounding to nearest even; the same results as
- * the F16C instructions. */
+/* IEEE 754 binary32 to binary16, to nearest even: the same results as the F16C instructions. The
+ * way back is cm_float_from_f16. */
 #ifndef CM_KERNELS_CPU_HALF_H
 #define CM_KERNELS_CPU_HALF_H
 
 #include <stdint.h>
 #include <string.h>
-
-static inline float cm_half_to_float(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = (half >> 10) & 0x1Fu;
-    uint32_t fraction = half & 0x3FFu;
-    float value;
-    if (exponent == 0) { /* zero and subnormal: fraction * 2^-24, exact in binary32 */
-        value = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    uint32_t bits = exponent == 31 ? sign | 0x7F800000u | fraction << 13
-                                   : sign | (exponent + 112) << 23 | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 static inline uint16_t cm_half_from_float(float value)
 {

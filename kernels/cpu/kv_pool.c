@@ -38,6 +38,12 @@ enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_
                             "cache; check the model's sizes and the memory limit.",
                             shape->n_layers, shape->n_kv_heads, shape->head_dim, pages_count);
     }
+    if (shape->head_dim % 16 != 0 || shape->head_dim > CM_HEAD_DIM_MAX) {
+        return cm_error_set(error, CM_UNSUPPORTED,
+                            "KV cache: heads of %u values; copymill runs models whose head size is "
+                            "a multiple of 16 up to %d.",
+                            shape->head_dim, CM_HEAD_DIM_MAX);
+    }
     struct cm_kv_pool *created = cm_alloc(1, sizeof *created);
     if (created != NULL) {
         *created = sizes;

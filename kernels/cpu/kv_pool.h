@@ -10,6 +10,8 @@
 #include "base/status.h"
 #include "kernels/backend.h"
 
+enum { CM_HEAD_DIM_MAX = 256 };
+
 struct cm_kv_pool {
     struct cm_kv_shape shape;
     uint32_t pages_count;

@@ -1,75 +1,140 @@
+/* Rotary positions and the append to the KV cache.
+ *
+ * Per query and key head of a row at position p, after an optional RMS norm over the head:
+ *     a' = a cos(p f_i) - b sin(p f_i)
+ *     b' = b cos(p f_i) + a sin(p f_i)
+ * for the i-th pair (a, b): neighbours, or elements head_dim / 2 apart. The angle p f_i is a
+ * float32 product, as in Hugging Face's models. Then keys and values go to the row's page in the
+ * cache's element type (float16 rounds to nearest even; over 65,504 it becomes infinite).
+ *
+ * qkv [n_rows, (n_heads + 2 n_kv_heads) * head_dim] float32; the norm's sum is float32 in one
+ * vector of 16 running sums. Each row by itself; compiled per instruction set. */
+#include "kernels/cpu/variant.h"
+
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/kv_pool.h"
+#include "kernels/cpu/row_work.h"
+#include "kernels/cpu/vector.h"
 
 #include <math.h>
 
+struct rotation {
+    float cosines[CM_HEAD_DIM_MAX / 2];
+    float sines[CM_HEAD_DIM_MAX / 2];
+};
+
+static void rotation_init(struct rotation *rotation, const struct cm_rope_append_args *args,
+                          int32_t position)
+{
+    for (uint32_t i = 0; i < args->head_dim / 2; i++) {
+        float angle = (float)position * args->inverse_frequencies[i];
+        sincosf(angle, &rotation->sines[i], &rotation->cosines[i]);
+    }
+}
+
 static void norm_head(const struct cm_rope_append_args *args, const float *weight, float *x)
 {
-    double squares = 0;
-    for (uint32_t i = 0; i < args->head_dim; i++) {
-        squares += (double)x[i] * x[i];
+    v16 sum = v16_zero();
+    for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
+        v16 value = v16_load(x + i);
+        sum = v16_fma(value, value, sum);
     }
-    float factor = 1.0f / sqrtf((float)(squares / args->head_dim) + args->qk_norm_epsilon);
-    float plus = args->qk_norm_kind == CM_NORM_RMS_PLUS ? 1.0f : 0.0f;
-    for (uint32_t i = 0; i < args->head_dim; i++) {
-        x[i] = x[i] * factor * (plus + weight[i]);
-    }
-}
-
-static void rotate_head(const struct cm_rope_append_args *args, int32_t position, float *x)
-{
-    uint32_t half = args->head_dim / 2;
-    for (uint32_t i = 0; args->rope != CM_ROPE_NONE && i < half; i++) {
-        float angle = (float)position * args->inverse_frequencies[i];
-        float c = cosf(angle);
-        float s = sinf(angle);
-        float *a = args->rope == CM_ROPE_PAIRS ? x + 2 * i : x + i;
-        float *b = args->rope == CM_ROPE_PAIRS ? x + 2 * i + 1 : x + i + half;
-        float a_rotated = *a * c - *b * s;
-        *b = *b * c + *a * s;
-        *a = a_rotated;
+    float mean_square = v16_sum(sum) / (float)args->head_dim;
+    v16 factor = v16_set(1.0f / sqrtf(mean_square + args->qk_norm_epsilon));
+    v16 plus = v16_set(args->qk_norm_kind == CM_NORM_RMS_PLUS ? 1.0f : 0.0f);
+    for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
+        v16 scaled = v16_mul(v16_load(x + i), factor);
+        v16_store(x + i, v16_mul(scaled, v16_add(plus, v16_load(weight + i))));
     }
 }
 
-static void store(const struct cm_kv_pool *pool, unsigned char *to, size_t index, float value)
+static void rotate_pairs(const struct rotation *rotation, uint32_t half, float *x)
 {
+    for (uint32_t i = 0; i < half; i++) {
+        float a = x[2 * i];
+        float b = x[2 * i + 1];
+        x[2 * i] = a * rotation->cosines[i] - b * rotation->sines[i];
+        x[2 * i + 1] = b * rotation->cosines[i] + a * rotation->sines[i];
+    }
+}
+
+static void rotate_halves(const struct rotation *rotation, uint32_t half, float *x)
+{
+    for (uint32_t i = 0; i < half; i++) {
+        float a = x[i];
+        float b = x[half + i];
+        x[i] = a * rotation->cosines[i] - b * rotation->sines[i];
+        x[half + i] = b * rotation->cosines[i] + a * rotation->sines[i];
+    }
+}
+
+static void append_head(const struct cm_rope_append_args *args, uint32_t row, uint32_t head,
+                        const float *key, const float *value)
+{
+    const struct cm_kv_pool *pool = args->pool;
+    uint32_t page = (uint32_t)args->pages[row];
+    uint32_t slot = (uint32_t)args->positions[row] % CM_PAGE_TOKENS;
+    size_t first_value = (size_t)slot * args->head_dim;
     if (pool->half) {
-        ((uint16_t *)to)[index] = cm_half_from_float(value);
+        uint16_t *keys = (uint16_t *)cm_kv_keys(pool, page, args->layer, head);
+        uint16_t *values = (uint16_t *)cm_kv_values(pool, page, args->layer, head);
+        uint16_t rounded[CM_HEAD_DIM_MAX];
+        for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
+            v16_store_half(rounded + i, v16_load(key + i));
+            v16_store_half(values + first_value + i, v16_load(value + i));
+        }
+        for (uint32_t i = 0; i < args->head_dim; i++) {
+            keys[i * CM_PAGE_TOKENS + slot] = rounded[i];
+        }
     } else {
-        ((float *)to)[index] = value;
+        float *keys = (float *)cm_kv_keys(pool, page, args->layer, head);
+        float *values = (float *)cm_kv_values(pool, page, args->layer, head);
+        for (uint32_t i = 0; i < args->head_dim; i++) {
+            keys[i * CM_PAGE_TOKENS + slot] = key[i];
+            values[first_value + i] = value[i];
+        }
     }
 }
 
 static void rope_row(const struct cm_rope_append_args *args, uint32_t row)
 {
+    struct rotation rotation;
     uint32_t dim = args->head_dim;
-    uint32_t heads = args->n_heads + 2 * args->n_kv_heads;
-    float *x = args->qkv + (size_t)row * heads * dim;
-    uint32_t slot = (uint32_t)args->positions[row] % CM_PAGE_TOKENS;
-    for (uint32_t head = 0; head < args->n_heads + args->n_kv_heads; head++) {
-        const float *weight = head < args->n_heads ? args->q_norm : args->k_norm;
+    float *x = args->qkv + (size_t)row * (args->n_heads + 2 * args->n_kv_heads) * dim;
+    float *keys = x + (size_t)args->n_heads * dim;
+    float *values = keys + (size_t)args->n_kv_heads * dim;
+    if (args->rope != CM_ROPE_NONE) {
+        rotation_init(&rotation, args, args->positions[row]);
+    }
+    for (float *head = x; head < values; head += dim) {
+        const float *weight = head < keys ? args->q_norm : args->k_norm;
         if (weight != NULL) {
-            norm_head(args, weight, x + (size_t)head * dim);
+            norm_head(args, weight, head);
         }
-        rotate_head(args, args->positions[row], x + (size_t)head * dim);
+        if (args->rope == CM_ROPE_PAIRS) {
+            rotate_pairs(&rotation, dim / 2, head);
+        } else if (args->rope == CM_ROPE_HALVES) {
+            rotate_halves(&rotation, dim / 2, head);
+        }
     }
     for (uint32_t head = 0; head < args->n_kv_heads; head++) {
-        const float *key = x + (size_t)(args->n_heads + head) * dim;
-        const float *value = key + (size_t)args->n_kv_heads * dim;
-        uint32_t page = (uint32_t)args->pages[row];
-        unsigned char *keys = cm_kv_keys(args->pool, page, args->layer, head);
-        unsigned char *values = cm_kv_values(args->pool, page, args->layer, head);
-        for (uint32_t i = 0; i < dim; i++) {
-            store(args->pool, keys, i * CM_PAGE_TOKENS + slot, key[i]);
-            store(args->pool, values, slot * dim + i, value[i]);
-        }
+        append_head(args, row, head, keys + (size_t)head * dim, values + (size_t)head * dim);
+    }
+}
+
+static void rope_rows(const void *context, uint32_t begin, uint32_t end)
+{
+    for (uint32_t row = begin; row < end; row++) {
+        rope_row(context, row);
     }
 }
 
 void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
 {
-    (void)backend;
-    for (uint32_t row = 0; row < args->n_rows; row++) {
-        rope_row(args, row);
-    }
+    const struct cm_kv_shape *shape = &args->pool->shape;
+    CM_ASSERT(args->head_dim == shape->head_dim && args->n_kv_heads == shape->n_kv_heads);
+    CM_ASSERT(args->layer < shape->n_layers);
+    CM_ASSERT(args->rope == CM_ROPE_NONE || args->inverse_frequencies != NULL);
+    cm_rows_run(backend, rope_rows, args, args->n_rows,
+                (args->n_heads + 2 * (size_t)args->n_kv_heads) * args->head_dim * 2);
 }

@@ -4,7 +4,7 @@
  * the set that is kept is one (weight, id) pair: the last token of the prefix. Prefixes are found
  * by bisection over the bits of the weight, which needs neither a sort nor memory. Weights are
  * float32, sums are float64 in order of id. */
-#include "kernels/backend.h"
+#include "kernels/cpu/variant.h"
 
 #include <math.h>
 #include <string.h>

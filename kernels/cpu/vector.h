@@ -1,0 +1,61 @@
+/* Sixteen floats as one value, for ops that are written once and compiled for each instruction set.
+ *
+ * Every operation works lane by lane and rounds once, so a lane's result is the same in a full
+ * vector and in a tail; v16_fma rounds once where the set has a fused multiply-add, twice in plain
+ * C. v16_sum and v16_highest fold the lanes as a tree: halves, quarters, eighths, pairs. Memory
+ * needs no alignment. */
+#ifndef CM_KERNELS_CPU_VECTOR_H
+#define CM_KERNELS_CPU_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { V16_LANES = 16 };
+
+#if defined(__AVX512F__)
+#include "kernels/cpu/vector_avx512.h"
+#elif defined(__AVX2__)
+#include "kernels/cpu/vector_avx2.h"
+#else
+#include "kernels/cpu/vector_portable.h"
+#endif
+
+static inline v16 v16_zero(void)
+{
+    return v16_set(0.0f);
+}
+
+/* exp(x) within 2 ulp, 0 below -104, infinity above 88.73. With n = round(x / ln 2) it is
+ * 2^n * exp(r), |r| <= ln(2) / 2, and the Taylor series of degree 7 leaves 6e-9. The first part of
+ * ln 2 has nine bits, so that n times it is exact. */
+static inline v16 v16_exp(v16 x)
+{
+    static const float coefficients[] = { 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
+                                          1.0f / 6,    1.0f / 2,   1.0f,       1.0f };
+    x = v16_min(v16_max(x, v16_set(-105.0f)), v16_set(89.0f));
+    v16 n = v16_round(v16_mul(x, v16_set(1.44269504f)));
+    v16 r = v16_fma(n, v16_set(-0.693359375f), x);
+    r = v16_fma(n, v16_set(2.12194440e-4f), r);
+    v16 sum = v16_set(coefficients[0]);
+    for (size_t i = 1; i < sizeof coefficients / sizeof coefficients[0]; i++) {
+        sum = v16_fma(sum, r, v16_set(coefficients[i]));
+    }
+    return v16_scale(sum, n);
+}
+
+/* The first n <= 16 of 16 lanes; the others are zero or stay untouched in memory. */
+static inline v16 v16_load_tail(const float *from, size_t n)
+{
+    return n >= V16_LANES ? v16_load(from) : v16_load_part(from, n);
+}
+
+static inline void v16_store_tail(float *to, v16 a, size_t n)
+{
+    if (n >= V16_LANES) {
+        v16_store(to, a);
+    } else {
+        v16_store_part(to, a, n);
+    }
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* vector.h for AVX-512 F and DQ. */
+#ifndef CM_KERNELS_CPU_VECTOR_AVX512_H
+#define CM_KERNELS_CPU_VECTOR_AVX512_H
+
+#include <immintrin.h>
+
+typedef __m512 v16;
+
+/* Vectors of values that attention keeps in registers at a time. */
+enum { V16_BLOCK = 4 };
+
+static inline v16 v16_set(float a)
+{
+    return _mm512_set1_ps(a);
+}
+
+static inline v16 v16_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+static inline void v16_store(float *to, v16 a)
+{
+    _mm512_storeu_ps(to, a);
+}
+
+static inline v16 v16_load_part(const float *from, size_t n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), from);
+}
+
+static inline void v16_store_part(float *to, v16 a, size_t n)
+{
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1), a);
+}
+
+static inline v16 v16_load_half(const uint16_t *from)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+static inline void v16_store_half(uint16_t *to, v16 a)
+{
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline v16 v16_add(v16 a, v16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline v16 v16_sub(v16 a, v16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline v16 v16_mul(v16 a, v16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline v16 v16_div(v16 a, v16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* a * b + c */
+static inline v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* b where a is NaN */
+static inline v16 v16_max(v16 a, v16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline v16 v16_min(v16 a, v16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline v16 v16_round(v16 a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* a * 2^n for whole n */
+static inline v16 v16_scale(v16 a, v16 n)
+{
+    return _mm512_scalef_ps(a, n);
+}
+
+/* a in lanes [begin, end), `other` elsewhere */
+static inline v16 v16_keep(v16 a, int begin, int end, float other)
+{
+    __mmask16 mask = (__mmask16)((1u << end) - (1u << begin));
+    return _mm512_mask_blend_ps(mask, _mm512_set1_ps(other), a);
+}
+
+/* Bit i is set where a[i] >= b[i]; a NaN is not. */
+static inline uint32_t v16_at_least(v16 a, v16 b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+}
+
+static inline float v16_sum(v16 a)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline float v16_highest(v16 a)
+{
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+#endif
