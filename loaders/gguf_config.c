@@ -33,7 +33,7 @@ static enum cm_status find_architecture(struct source *source, struct cm_model_c
     enum cm_status status =
         cm_gguf_string(source->gguf, "general.architecture", &name, source->error);
     if (status != CM_OK) {
-        return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
+        return cm_config_required(status, source->error);
     }
     for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
         if (cm_span_equal_text(name, architectures[i].name)) {
@@ -94,7 +94,7 @@ static enum cm_status read_fields(const struct source *source, struct cm_model_c
             cm_gguf_uint(source->gguf, key_of(source, field->gguf, key), 1, field->max,
                          cm_config_field_value(config, field), source->error);
         if (status != CM_OK) {
-            return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
+            return cm_config_required(status, source->error);
         }
     }
     return CM_OK;
@@ -108,7 +108,7 @@ static enum cm_status read_norm(const struct source *source, struct cm_model_con
     enum cm_status status =
         cm_gguf_float(source->gguf, key_of(source, suffix, key), CM_NORM_EPSILON_MIN,
                       CM_NORM_EPSILON_MAX, &config->norm_epsilon, source->error);
-    return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
+    return cm_config_required(status, source->error);
 }
 
 static enum cm_status read_rope_scaling(const struct source *source, struct cm_model_config *config)
@@ -217,9 +217,7 @@ enum cm_status cm_gguf_config(const struct cm_gguf *gguf, struct cm_model_config
     if (status == CM_OK && config->n_vocab == 0) {
         const struct cm_gguf_entry *tokens;
         status = cm_gguf_array(gguf, "tokenizer.ggml.tokens", CM_GGUF_STRING, &tokens, error);
-        if (status == CM_NOT_FOUND) {
-            status = CM_INVALID_DATA;
-        }
+        status = cm_config_required(status, error);
         if (status == CM_OK) {
             config->n_vocab = tokens->count > UINT32_MAX ? UINT32_MAX : (uint32_t)tokens->count;
         }

@@ -37,11 +37,6 @@ static enum cm_status optional(enum cm_status status)
     return status == CM_NOT_FOUND ? CM_OK : status;
 }
 
-static enum cm_status required(enum cm_status status)
-{
-    return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
-}
-
 static enum cm_status unsupported(const struct source *source, const char *what)
 {
     return cm_error_set(source->error, CM_UNSUPPORTED, "%s: %s", source->path, what);
@@ -50,8 +45,9 @@ static enum cm_status unsupported(const struct source *source, const char *what)
 static enum cm_status find_family(const struct source *source, const struct family **family)
 {
     struct cm_span type;
-    enum cm_status status = required(
-        cm_json_string(source->document, source->path, "model_type", &type, source->error));
+    enum cm_status status = cm_config_required(
+        cm_json_string(source->document, source->path, "model_type", &type, source->error),
+        source->error);
     if (status != CM_OK) {
         return status;
     }
@@ -77,7 +73,7 @@ static enum cm_status read_fields(const struct source *source, struct cm_model_c
         }
         enum cm_status status = cm_json_uint(source->document, source->path, key, 1, field->max,
                                              cm_config_field_value(config, field), source->error);
-        status = field->required ? required(status) : optional(status);
+        status = field->required ? cm_config_required(status, source->error) : optional(status);
         if (status != CM_OK) {
             return status;
         }
@@ -164,7 +160,7 @@ static enum cm_status read_llama3_scaling(const struct source *source, const jso
                             (double)config->rope_high_freq_factor,
                             (double)config->rope_low_freq_factor);
     }
-    return required(status);
+    return cm_config_required(status, source->error);
 }
 
 /* One rope description: rope_parameters, one of its layer types, or the older rope_scaling, whose
@@ -180,8 +176,9 @@ static enum cm_status read_scaling(const struct source *source, const json_t *ro
     }
     if (cm_span_equal_text(type, "linear")) {
         config->rope_scaling = CM_ROPE_SCALING_LINEAR;
-        return required(
-            read_float(source, rope, "factor", 1.0, CM_ROPE_FACTOR_MAX, &config->rope_factor));
+        return cm_config_required(
+            read_float(source, rope, "factor", 1.0, CM_ROPE_FACTOR_MAX, &config->rope_factor),
+            source->error);
     }
     if (cm_span_equal_text(type, "llama3")) {
         return read_llama3_scaling(source, rope, config);
@@ -340,9 +337,10 @@ static enum cm_status read_window(const struct source *source, struct cm_model_c
 static enum cm_status read_rest(const struct source *source, const struct family *family,
                                 struct cm_model_config *config)
 {
-    enum cm_status status =
-        required(read_float(source, source->document, family->epsilon_key, CM_NORM_EPSILON_MIN,
-                            CM_NORM_EPSILON_MAX, &config->norm_epsilon));
+    enum cm_status status = cm_config_required(
+        read_float(source, source->document, family->epsilon_key, CM_NORM_EPSILON_MIN,
+                   CM_NORM_EPSILON_MAX, &config->norm_epsilon),
+        source->error);
     config->tied_embeddings = family->tied_by_default;
     if (status == CM_OK) {
         status = optional(cm_json_bool(source->document, source->path, "tie_word_embeddings",
@@ -350,8 +348,9 @@ static enum cm_status read_rest(const struct source *source, const struct family
     }
     if (status == CM_OK && config->family == CM_FAMILY_GEMMA3) {
         float scalar;
-        status = required(
-            read_float(source, source->document, "query_pre_attn_scalar", 1.0, 65536.0, &scalar));
+        status = cm_config_required(
+            read_float(source, source->document, "query_pre_attn_scalar", 1.0, 65536.0, &scalar),
+            source->error);
         if (status == CM_OK) {
             config->attention_scale = 1.0F / sqrtf(scalar);
         }

@@ -95,6 +95,14 @@ enum cm_status cm_model_config_complete(struct cm_model_config *config, const ch
     return CM_OK;
 }
 
+enum cm_status cm_config_required(enum cm_status status, struct cm_error *error)
+{
+    if (status == CM_NOT_FOUND && error != NULL) {
+        error->status = CM_INVALID_DATA;
+    }
+    return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
+}
+
 void cm_model_config_set_name(struct cm_model_config *config, struct cm_span name)
 {
     size_t length = name.length < sizeof config->name ? name.length : sizeof config->name - 1;

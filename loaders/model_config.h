@@ -46,6 +46,9 @@ uint32_t *cm_config_field_value(struct cm_model_config *config,
 enum cm_status cm_model_config_complete(struct cm_model_config *config, const char *path,
                                         struct cm_error *error) CM_MUST_CHECK;
 
+/* A field that is not there makes the file invalid, unless it has a default. */
+enum cm_status cm_config_required(enum cm_status status, struct cm_error *error) CM_MUST_CHECK;
+
 void cm_model_config_set_name(struct cm_model_config *config, struct cm_span name);
 
 #endif

@@ -1,4 +1,5 @@
 #include "base/memory.h"
+#include "loaders/model_config.h"
 #include "loaders/tokenizer_file.h"
 #include "loaders/tokenizer_storage.h"
 
@@ -17,11 +18,6 @@ static const struct {
 /* Token types of the specification, from 1. */
 static const uint8_t kinds[] = { CM_TOKEN_NORMAL,       CM_TOKEN_UNKNOWN, CM_TOKEN_CONTROL,
                                  CM_TOKEN_USER_DEFINED, CM_TOKEN_UNUSED,  CM_TOKEN_BYTE };
-
-static enum cm_status required(enum cm_status status)
-{
-    return status == CM_NOT_FOUND ? CM_INVALID_DATA : status;
-}
 
 static enum cm_status read_pre_tokenizer(const struct cm_gguf *gguf, struct cm_tokenizer_data *data,
                                          struct cm_error *error)
@@ -51,7 +47,8 @@ static enum cm_status read_model(const struct cm_gguf *gguf, struct cm_tokenizer
                                  struct cm_error *error)
 {
     struct cm_span model;
-    enum cm_status status = required(cm_gguf_string(gguf, "tokenizer.ggml.model", &model, error));
+    enum cm_status status =
+        cm_config_required(cm_gguf_string(gguf, "tokenizer.ggml.model", &model, error), error);
     if (status != CM_OK) {
         return status;
     }
@@ -126,8 +123,8 @@ static enum cm_status read_tokens(const struct cm_gguf *gguf, uint32_t n_vocab,
     const struct cm_gguf_entry *tokens;
     const struct cm_gguf_entry *types;
     const struct cm_gguf_entry *scores;
-    enum cm_status status =
-        required(cm_gguf_array(gguf, "tokenizer.ggml.tokens", CM_GGUF_STRING, &tokens, error));
+    enum cm_status status = cm_config_required(
+        cm_gguf_array(gguf, "tokenizer.ggml.tokens", CM_GGUF_STRING, &tokens, error), error);
     if (status != CM_OK) {
         return status;
     }
@@ -173,8 +170,8 @@ static enum cm_status read_merges(const struct cm_gguf *gguf, struct cm_tokenize
     if (file->data.model != CM_TOKENIZER_BYTE_BPE) {
         return CM_OK;
     }
-    enum cm_status status =
-        required(cm_gguf_array(gguf, "tokenizer.ggml.merges", CM_GGUF_STRING, &merges, error));
+    enum cm_status status = cm_config_required(
+        cm_gguf_array(gguf, "tokenizer.ggml.merges", CM_GGUF_STRING, &merges, error), error);
     if (status == CM_OK) {
         status = cm_tokenizer_storage_merges(file, merges->count, path, error);
     }
