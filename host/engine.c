@@ -42,7 +42,22 @@ struct cm_engine {
 /* --- Opening
  * --------------------------------------------------------------------------------------- */
 
-static enum cm_precision backend_precision(enum cm_engine_precision precision)
+/* What keeps the accuracy that the file has: int8 with a scale per group holds block-quantised
+ * weights exactly or nearly so; plain ones need bf16. */
+static enum cm_precision precision_of_file(const struct cm_model_file *file)
+{
+    uint64_t quantised_bytes = 0;
+    uint64_t plain_bytes = 0;
+    for (size_t i = 0; i < cm_model_file_tensors_count(file); i++) {
+        const struct cm_tensor *tensor = cm_model_file_tensor(file, i);
+        bool quantised = cm_dtype_info(tensor->dtype)->block_elements > 1;
+        *(quantised ? &quantised_bytes : &plain_bytes) += tensor->bytes;
+    }
+    return quantised_bytes > plain_bytes ? CM_PRECISION_INT8 : CM_PRECISION_BF16;
+}
+
+static enum cm_precision choose_precision(enum cm_engine_precision precision,
+                                          const struct cm_model_file *file)
 {
     switch (precision) {
     case CM_ENGINE_EXACT:
@@ -54,7 +69,7 @@ static enum cm_precision backend_precision(enum cm_engine_precision precision)
     case CM_ENGINE_AUTO:
         break;
     }
-    return CM_PRECISION_AUTO;
+    return precision_of_file(file);
 }
 
 static uint64_t physical_memory_bytes(void)
@@ -142,7 +157,7 @@ static enum cm_status open_model(struct cm_engine *engine, const struct cm_engin
         return status;
     }
     const struct cm_backend_options backend_options = {
-        .precision = backend_precision(options->precision),
+        .precision = choose_precision(options->precision, engine->file),
         .threads = options->threads,
         .rows_max = rows_max,
     };
