@@ -34,6 +34,7 @@ typedef void (*burst_function)(void);
 __attribute__((target("avx512f,avx512vnni"))) static void burst_int8_avx512(void)
 {
     __m512i sums[ACCUMULATORS_512];
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sums[j] = _mm512_setzero_si512();
         KEEP_APART(sums[j]);
@@ -42,9 +43,11 @@ __attribute__((target("avx512f,avx512vnni"))) static void burst_int8_avx512(void
     for (int i = 0; i < ITERATIONS; i++) {
 #pragma GCC unroll 24
         for (int j = 0; j < ACCUMULATORS_512; j++) {
-            sums[j] = _mm512_dpbusd_epi32(sums[j], ones, ones);
+            /* GCC 12 spills the accumulators of the intrinsic to the stack. */
+            __asm__("vpdpbusd %1, %1, %0" : "+v"(sums[j]) : "v"(ones));
         }
     }
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sink += (float)_mm512_reduce_add_epi32(sums[j]);
     }
@@ -53,6 +56,7 @@ __attribute__((target("avx512f,avx512vnni"))) static void burst_int8_avx512(void
 __attribute__((target("avx512f,avx512bf16"))) static void burst_bf16_avx512(void)
 {
     __m512 sums[ACCUMULATORS_512];
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sums[j] = _mm512_setzero_ps();
         KEEP_APART(sums[j]);
@@ -64,6 +68,7 @@ __attribute__((target("avx512f,avx512bf16"))) static void burst_bf16_avx512(void
             sums[j] = _mm512_dpbf16_ps(sums[j], ones, ones);
         }
     }
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sink += _mm512_reduce_add_ps(sums[j]);
     }
@@ -72,6 +77,7 @@ __attribute__((target("avx512f,avx512bf16"))) static void burst_bf16_avx512(void
 __attribute__((target("avx512f"))) static void burst_fp32_avx512(void)
 {
     __m512 sums[ACCUMULATORS_512];
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sums[j] = _mm512_setzero_ps();
         KEEP_APART(sums[j]);
@@ -83,6 +89,7 @@ __attribute__((target("avx512f"))) static void burst_fp32_avx512(void)
             sums[j] = _mm512_fmadd_ps(ones, ones, sums[j]);
         }
     }
+#pragma GCC unroll 24
     for (int j = 0; j < ACCUMULATORS_512; j++) {
         sink += _mm512_reduce_add_ps(sums[j]);
     }
@@ -91,6 +98,7 @@ __attribute__((target("avx512f"))) static void burst_fp32_avx512(void)
 __attribute__((target("avx2,fma"))) static void burst_fp32_avx2(void)
 {
     __m256 sums[ACCUMULATORS];
+#pragma GCC unroll 12
     for (int j = 0; j < ACCUMULATORS; j++) {
         sums[j] = _mm256_setzero_ps();
         KEEP_APART(sums[j]);
@@ -102,6 +110,7 @@ __attribute__((target("avx2,fma"))) static void burst_fp32_avx2(void)
             sums[j] = _mm256_fmadd_ps(ones, ones, sums[j]);
         }
     }
+#pragma GCC unroll 12
     for (int j = 0; j < ACCUMULATORS; j++) {
         sink += _mm256_cvtss_f32(sums[j]);
     }
@@ -111,6 +120,7 @@ __attribute__((target("avx2,fma"))) static void burst_fp32_avx2(void)
 __attribute__((target("avx2"))) static void burst_int8_avx2(void)
 {
     __m256i sums[ACCUMULATORS];
+#pragma GCC unroll 12
     for (int j = 0; j < ACCUMULATORS; j++) {
         sums[j] = _mm256_setzero_si256();
         KEEP_APART(sums[j]);
@@ -126,6 +136,7 @@ __attribute__((target("avx2"))) static void burst_int8_avx2(void)
         __asm__ volatile(""
                          : "+x"(bytes)); /* the products are not the same twice, for all it knows */
     }
+#pragma GCC unroll 12
     for (int j = 0; j < ACCUMULATORS; j++) {
         sink += (float)_mm256_extract_epi32(sums[j], 0);
     }
