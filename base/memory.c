@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_ullong allocations_count;
 static atomic_ullong fail_at;
@@ -70,6 +71,27 @@ char *cm_strndup(const char *text, size_t length)
 void cm_free(void *block)
 {
     free(block);
+}
+
+void *cm_map(size_t bytes)
+{
+    if (bytes == 0 || must_fail()) {
+        return NULL;
+    }
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block == MAP_FAILED) {
+        return NULL;
+    }
+    (void)madvise(block, bytes, MADV_HUGEPAGE); /* a wish; the system may have none */
+    return block;
+}
+
+void cm_unmap(void *block, size_t bytes)
+{
+    if (block != NULL) {
+        CM_ASSERT(munmap(block, bytes) == 0);
+    }
 }
 
 void cm_memory_fail_at(uint64_t nth)

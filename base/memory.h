@@ -25,6 +25,11 @@ char *cm_strndup(const char *text, size_t length) CM_MUST_CHECK;
 
 void cm_free(void *block);
 
+/* Large memory that costs nothing until it is touched (mmap, zeroed, huge pages where the system
+ * has them); release with cm_unmap and the same size. Counts as an allocation. */
+void *cm_map(size_t bytes) CM_MUST_CHECK;
+void cm_unmap(void *block, size_t bytes);
+
 /* Makes the nth allocation from now (1 = the next) fail, once; 0 switches it off. For tests. */
 void cm_memory_fail_at(uint64_t nth);
 

@@ -47,7 +47,11 @@ enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_
     struct cm_kv_pool *created = cm_alloc(1, sizeof *created);
     if (created != NULL) {
         *created = sizes;
-        created->pages = cm_alloc_aligned(pages_count, sizes.page_bytes);
+        /* Mapped, so that pages never used take no memory. */
+        size_t bytes;
+        if (!cm_size_mul(pages_count, sizes.page_bytes, &bytes)) {
+            created->pages = cm_map(bytes);
+        }
     }
     if (created == NULL || created->pages == NULL) {
         cm_free(created);
@@ -65,7 +69,7 @@ void cm_kv_pool_close(struct cm_kv_pool *pool)
     if (pool == NULL) {
         return;
     }
-    cm_free(pool->pages);
+    cm_unmap(pool->pages, pool->pages_count * pool->page_bytes);
     cm_free(pool);
 }
 
