@@ -1,0 +1,28 @@
+/* Holds the engine to reference logits and greedy tokens: the second half of `copymill model
+ * check`. */
+#ifndef CM_JOBS_MODEL_CHECK_H
+#define CM_JOBS_MODEL_CHECK_H
+
+#include "host/engine.h"
+#include "jobs/agreement.h"
+#include "loaders/reference.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cm_engine_check {
+    char variant[64]; /* of the engine that was held to the reference */
+    struct cm_agreement agreement;
+    size_t greedy_count; /* tokens asked for while the reference's margin is clear */
+    size_t greedy_same;
+    size_t cuts_count; /* ways of computing the same text, beside the first */
+    size_t cuts_same;  /* of these, with the same bytes */
+};
+
+/* First choices count where the reference's margin is over `margin_min`. Opens an engine for the
+ * model, which takes its time and memory. */
+enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
+                               const struct cm_reference *reference, double margin_min,
+                               struct cm_engine_check *check, struct cm_error *error) CM_MUST_CHECK;
+
+#endif

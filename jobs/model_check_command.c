@@ -1,0 +1,218 @@
+#include "host/tokenizer.h"
+#include "jobs/model_check.h"
+#include "jobs/model_store.h"
+#include "jobs/model_subcommands.h"
+#include "loaders/model_file.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What agreement is asked for; INFINITY where a figure is only reported. The references for full
+ * logits are of tiny models, those of the highest logits of real ones. */
+struct rules {
+    double difference_max;
+    double difference_mean_max;
+    double choices_min; /* share of the clear first choices */
+    bool greedy_is_asked;
+};
+
+/* Below this margin in the reference the order of two tokens is a matter of rounding. */
+#define MARGIN_MIN 1e-3
+
+static struct rules rules_of(enum cm_engine_precision precision, enum cm_reference_kind kind)
+{
+    bool is_tiny = kind == CM_REFERENCE_LOGITS;
+    switch (precision) {
+    case CM_ENGINE_EXACT:
+        return (struct rules){ is_tiny ? 5e-5 : 5e-4, INFINITY, 1.0, true };
+    case CM_ENGINE_BF16:
+        return (struct rules){ is_tiny ? 0.15 : INFINITY, is_tiny ? 0.02 : INFINITY, 0.5, false };
+    default:
+        /* Quantised arithmetic is judged against its peers; here only what is plainly broken. */
+        return (struct rules){ INFINITY, INFINITY, 0.5, false };
+    }
+}
+
+/* --- Tokenizer cases -----------------------------------------------------------------------------
+ */
+
+static enum cm_exit check_tokenizer(const char *model_path, const struct cm_reference *reference)
+{
+    struct cm_error error = { 0 };
+    struct cm_model_file *file = NULL;
+    struct cm_tokenizer *tokenizer = NULL;
+    struct cm_token_list list = { 0 };
+    size_t same = 0;
+    enum cm_exit result = CM_EXIT_OK;
+    enum cm_status status = cm_model_file_open(model_path, &file, &error);
+    if (status == CM_OK) {
+        status = cm_tokenizer_open(cm_model_file_tokenizer(file), &tokenizer, &error);
+    }
+    for (size_t i = 0; i < reference->cases_count && status == CM_OK; i++) {
+        const struct cm_reference_case *one = &reference->cases[i];
+        list.count = 0;
+        status = cm_tokenizer_encode(tokenizer, one->text, &list, &error);
+        bool is_same = status == CM_OK && list.count == one->ids_count &&
+                       memcmp(list.ids, one->ids, list.count * sizeof *list.ids) == 0;
+        same += is_same;
+        if (!is_same && status == CM_OK) {
+            printf("other ids    case %zu: \"%.*s\"\n", i + 1,
+                   (int)(one->text.length < 60 ? one->text.length : 60), one->text.data);
+        }
+    }
+    if (status != CM_OK) {
+        result = cm_model_failed(&error);
+    } else {
+        printf("tokenizer    %zu of %zu cases have the same ids\n", same, reference->cases_count);
+        result = same == reference->cases_count ? CM_EXIT_OK : CM_EXIT_FAILED;
+        printf("result       %s\n", result == CM_EXIT_OK ? "agrees" : "falls short");
+    }
+    cm_token_list_deinit(&list);
+    cm_tokenizer_close(tokenizer);
+    cm_model_file_close(file);
+    return result;
+}
+
+/* --- Logits --------------------------------------------------------------------------------------
+ */
+
+static void print_limit(double limit)
+{
+    if (isfinite(limit)) {
+        printf(" (at most %g)", limit);
+    }
+}
+
+static void print_check(const struct cm_engine_check *check, const struct rules *rules)
+{
+    const struct cm_agreement *agreement = &check->agreement;
+    printf("computed by  %s\n", check->variant);
+    printf("logits       greatest difference %.3g", agreement->difference_max);
+    print_limit(rules->difference_max);
+    printf(", mean %.3g", cm_agreement_difference_mean(agreement));
+    print_limit(rules->difference_mean_max);
+    printf(", over %" PRIu64 " values\n", agreement->values_count);
+    printf("first choice %" PRIu64 " of %" PRIu64 " the same\n", agreement->choices_same,
+           agreement->choices_count);
+    printf("greedy text  %zu of %zu tokens the same, up to the first that differs\n",
+           check->greedy_same, check->greedy_count);
+    printf("log-prob     greatest difference of a text's mean %.3g\n",
+           agreement->logprob_difference_max);
+    if (agreement->divergence_rows_count > 0) {
+        printf("divergence   KL %.3g nats a token\n", cm_agreement_divergence_mean(agreement));
+    }
+    if (check->cuts_count > 0) {
+        printf("cuts         %zu of %zu with the same bytes\n", check->cuts_same,
+               check->cuts_count);
+    }
+}
+
+/* Written so that a figure that is not a number falls short. */
+static bool agrees(const struct cm_engine_check *check, const struct rules *rules)
+{
+    const struct cm_agreement *agreement = &check->agreement;
+    bool are_logits_close = isfinite(agreement->difference_max) &&
+                            agreement->difference_max <= rules->difference_max &&
+                            cm_agreement_difference_mean(agreement) <= rules->difference_mean_max;
+    bool are_choices_same =
+        (double)agreement->choices_same >= rules->choices_min * (double)agreement->choices_count;
+    bool is_text_same = !rules->greedy_is_asked || check->greedy_same == check->greedy_count;
+    return are_logits_close && are_choices_same && is_text_same &&
+           check->cuts_same == check->cuts_count;
+}
+
+static enum cm_exit check_logits(const char *model_path, enum cm_engine_precision precision,
+                                 const struct cm_reference *reference)
+{
+    struct cm_error error = { 0 };
+    struct cm_engine_check check;
+    struct rules rules = rules_of(precision, reference->kind);
+    if (cm_engine_check(model_path, precision, reference, MARGIN_MIN, &check, &error) != CM_OK) {
+        return cm_model_failed(&error);
+    }
+    print_check(&check, &rules);
+    bool is_good = agrees(&check, &rules);
+    printf("result       %s\n", is_good ? "agrees" : "falls short");
+    return is_good ? CM_EXIT_OK : CM_EXIT_FAILED;
+}
+
+/* --- The command ---------------------------------------------------------------------------------
+ */
+
+static enum cm_exit check(const char *name, const char *expected_path,
+                          enum cm_engine_precision precision)
+{
+    char path[CM_MODEL_PATH_BYTES];
+    struct cm_error error = { 0 };
+    struct cm_reference reference = { 0 };
+    if (cm_model_resolve(name, path, sizeof path, &error) != CM_OK ||
+        cm_reference_init(&reference, expected_path, &error) != CM_OK) {
+        return cm_model_failed(&error);
+    }
+    printf("model        %s\n", path);
+    printf("reference    %s, %zu cases\n", expected_path, reference.cases_count);
+    enum cm_exit result = reference.kind == CM_REFERENCE_TOKENIZER
+                              ? check_tokenizer(path, &reference)
+                              : check_logits(path, precision, &reference);
+    cm_reference_deinit(&reference);
+    return result;
+}
+
+static bool parse_precision(const char *text, enum cm_engine_precision *precision)
+{
+    static const struct {
+        const char *name;
+        enum cm_engine_precision value;
+    } names[] = { { "exact", CM_ENGINE_EXACT },
+                  { "bf16", CM_ENGINE_BF16 },
+                  { "int8", CM_ENGINE_INT8 } };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i].name) == 0) {
+            *precision = names[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum cm_exit cm_model_check_command(int argc, char **argv)
+{
+    static const char help[] =
+        "Usage: copymill model check MODEL --expected FILE [--precision P]\n\n"
+        "Holds a model to a reference and prints how far they agree. FILE is JSON: tokenizer "
+        "cases\n"
+        "([text, ids]), full logits (with logits.f32 beside it), or the highest logits of greedy\n"
+        "tokens. The exit status is 1 where the model falls short.\n\n"
+        "  --expected FILE  the reference\n"
+        "  --precision P    exact (default), bf16 or int8\n"
+        "  --help           this text\n";
+    static const struct option options[] = { { "expected", required_argument, NULL, 'e' },
+                                             { "precision", required_argument, NULL, 'p' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
+    const char *expected_path = NULL;
+    enum cm_engine_precision precision = CM_ENGINE_EXACT;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'e':
+            expected_path = optarg;
+            break;
+        case 'p':
+            if (!parse_precision(optarg, &precision)) {
+                return cm_model_wrong_usage("check", "--precision is exact, bf16 or int8.");
+            }
+            break;
+        case 'h':
+            return cm_model_help(help);
+        default:
+            return cm_model_wrong_usage("check", NULL);
+        }
+    }
+    if (optind + 1 != argc || expected_path == NULL) {
+        return cm_model_wrong_usage("check", "check takes one model and --expected FILE.");
+    }
+    return check(argv[optind], expected_path, precision);
+}
