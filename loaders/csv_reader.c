@@ -149,8 +149,8 @@ static void start_parser(struct cm_csv_reader *reader)
     csv_set_free_func(&reader->parser, cm_free);
 }
 
-/* libcsv stops before the quote and keeps its state, so the quote can be passed with the rule off.
- */
+/* libcsv stops before a quote in an unquoted cell and keeps its state, so the quote can be passed
+ * with the rule off. */
 static size_t pass_quote(struct cm_csv_reader *reader, struct cm_span text)
 {
     csv_set_opts(&reader->parser, CSV_STRICT_FINI);
@@ -163,7 +163,7 @@ static size_t pass_quote(struct cm_csv_reader *reader, struct cm_span text)
 static void give_up_record(struct cm_csv_reader *reader)
 {
     note_problem(reader,
-                 "has a quote in the middle of cell %zu; double it and put the cell in quotes",
+                 "has text behind the closing quote of cell %zu; double quotes inside a cell",
                  reader->cells_seen + 1);
     csv_free(&reader->parser);
     start_parser(reader);
@@ -187,7 +187,7 @@ static enum cm_status parse(struct cm_csv_reader *reader, struct cm_span text,
                                 cm_text_input_name(reader->input),
                                 (unsigned long long)reader->line);
         }
-        if (reader->delimiter != '\t' || reader->parser.quoted) {
+        if (reader->parser.quoted) {
             give_up_record(reader);
             return CM_OK;
         }

@@ -1,9 +1,10 @@
 /* CSV and its relatives as a stream of records, over libcsv, with what libcsv leaves to its caller:
  * line numbers, the number of cells, a size limit, the delimiter, and going on after a bad record.
  *
- * Strict (RFC 4180): a quote opens only at the start of a cell and closes only at its end. A record
+ * Strict: a quote that opens a cell closes it too, right before the delimiter (RFC 4180). A record
  * that breaks this is handed out with `problem` and what was read of it, and reading goes on at the
- * next line. With tab as the delimiter a quote inside an unquoted cell is an ordinary character.
+ * next line. A quote inside a cell that does not begin with one is an ordinary character (27" TV):
+ * that is against the RFC, but frequent and never ambiguous.
  * Blank lines are skipped; spaces around cells are dropped. Memory is bounded by
  * CM_CSV_RECORD_BYTES_MAX.
  */
