@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "jobs/display_text.h"
+#include "loaders/json_memory.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -216,6 +217,7 @@ static void print_json(struct cm_progress *progress, const struct figures *figur
 {
     const struct cm_progress_numbers *numbers = &progress->numbers;
     const struct cm_engine_counters *engine = &numbers->engine;
+    cm_json_memory_begin();
     json_t *object = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "event", event,
         "rows_total", (json_int_t)numbers->rows_total, "rows_done", (json_int_t)figures->done,
