@@ -1,0 +1,97 @@
+"""The commands as a person types them: overview, mistakes, and `copymill bench` on a tiny model."""
+
+import json
+import os
+import pathlib
+import subprocess
+import unittest
+
+COPYMILL = os.environ["COPYMILL"]
+TINY = pathlib.Path(__file__).parent.parent / "golden" / "tiny" / "llama"
+
+BENCH_KEYS = [
+    "copies_per_s", "wall_s", "prompt_tokens", "prefill_tokens", "cached_tokens", "output_tokens",
+    "prefill_tokens_per_s", "decode_tokens_per_s", "output_tokens_per_s", "peak_rss_mib", "device",
+    "threads", "precision", "batch", "machine_limit_gops", "machine_bandwidth_gbs",
+    "fraction_of_limit",
+]
+
+
+def copymill(*arguments):
+    return subprocess.run([COPYMILL, *arguments], capture_output=True, text=True, check=False)
+
+
+class Overview(unittest.TestCase):
+    def test_help_and_version(self):
+        help_text = copymill("--help")
+        self.assertEqual(help_text.returncode, 0)
+        self.assertEqual(help_text.stderr, "")
+        self.assertEqual(copymill("help").stdout, help_text.stdout)
+        version = copymill("--version")
+        self.assertRegex(version.stdout, r"^copymill \d+\.\d+\.\d+\n$")
+
+    def test_every_command_of_the_overview_has_help(self):
+        lines = copymill("--help").stdout.splitlines()
+        commands = [line.split()[0] for line in lines if line.startswith("  ")]
+        self.assertIn("bench", commands)
+        for command in commands:
+            if command in ("help", "version"):
+                continue
+            result = copymill(command, "--help")
+            self.assertEqual(result.returncode, 0, command)
+            self.assertIn(f"copymill {command}", result.stdout)
+            for line in result.stdout.splitlines():
+                self.assertLessEqual(len(line), 100)
+
+    def test_mistakes_are_wrong_usage(self):
+        cases = [
+            ((), "a command is missing"),
+            (("bnech",), 'did you mean "bench"?'),
+            (("frobnicate",), '"copymill --help" lists the commands'),
+            (("--verbose",), "unknown command"),
+            (("bench", "--bacth", "4"), "did you mean --batch?"),
+            (("bench", "--batch", "many"), "--batch many: expected a whole number from 1 to 65536"),
+            (("bench", "--shared-prefix", "9", "--prompt-tokens", "8"),
+             "--shared-prefix 9: expected at most --prompt-tokens, 8"),
+            (("bench", "--model", "no-such-model"), "no-such-model"),
+        ]
+        for arguments, message in cases:
+            result = copymill(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertEqual(result.stdout, "")
+            self.assertIn(message, result.stderr)
+
+
+class Bench(unittest.TestCase):
+    def bench(self, *arguments):
+        result = copymill("bench", "--model", str(TINY), "--prompt-tokens=40",
+                          "--output-tokens=6", "--batch=5", "--threads=1", *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def test_json_counts_every_token(self):
+        figures = json.loads(self.bench("--json", "--repeat=3"))
+        self.assertEqual(list(figures), BENCH_KEYS)
+        self.assertEqual(figures["prompt_tokens"], 200)
+        self.assertEqual(figures["prefill_tokens"], 200)
+        self.assertEqual(figures["cached_tokens"], 0)
+        self.assertEqual(figures["output_tokens"], 30)
+        self.assertEqual(figures["threads"], 1)
+        self.assertEqual(figures["batch"], 5)
+        for key in ("copies_per_s", "peak_rss_mib", "machine_limit_gops", "fraction_of_limit"):
+            self.assertGreater(figures[key], 0, key)
+        self.assertLess(figures["fraction_of_limit"], 1)
+
+    def test_a_shared_prefix_is_computed_once(self):
+        figures = json.loads(self.bench("--json", "--repeat=1", "--shared-prefix=32"))
+        self.assertEqual(figures["prefill_tokens"] + figures["cached_tokens"], 200)
+        self.assertEqual(figures["cached_tokens"], 4 * 32)
+
+    def test_the_table_names_the_limits(self):
+        table = self.bench("--repeat=1")
+        self.assertIn("copies/s", table)
+        self.assertIn("machine limits: int8", table)
+
+
+if __name__ == "__main__":
+    unittest.main()
