@@ -1,9 +1,13 @@
 /* A product catalog as a stream of items, whatever shop system wrote it: CSV or TSV (header
  * recognised), a JSON array, or JSONL. One item at a time, constant memory, file order.
  *
- * Known headers: Shopify (current and legacy; all rows of one handle are one item: its variants and
- * images are merged) and generic (synonyms such as name/title/product, sku/id/slug/handle, brand/
- * vendor). Fields that no synonym claims are kept as attributes under their column names.
+ * Known headers: Shopify (current and legacy; the rows of one handle that follow one another are
+ * one item: option values gather, of everything else the first counts), Spree (the same by slug),
+ * WooCommerce and Magento (rows that only repeat a variant are left out), PrestaShop, Google
+ * Merchant, and generic (synonyms such as name/title/product, sku/id/slug/handle, brand/vendor).
+ * Fields that no synonym claims are kept as attributes under their column names, unless they say
+ * nothing about the product (pictures, stock, SEO, dates, ...): the tables in columns.c are the
+ * last word.
  */
 #ifndef CM_LOADERS_CATALOG_H
 #define CM_LOADERS_CATALOG_H
@@ -38,7 +42,7 @@ const char *cm_item_field_name(enum cm_item_field field); /* "id", "title", ... 
 
 struct cm_attribute {
     char *name;
-    char *value; /* UTF-8; several values of merged rows are joined with ", " */
+    char *value; /* UTF-8, one line; several values are joined with ", " */
 };
 
 /* Owned by the caller of cm_catalog_next; cm_item_deinit releases it. All text is valid UTF-8

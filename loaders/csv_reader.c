@@ -142,9 +142,12 @@ static void take_record(int terminator, void *context)
 
 static void start_parser(struct cm_csv_reader *reader)
 {
+    /* libcsv grows its cell by a fixed step, whose default makes long cells quadratic. */
+    enum { CELL_STEP_BYTES = 64 * 1024 };
     csv_init(&reader->parser, CSV_STRICT | CSV_STRICT_FINI);
     csv_set_delim(&reader->parser, (unsigned char)reader->delimiter);
     csv_set_space_func(&reader->parser, is_space);
+    csv_set_blk_size(&reader->parser, CELL_STEP_BYTES);
     csv_set_realloc_func(&reader->parser, resize);
     csv_set_free_func(&reader->parser, cm_free);
 }

@@ -138,6 +138,33 @@ static bool is_zero_price(struct cm_span value)
     return true;
 }
 
+/* Magento's tree hangs on a root that says nothing: "Default Category/Men/Tops,Default Category".
+ */
+static void drop_root_category(struct cm_text *plain)
+{
+    static const char root[] = "Default Category";
+    enum { ROOT_LENGTH = sizeof root - 1 };
+    size_t kept = 0;
+    for (size_t at = 0; at < plain->length;) {
+        bool starts = at == 0 || plain->data[at - 1] == ',';
+        const char *end = plain->data + at + ROOT_LENGTH;
+        if (starts && plain->length - at >= ROOT_LENGTH &&
+            memcmp(plain->data + at, root, ROOT_LENGTH) == 0 &&
+            (*end == '/' || *end == ',' || *end == '\0')) {
+            at += ROOT_LENGTH + (*end != '\0');
+            continue;
+        }
+        plain->data[kept++] = plain->data[at++];
+    }
+    while (kept > 0 && plain->data[kept - 1] == ',') {
+        kept--;
+    }
+    if (plain->data != NULL) {
+        plain->data[kept] = '\0';
+    }
+    plain->length = kept;
+}
+
 static bool is_address(const struct cm_text *text)
 {
     const char *value = cm_text_string(text);
@@ -364,6 +391,9 @@ static enum cm_status set_field(struct cm_item_builder *builder, const struct cm
         return CM_OK;
     }
     enum cm_status status = clean(builder, cell->value, separators[field]);
+    if (status == CM_OK && field == CM_ITEM_CATEGORY) {
+        drop_root_category(&builder->plain);
+    }
     if (status == CM_OK && builder->plain.length > 0) {
         status = copy_text(&builder->plain, &builder->item.fields[field]);
     }

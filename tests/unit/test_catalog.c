@@ -138,13 +138,16 @@ static void magento_options_come_from_the_configurable(void **state)
 {
     (void)state;
     struct shop shop;
-    open_text(&shop,
-              "sku,attribute_set_code,product_type,name,visibility,additional_attributes,"
-              "configurable_variations\n"
-              "H-S,Top,simple,Hoodie-S,Not Visible Individually,\"size=S\",\n"
-              "H,Top,configurable,Hoodie,\"Catalog, Search\",\"has_options=1,material=Wool, "
-              "soft,climate=Cool|Windy\",\"sku=H-S,size=S,color=Red|sku=H-M,size=M,color=Red\"\n");
+    open_text(
+        &shop,
+        "sku,attribute_set_code,product_type,name,visibility,additional_attributes,"
+        "configurable_variations,categories\n"
+        "H-S,Top,simple,Hoodie-S,Not Visible Individually,\"size=S\",,Default Category\n"
+        "H,Top,configurable,Hoodie,\"Catalog, Search\",\"has_options=1,material=Wool, "
+        "soft,climate=Cool|Windy\",\"sku=H-S,size=S,color=Red|sku=H-M,size=M,color=Red\",\"Default "
+        "Category/Men/Tops,Default Category/Eco,Default Category\"\n");
     expect_item(&shop, "H", "Hoodie");
+    expect(&shop, "category", "Men/Tops,Eco");
     expect(&shop, "material", "Wool, soft");
     expect(&shop, "climate", "Cool, Windy");
     expect(&shop, "size", "S, M");
