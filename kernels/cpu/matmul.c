@@ -11,12 +11,52 @@
 
 #include <string.h>
 
-static const struct cm_matmul_kernels *select_kernels(const struct cm_backend *backend,
+/* Bytes of a panel and inputs per unit along K; see matmul_kernels.h. */
+static const struct {
+    uint32_t inputs;
+    uint32_t panel_bytes;
+} units[CM_FORMAT_COUNT] = {
+    [CM_FORMAT_F32] = { 1, CM_PANEL * sizeof(float) },
+    [CM_FORMAT_BF16] = { 2, CM_PANEL * 2 * sizeof(uint16_t) },
+    [CM_FORMAT_INT8] = { CM_INT8_GROUP, sizeof(struct cm_int8_unit) },
+    [CM_FORMAT_INT8_MIN] = { CM_INT8_GROUP,
+                             sizeof(struct cm_int8_unit) + CM_PANEL * sizeof(float) },
+};
+
+static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
                                                       enum cm_matrix_format format)
 {
-    (void)backend;
-    (void)format;
-    return &cm_matmul_f32_portable;
+#if defined(__x86_64__)
+    if (isa >= CM_CPU_AVX512BF16 && format == CM_FORMAT_BF16) {
+        return &cm_matmul_avx512bf16;
+    }
+    if (isa >= CM_CPU_AVX512VNNI) {
+        return &cm_matmul_avx512[format];
+    }
+    if (isa >= CM_CPU_AVX2) {
+        return &cm_matmul_avx2[format];
+    }
+#endif
+    (void)isa;
+    return &cm_matmul_portable[format];
+}
+
+static enum cm_matrix_format select_format(enum cm_precision precision,
+                                           const struct cm_matrix_source *sources,
+                                           size_t sources_count)
+{
+    if (precision == CM_PRECISION_EXACT) {
+        return CM_FORMAT_F32;
+    }
+    if (precision == CM_PRECISION_BF16) {
+        return CM_FORMAT_BF16;
+    }
+    for (size_t i = 0; i < sources_count; i++) {
+        if (cm_quants_has_offset(sources[i].weight->dtype)) {
+            return CM_FORMAT_INT8_MIN;
+        }
+    }
+    return CM_FORMAT_INT8;
 }
 
 /* --- Creation
@@ -73,7 +113,7 @@ static enum cm_status check_source(const struct cm_matrix_source *source, uint64
     return CM_OK;
 }
 
-static enum cm_status set_sizes(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
+static enum cm_status set_shape(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
                                 size_t sources_count, struct cm_error *error)
 {
     uint64_t n_in = sources[0].weight->dims[sources[0].transposed ? 0 : 1];
@@ -96,11 +136,18 @@ static enum cm_status set_sizes(struct cm_matrix *matrix, const struct cm_matrix
     matrix->n_in = (uint32_t)n_in;
     matrix->n_out = (uint32_t)n_out;
     matrix->panels_count = (matrix->n_out + CM_PANEL - 1) / CM_PANEL;
-    matrix->format = CM_FORMAT_F32;
-    matrix->units_count = matrix->n_in;
-    matrix->row_bytes = matrix->n_in * sizeof(float);
-    matrix->panel_bytes = matrix->row_bytes * CM_PANEL;
     return CM_OK;
+}
+
+static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backend,
+                       enum cm_matrix_format format)
+{
+    uint32_t inputs = units[format].inputs;
+    matrix->format = format;
+    matrix->kernels = select_kernels(backend->isa, format);
+    matrix->units_count = (matrix->n_in + inputs - 1) / inputs;
+    matrix->panel_bytes = (size_t)matrix->units_count * units[format].panel_bytes;
+    matrix->row_bytes = (size_t)matrix->units_count * matrix->kernels->row_unit_bytes;
 }
 
 enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matrix_source *sources,
@@ -112,10 +159,11 @@ enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matr
     if (created == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix");
     }
-    enum cm_status status = set_sizes(created, sources, sources_count, error);
+    enum cm_status status = set_shape(created, sources, sources_count, error);
     if (status != CM_OK) {
         goto done;
     }
+    set_layout(created, backend, select_format(backend->precision, sources, sources_count));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
     created->panels = cm_alloc_aligned(created->panels_count, created->panel_bytes);
@@ -256,14 +304,12 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
     }
 }
 
-enum { TILE_ROWS_MAX = 16 };
-
 static void multiply_panel(const struct matmul *matmul, uint32_t panel)
 {
     const struct cm_matrix *matrix = matmul->matrix;
     uint32_t column = panel * CM_PANEL;
     uint32_t columns = matrix->n_out - column;
-    float partial[TILE_ROWS_MAX * CM_PANEL];
+    float partial[CM_TILE_ROWS_MAX * CM_PANEL];
     for (uint32_t i = 0; i < matmul->tiles_count; i++) {
         struct cm_pool_range rows = tile_rows(matmul, i);
         float *y = matmul->y + (size_t)rows.begin * matrix->n_out + column;
@@ -304,7 +350,7 @@ void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const fl
     if (n_rows == 0) {
         return;
     }
-    const struct cm_matmul_kernels *kernels = select_kernels(backend, matrix->format);
+    const struct cm_matmul_kernels *kernels = matrix->kernels;
     struct matmul matmul = {
         .kernels = kernels,
         .matrix = matrix,

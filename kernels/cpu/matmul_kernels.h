@@ -1,34 +1,73 @@
 /* What the matmul driver (matmul.c), the packing of weights (matmul_pack.c) and the kernels of each
- * instruction set agree on: layouts in memory and the table of kernels.
+ * instruction set (matmul_<set>.c) agree on: layouts in memory and the table of kernels.
  *
- * Weights lie in panels of 32 output columns, padded with zeros. Rows of x are packed in tiles of
- * T = 1..tile_rows_max rows; a kernel multiplies one panel with one tile. Whatever T, each output
- * is the same sequence of operations, so a row's result does not depend on the tile it fell into.
+ * Weights lie in panels of 32 output columns, the last one padded with zeros; rows of x are packed
+ * in tiles of T = 1..tile_rows_max. A kernel multiplies one panel with one tile. Both run along K
+ * in units, so that a kernel reads each as one stream:
  *
- *   format   weights of a panel                          a row's share of a tile
- *   F32      [n_in][32] float                            [n_in][T] float
+ *   format     inputs of a unit   unit of a panel                       unit of a tile
+ *   F32        1                  float w[32]                           float x[T]
+ *   BF16       2                  bf16 w[32][2]                         bf16 x[T][2], native dots;
+ *                                                                       float x[2][T], else
+ *   INT8       32                 struct cm_int8_unit                   struct cm_int8_row_unit
+ *   INT8_MIN   32                 struct cm_int8_unit, float minima[32] the same
+ *
+ * Accumulation, the same for every T, so that a row's result does not depend on the tile it fell
+ * into:
+ *   F32, BF16: float32 sums over CM_CHUNK_INPUTS inputs, k rising, added in order to the bias. The
+ *     error then grows with the number of chunks rather than of products. AVX2 and AVX-512 fuse
+ *     multiply and add and agree bit for bit in F32; the portable kernels round the product. Native
+ *     BF16 dots add the odd and then the even product of a pair, as vdpbf16ps does.
+ *   INT8: with weights scale_w * q (+ minimum) and activations scale_x * p in a unit,
+ *     y = bias + sum over units of scale_w * scale_x * (sum of q * p)
+ *                                 (+ minimum * (scale_x * sum of p)),
+ *     integer sums exact and thus the same in all variants, units in rising order.
+ *
+ * All memory is aligned to 64 bytes at the start of a panel; tiles to 4 bytes.
  */
 #ifndef CM_KERNELS_CPU_MATMUL_KERNELS_H
 #define CM_KERNELS_CPU_MATMUL_KERNELS_H
 
 #include "kernels/cpu/cpu_backend.h"
 
-enum { CM_PANEL = 32 };
+enum {
+    CM_PANEL = 32,
+    CM_CHUNK_INPUTS = 128,
+    CM_TILE_ROWS_MAX = 12,
+};
 
-/* Float sums run in chunks of this many products, whose results are added in order: the error then
- * grows with the number of chunks and not with the number of products. */
-enum { CM_F32_CHUNK = 128 };
+/* Weights are stored unsigned, which is what vpdpbusd multiplies with signed activations: byte
+ * q + 128. The accumulators start at -128 * (sum of p), which takes the 128 back out. */
+enum { CM_INT8_ZERO = 128, CM_INT8_GROUP = 32, CM_INT8_QUADS = CM_INT8_GROUP / 4 };
+
+struct cm_int8_unit {
+    uint8_t codes[CM_INT8_QUADS][CM_PANEL][4]; /* column c, input 4 * quad + i */
+    float scales[CM_PANEL];
+};
+
+/* A unit of a tile of T rows: these four arrays with [T] in place of [1], one after the other. */
+struct cm_int8_row_unit {
+    int8_t codes[CM_INT8_QUADS][1][4];
+    int32_t starts[1]; /* -128 * sum of the codes */
+    float scales[1];
+    float sums[1]; /* scale * sum of the codes */
+};
 
 enum cm_matrix_format {
     CM_FORMAT_F32,
+    CM_FORMAT_BF16,
+    CM_FORMAT_INT8,
+    CM_FORMAT_INT8_MIN,
+    CM_FORMAT_COUNT
 };
 
 struct cm_matrix {
     enum cm_matrix_format format;
+    const struct cm_matmul_kernels *kernels;
     uint32_t n_in;
     uint32_t n_out;
     uint32_t panels_count;
-    uint32_t units_count; /* n_in in the format's unit along K */
+    uint32_t units_count; /* along K */
     size_t panel_bytes;
     size_t row_bytes; /* of a packed row of x */
     size_t bytes;
@@ -37,24 +76,31 @@ struct cm_matrix {
     uint64_t rows_count;
 };
 
+/* One panel times one tile. */
 struct cm_matmul_tile {
-    const void *weights; /* one panel */
-    const void *x;       /* one packed tile */
-    uint32_t rows;       /* T */
+    const void *weights;
+    const void *x;
+    uint32_t rows; /* T */
     uint32_t units_count;
     const float *bias; /* [32] */
-    float *out;        /* [rows][32], row stride `out_stride` floats */
+    float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
 };
 
 struct cm_matmul_kernels {
     uint32_t tile_rows_max;
-    /* Packs `rows` rows of x [rows, n_in] as one tile. */
+    uint32_t row_unit_bytes; /* of a packed row */
+    /* Packs x [rows, n_in] as one tile of rows <= tile_rows_max. */
     void (*pack)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
     void (*multiply)(const struct cm_matmul_tile *tile);
 };
 
-extern const struct cm_matmul_kernels cm_matmul_f32_portable;
+extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];
+#if defined(__x86_64__)
+extern const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT];
+extern const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT];
+extern const struct cm_matmul_kernels cm_matmul_avx512bf16; /* the format BF16 */
+#endif
 
 /* Fills panels and bias of a matrix whose sizes are set and whose memory is zeroed. */
 enum cm_status cm_matrix_pack(struct cm_backend *backend, struct cm_matrix *matrix,

@@ -1,8 +1,9 @@
 /* Weights from a model file into the panels of matmul_kernels.h. */
 #include "base/memory.h"
-#include "kernels/cpu/matmul_kernels.h"
+#include "kernels/cpu/matmul_rows.h"
 #include "kernels/cpu/quants.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Where output row `row` of the matrix comes from. */
@@ -48,14 +49,103 @@ static void read_row(struct row_origin origin, uint32_t n_in, float *out)
     }
 }
 
-static void pack_panel_f32(const struct packing *packing, uint32_t panel, float *row)
+/* Scales of which the better one is kept: the one that spends all 127 steps on the largest value,
+ * and the one that makes the half of larger scale exact. The rest of the group then rounds to a
+ * step at most a third of its own. */
+static float requantise_q6_k(const struct cm_quant_group *group, int8_t codes[CM_INT8_GROUP])
+{
+    float values[CM_INT8_GROUP];
+    int largest_code[2] = { 1, 1 };
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        int code = group->codes[i] < 0 ? -group->codes[i] : group->codes[i];
+        largest_code[i / 16] = code > largest_code[i / 16] ? code : largest_code[i / 16];
+        values[i] = group->scales[i / 16] * (float)group->codes[i];
+    }
+    int coarse = fabsf(group->scales[1]) > fabsf(group->scales[0]);
+    int8_t candidates[2][CM_INT8_GROUP];
+    float scales[2] = {
+        cm_int8_quantise(values, candidates[0]),
+        fabsf(group->scales[coarse]) / (float)(127 / largest_code[coarse]),
+    };
+    double errors[2] = { 0, 0 };
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        float steps = scales[1] > 0 ? rintf(values[i] / scales[1]) : 0;
+        candidates[1][i] = (int8_t)(steps > 127 ? 127 : steps > -127 ? steps : -127);
+        for (int j = 0; j < 2; j++) {
+            double error = (double)values[i] - (double)scales[j] * candidates[j][i];
+            errors[j] += error * error;
+        }
+    }
+    int better = errors[1] < errors[0];
+    memcpy(codes, candidates[better], CM_INT8_GROUP);
+    return scales[better];
+}
+
+/* Group `index` of a row as int8 codes with one scale and a minimum: as in the file where its type
+ * has these, else the nearest. `row` is used for types that go through float32. */
+static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t index,
+                            const float *row, struct cm_quant_group *group)
+{
+    const struct cm_tensor *weight = origin.source->weight;
+    if (cm_quants_is_block_type(weight->dtype)) {
+        const struct cm_dtype_info *info = cm_dtype_info(weight->dtype);
+        size_t row_bytes = (size_t)(n_in / info->block_elements) * info->block_bytes;
+        cm_quants_decode_group(
+            weight->dtype, (const uint8_t *)weight->data + origin.row * row_bytes, index, group);
+        if (weight->dtype == CM_Q6_K) {
+            group->scales[0] = requantise_q6_k(group, group->codes);
+        }
+        return;
+    }
+    float padded[CM_INT8_GROUP] = { 0 };
+    uint32_t left = n_in - index * CM_INT8_GROUP;
+    memcpy(padded, row + (size_t)index * CM_INT8_GROUP,
+           (left < CM_INT8_GROUP ? left : CM_INT8_GROUP) * sizeof *row);
+    group->scales[0] = cm_int8_quantise(padded, group->codes);
+    group->offset = 0.0f;
+}
+
+static void pack_column_int8(const struct packing *packing, uint8_t *panel, uint32_t column,
+                             struct row_origin origin, float *row)
+{
+    const struct cm_matrix *matrix = packing->matrix;
+    bool has_minima = matrix->format == CM_FORMAT_INT8_MIN;
+    size_t unit_bytes = sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
+    if (!cm_quants_is_block_type(origin.source->weight->dtype)) {
+        read_row(origin, matrix->n_in, row);
+    }
+    for (uint32_t u = 0; u < matrix->units_count; u++) {
+        struct cm_int8_unit *unit = (void *)(panel + u * unit_bytes);
+        struct cm_quant_group group;
+        read_int8_group(origin, matrix->n_in, u, row, &group);
+        for (int i = 0; i < CM_INT8_GROUP; i++) {
+            unit->codes[i / 4][column][i % 4] = (uint8_t)(group.codes[i] + CM_INT8_ZERO);
+        }
+        unit->scales[column] = group.scales[0];
+        if (has_minima) {
+            ((float *)(unit + 1))[column] = group.offset;
+        }
+    }
+}
+
+static void pack_panel(const struct packing *packing, uint32_t panel, float *row)
 {
     struct cm_matrix *matrix = packing->matrix;
-    float *out = (float *)(matrix->panels + panel * matrix->panel_bytes);
+    uint8_t *bytes = matrix->panels + panel * matrix->panel_bytes;
     for (uint32_t c = 0; c < CM_PANEL && panel * CM_PANEL + c < matrix->n_out; c++) {
-        read_row(find_row(packing->sources, (uint64_t)panel * CM_PANEL + c), matrix->n_in, row);
+        struct row_origin origin = find_row(packing->sources, (uint64_t)panel * CM_PANEL + c);
+        if (matrix->format == CM_FORMAT_INT8 || matrix->format == CM_FORMAT_INT8_MIN) {
+            pack_column_int8(packing, bytes, c, origin, row);
+            continue;
+        }
+        read_row(origin, matrix->n_in, row);
         for (uint32_t k = 0; k < matrix->n_in; k++) {
-            out[(size_t)k * CM_PANEL + c] = row[k];
+            if (matrix->format == CM_FORMAT_F32) {
+                ((float *)bytes)[(size_t)k * CM_PANEL + c] = row[k];
+            } else {
+                size_t pair = (size_t)(k / 2) * CM_PANEL + c;
+                ((uint16_t *)bytes)[pair * 2 + k % 2] = cm_bf16_from_float(row[k]);
+            }
         }
     }
 }
@@ -67,7 +157,7 @@ static void pack_panels(void *context, uint32_t thread_index, uint32_t threads_c
     float *row = packing->rows + (size_t)thread_index * packing->matrix->n_in;
     struct cm_pool_range range;
     while (cm_pool_work_take(&packing->work, &range)) {
-        pack_panel_f32(packing, range.begin, row);
+        pack_panel(packing, range.begin, row);
     }
 }
 

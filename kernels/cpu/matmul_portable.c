@@ -1,29 +1,14 @@
-/* Matmul kernels in plain C: the reference for the others, and what runs on any processor. */
-#include "kernels/cpu/matmul_kernels.h"
-
-#include <string.h>
+/* Matmul kernels in plain C: the reference for the others, and what runs on any processor. Shapes,
+ * layouts and order of accumulation: matmul_kernels.h. */
+#include "kernels/cpu/matmul_rows.h"
+#include "kernels/cpu/quants.h"
 
 enum { TILE_ROWS = 4 };
 
-static void pack_f32(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+static void add_chunk(const float *sums, bool first, const float *bias, float *out)
 {
-    float *out = tile;
-    for (uint32_t k = 0; k < n_in; k++) {
-        for (uint32_t t = 0; t < rows; t++) {
-            *out++ = x[(size_t)t * n_in + k];
-        }
-    }
-}
-
-/* sums[c] = sum over k of weights[k][c] * x[k * x_stride], k rising. */
-static void dot_chunk_f32(const float *weights, const float *x, uint32_t x_stride, uint32_t n,
-                          float *sums)
-{
-    memset(sums, 0, CM_PANEL * sizeof *sums);
-    for (uint32_t k = 0; k < n; k++) {
-        for (uint32_t c = 0; c < CM_PANEL; c++) {
-            sums[c] += weights[k * CM_PANEL + c] * x[k * x_stride];
-        }
+    for (uint32_t c = 0; c < CM_PANEL; c++) {
+        out[c] = (first ? bias[c] : out[c]) + sums[c];
     }
 }
 
@@ -32,22 +17,101 @@ static void multiply_f32(const struct cm_matmul_tile *tile)
     const float *weights = tile->weights;
     for (uint32_t t = 0; t < tile->rows; t++) {
         const float *x = (const float *)tile->x + t;
-        float total[CM_PANEL] = { 0 };
-        for (uint32_t k = 0; k < tile->units_count; k += CM_F32_CHUNK) {
-            uint32_t left = tile->units_count - k;
-            uint32_t n = left < CM_F32_CHUNK ? left : CM_F32_CHUNK;
-            float sums[CM_PANEL];
-            dot_chunk_f32(weights + (size_t)k * CM_PANEL, x + (size_t)k * tile->rows, tile->rows, n,
-                          sums);
-            for (uint32_t c = 0; c < CM_PANEL; c++) {
-                total[c] += sums[c];
+        for (uint32_t begin = 0; begin < tile->units_count; begin += CM_CHUNK_INPUTS) {
+            float sums[CM_PANEL] = { 0 };
+            for (uint32_t k = begin; k < tile->units_count && k < begin + CM_CHUNK_INPUTS; k++) {
+                for (uint32_t c = 0; c < CM_PANEL; c++) {
+                    sums[c] += weights[(size_t)k * CM_PANEL + c] * x[(size_t)k * tile->rows];
+                }
             }
-        }
-        float *out = tile->out + t * tile->out_stride;
-        for (uint32_t c = 0; c < CM_PANEL; c++) {
-            out[c] = total[c] + tile->bias[c];
+            add_chunk(sums, begin == 0, tile->bias, tile->out + t * tile->out_stride);
         }
     }
 }
 
-const struct cm_matmul_kernels cm_matmul_f32_portable = { TILE_ROWS, pack_f32, multiply_f32 };
+static void multiply_bf16(const struct cm_matmul_tile *tile)
+{
+    const uint16_t *weights = tile->weights;
+    uint32_t n_in = tile->units_count * 2;
+    for (uint32_t t = 0; t < tile->rows; t++) {
+        const float *x = (const float *)tile->x + t;
+        for (uint32_t begin = 0; begin < n_in; begin += CM_CHUNK_INPUTS) {
+            float sums[CM_PANEL] = { 0 };
+            for (uint32_t k = begin; k < n_in && k < begin + CM_CHUNK_INPUTS; k++) {
+                const uint16_t *pairs = weights + (size_t)(k / 2) * CM_PANEL * 2 + k % 2;
+                for (uint32_t c = 0; c < CM_PANEL; c++) {
+                    sums[c] += cm_float_from_bf16(pairs[2 * c]) * x[(size_t)k * tile->rows];
+                }
+            }
+            add_chunk(sums, begin == 0, tile->bias, tile->out + t * tile->out_stride);
+        }
+    }
+}
+
+/* sums[c] = start + sum of codes[quad][c][i] * x[quad][i] */
+static void dot_unit(const struct cm_int8_unit *unit, const int8_t *x, size_t quad_stride,
+                     int32_t start, int32_t *sums)
+{
+    for (int c = 0; c < CM_PANEL; c++) {
+        sums[c] = start;
+    }
+    for (int q = 0; q < CM_INT8_QUADS; q++) {
+        for (int c = 0; c < CM_PANEL; c++) {
+            for (int i = 0; i < 4; i++) {
+                sums[c] += unit->codes[q][c][i] * x[q * quad_stride + i];
+            }
+        }
+    }
+}
+
+static void multiply_int8_row(const struct cm_matmul_tile *tile, uint32_t t, bool has_minima)
+{
+    const uint8_t *weights = tile->weights;
+    size_t weights_bytes =
+        sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
+    const uint8_t *x = (const uint8_t *)tile->x + t * 4;
+    size_t stride = (size_t)tile->rows * 4; /* between the fields of one row */
+    float *out = tile->out + t * tile->out_stride;
+    memcpy(out, tile->bias, CM_PANEL * sizeof *out);
+    for (uint32_t u = 0; u < tile->units_count; u++) {
+        const struct cm_int8_unit *unit = (const void *)(weights + u * weights_bytes);
+        const float *minima = (const void *)(unit + 1);
+        int32_t start;
+        float scale;
+        float scaled_sum;
+        int32_t sums[CM_PANEL];
+        memcpy(&start, x + CM_INT8_QUADS * stride, sizeof start);
+        memcpy(&scale, x + (CM_INT8_QUADS + 1) * stride, sizeof scale);
+        memcpy(&scaled_sum, x + (CM_INT8_QUADS + 2) * stride, sizeof scaled_sum);
+        dot_unit(unit, (const int8_t *)x, stride, start, sums);
+        for (int c = 0; c < CM_PANEL; c++) {
+            out[c] += (float)sums[c] * (unit->scales[c] * scale);
+            if (has_minima) {
+                out[c] += minima[c] * scaled_sum;
+            }
+        }
+        x += tile->rows * sizeof(struct cm_int8_row_unit);
+    }
+}
+
+static void multiply_int8(const struct cm_matmul_tile *tile)
+{
+    for (uint32_t t = 0; t < tile->rows; t++) {
+        multiply_int8_row(tile, t, false);
+    }
+}
+
+static void multiply_int8_min(const struct cm_matmul_tile *tile)
+{
+    for (uint32_t t = 0; t < tile->rows; t++) {
+        multiply_int8_row(tile, t, true);
+    }
+}
+
+const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT] = {
+    [CM_FORMAT_F32] = { TILE_ROWS, 4, cm_pack_f32, multiply_f32 },
+    [CM_FORMAT_BF16] = { TILE_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
+    [CM_FORMAT_INT8] = { TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, multiply_int8 },
+    [CM_FORMAT_INT8_MIN] = { TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8,
+                             multiply_int8_min },
+};

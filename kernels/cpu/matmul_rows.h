@@ -1,0 +1,109 @@
+/* Packing of rows of x into tiles (layouts in matmul_kernels.h). Plain C, included by the kernels
+ * of each instruction set so that the compiler vectorises it with that set's flags; no operation
+ * here is one that two sets would round differently. */
+#ifndef CM_KERNELS_CPU_MATMUL_ROWS_H
+#define CM_KERNELS_CPU_MATMUL_ROWS_H
+
+#include "kernels/cpu/matmul_kernels.h"
+
+#include <string.h>
+
+static inline float cm_float_of_bits(int32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline int32_t cm_bits_of_float(float value)
+{
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* codes[i] = round(x[i] / scale), ties to even, where the largest magnitude becomes 127. Returns
+ * the scale: 0 for a group of (next to) nothing, NaN if a value is NaN. */
+static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
+{
+    /* Bit patterns of magnitudes are ordered like the magnitudes, NaN last, and a maximum of
+     * integers can be vectorised without loosening the float arithmetic. */
+    int32_t largest_bits = 0;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        int32_t bits = cm_bits_of_float(x[i]) & 0x7fffffff;
+        largest_bits = bits > largest_bits ? bits : largest_bits;
+    }
+    float largest = cm_float_of_bits(largest_bits);
+    if (largest < 1e-30f) { /* 127 / largest must not overflow */
+        memset(codes, 0, CM_INT8_GROUP);
+        return 0.0f;
+    }
+    float inverse = 127.0f / largest;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        /* 1.5 * 2^23 leaves the sum no bits for a fraction: its low byte is the rounded value. */
+        codes[i] = (int8_t)cm_bits_of_float(x[i] * inverse + 0x1.8p23f);
+    }
+    return largest / 127.0f;
+}
+
+static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
+    size_t unit_bytes = rows * sizeof(struct cm_int8_row_unit);
+    for (uint32_t t = 0; t < rows; t++) {
+        for (uint32_t u = 0; u < units_count; u++) {
+            const float *group = x + (size_t)t * n_in + (size_t)u * CM_INT8_GROUP;
+            uint32_t left = n_in - u * CM_INT8_GROUP;
+            float padded[CM_INT8_GROUP] = { 0 };
+            if (left < CM_INT8_GROUP) {
+                memcpy(padded, group, left * sizeof *group);
+                group = padded;
+            }
+            int8_t codes[CM_INT8_GROUP];
+            float scale = cm_int8_quantise(group, codes);
+            int32_t sum = 0;
+            for (int i = 0; i < CM_INT8_GROUP; i++) {
+                sum += codes[i];
+            }
+            uint32_t *unit = (uint32_t *)((uint8_t *)tile + u * unit_bytes) + t;
+            for (int q = 0; q < CM_INT8_QUADS; q++) {
+                memcpy(unit + q * rows, codes + 4 * q, 4);
+            }
+            unit += CM_INT8_QUADS * rows;
+            int32_t start = -CM_INT8_ZERO * sum;
+            float scaled_sum = scale * (float)sum;
+            memcpy(unit, &start, sizeof start);
+            memcpy(unit + rows, &scale, sizeof scale);
+            memcpy(unit + 2 * rows, &scaled_sum, sizeof scaled_sum);
+        }
+    }
+}
+
+/* float x[T] per input; zero up to a multiple of `unit_inputs`. */
+static inline void cm_pack_float(const float *x, uint32_t n_in, uint32_t unit_inputs, uint32_t rows,
+                                 void *tile)
+{
+    uint32_t padded = (n_in + unit_inputs - 1) / unit_inputs * unit_inputs;
+    for (uint32_t t = 0; t < rows; t++) {
+        float *out = (float *)tile + t;
+        for (uint32_t k = 0; k < n_in; k++) {
+            out[(size_t)k * rows] = x[(size_t)t * n_in + k];
+        }
+        for (uint32_t k = n_in; k < padded; k++) {
+            out[(size_t)k * rows] = 0.0f;
+        }
+    }
+}
+
+static inline void cm_pack_f32(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    cm_pack_float(x, n_in, 1, rows, tile);
+}
+
+/* For kernels that widen bf16 weights: x stays float32. */
+static inline void cm_pack_f32_pairs(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    cm_pack_float(x, n_in, 2, rows, tile);
+}
+
+#endif
