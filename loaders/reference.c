@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "loaders/file_map.h"
+#include "loaders/json_file.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -217,20 +218,12 @@ enum cm_status cm_reference_init(struct cm_reference *reference, const char *pat
                                  struct cm_error *error)
 {
     *reference = (struct cm_reference){ 0 };
-    struct cm_file_map *map = NULL;
-    enum cm_status status = cm_file_map_open(path, &map, error);
+    json_t *root = NULL;
+    enum cm_status status = cm_json_open(path, CM_JSON_INTEGERS, &root, error);
     if (status != CM_OK) {
         return status;
     }
-    json_error_t where;
-    json_t *root = json_loadb((const char *)cm_file_map_data(map), cm_file_map_bytes(map),
-                              JSON_ALLOW_NUL, &where);
     reference->json = root;
-    cm_file_map_close(map);
-    if (root == NULL) {
-        return cm_error_set(error, CM_INVALID_DATA, "%s: line %d: %s.", path, where.line,
-                            where.text);
-    }
     status = recognise(reference, root, path, error);
     if (status != CM_OK) {
         goto failed;
@@ -272,6 +265,6 @@ void cm_reference_deinit(struct cm_reference *reference)
     }
     cm_free(reference->cases);
     cm_file_map_close(reference->logits_map);
-    json_decref(reference->json);
+    cm_json_close(reference->json);
     *reference = (struct cm_reference){ 0 };
 }
