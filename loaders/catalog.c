@@ -395,15 +395,20 @@ static enum cm_status check_usable(const struct cm_catalog *catalog, struct cm_e
     list_columns(&catalog->columns, columns, sizeof columns);
     return cm_error_set(error, CM_INVALID_DATA,
                         "%s: no column is known to be the title; say which with --map "
-                        "title=COLUMN. Columns: %s",
-                        name_of(catalog), columns);
+                        "title=COLUMN. Columns: %s%s",
+                        name_of(catalog), columns,
+                        catalog->json == NULL
+                            ? ""
+                            : ". Items inside another object are not searched for: save their "
+                              "array as the file");
 }
 
-/* JSON names its columns in the elements: the first is read now and kept. */
+/* JSON names its columns in the elements: the first is read now and kept. One that is damaged or
+ * empty says nothing about the others. */
 static enum cm_status check_first_element(struct cm_catalog *catalog, struct cm_error *error)
 {
     enum cm_status status = read_row(catalog, error);
-    if (status == CM_OK && catalog->row_problem[0] == '\0') {
+    if (status == CM_OK && catalog->row_problem[0] == '\0' && catalog->cells_count > 0) {
         return check_usable(catalog, error);
     }
     return status == CM_END ? CM_OK : status;

@@ -415,7 +415,9 @@ static enum cm_status add_other(struct cm_item_builder *builder, const struct cm
     case CM_COLUMN_VARIANTS:
         return add_variants(builder, cell->value);
     case CM_COLUMN_FIELD:
-        if (best[column->field] == cell || !cm_column_keeps_loser(column->field) ||
+        /* None is best where all are blank. */
+        if (best[column->field] == NULL || best[column->field] == cell ||
+            !cm_column_keeps_loser(column->field) ||
             cm_span_equal(cell->value, best[column->field]->value)) {
             return CM_OK;
         }

@@ -231,6 +231,14 @@ static void files_without_items(void **state)
     open_text(&shop, "id,title\n");
     assert_int_equal(next(&shop), CM_END);
     close_shop(&shop);
+    assert_int_equal(open_mapped(&shop, "{\"products\": [{\"title\": \"A\"}], \"n\": 1}", NULL, 0),
+                     CM_INVALID_DATA);
+    assert_non_null(strstr(shop.error.message, "save their array"));
+    open_text(&shop, "{}\n{\"title\": \"A\", \"id\": 2}\n");
+    assert_int_equal(next(&shop), CM_OK);
+    assert_true(shop.item.damaged);
+    expect_item(&shop, "2", "A");
+    close_shop(&shop);
     open_text(&shop, "[]");
     assert_int_equal(next(&shop), CM_END);
     close_shop(&shop);
@@ -240,7 +248,7 @@ static void a_bad_row_never_stops_the_rest(void **state)
 {
     (void)state;
     struct shop shop;
-    open_text(&shop, "id,title,color\n1,Mug,red\n2,\"Cup\"x,blue\n3,Pot, with lid,green\n4,,\n"
+    open_text(&shop, "id,title,color\n1,Mug,red\n2,\"Cup\"x,blue\n3,Pot, with lid,green\n4,\t,\n"
                      ",,\n5,Pan\n6,Jug,\"open\n");
     expect_item(&shop, "1", "Mug");
     static const char *const problems[] = { "line 3 has text behind", "line 4 has 4 cells",
