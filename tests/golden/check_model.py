@@ -1,0 +1,65 @@
+"""Holds a model to its reference through `copymill model check`.
+
+    check_model.py tiny FAMILY [REFERENCE]   a checkpoint of tests/golden/tiny; REFERENCE names
+                                             the family whose numbers it must meet
+    check_model.py logits MODEL              a fetched model, tokens and logits
+    check_model.py tokenizer MODEL           a fetched model, tokenizer cases
+
+The references of real models quote texts that may not be copied here; without them, or without the
+model, the test is skipped.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from harness import EXIT_FAILED, EXIT_OK, TESTS, cached_model, copymill, shared, skip
+
+TINY = TESTS / "golden" / "tiny"
+
+
+def check(model, expected, status=EXIT_OK):
+    result = copymill("model", "check", model, "--expected", expected, "--precision", "exact")
+    print(result)
+    if result.status != status:
+        sys.exit(f"model check of {model} ended with {result.status} instead of {status}")
+
+
+def check_that_a_wrong_reference_is_noticed(model, reference):
+    """A check that cannot fail proves nothing: one greedy token, then one logit, is changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = pathlib.Path(folder, "wrong")
+        shutil.copytree(reference, wrong)
+        expected = wrong / "expected.json"
+        content = expected.read_text()
+        changed = json.loads(content)
+        case = changed["cases"][1]
+        clearest = case["greedy_margin"].index(max(case["greedy_margin"]))
+        case["greedy"][clearest] ^= 1
+        expected.write_text(json.dumps(changed))
+        check(model, expected, status=EXIT_FAILED)
+        expected.write_text(content)
+        logits = bytearray((wrong / "logits.f32").read_bytes())
+        logits[-1] ^= 0x40  # the exponent of the last logit
+        (wrong / "logits.f32").write_bytes(logits)
+        check(model, expected, status=EXIT_FAILED)
+
+
+def main():
+    kind, name, *more = sys.argv[1:]
+    if kind == "tiny":
+        reference = TINY / (more[0] if more else name)
+        check(TINY / name, reference / "expected.json")
+        check_that_a_wrong_reference_is_noticed(TINY / name, reference)
+        return
+    expected = shared("golden", "models" if kind == "logits" else "tokenizers", name + ".json")
+    model = cached_model(name)
+    if not model:
+        skip(f"the model {name} is not cached; `copymill model fetch {name}` gets it")
+    check(model, expected)
+
+
+if __name__ == "__main__":
+    main()
