@@ -36,22 +36,6 @@ static struct cm_ledger_output identity_of(const struct stat *info)
     };
 }
 
-static enum cm_status check_inputs(const struct cm_output_rules *rules, const struct stat *out,
-                                   struct cm_error *error)
-{
-    for (size_t i = 0; i < rules->inputs_count; i++) {
-        struct stat input;
-        const char *path = rules->inputs[i];
-        if (path != NULL && !is_stdout_path(path) && stat(path, &input) == 0 &&
-            input.st_dev == out->st_dev && input.st_ino == out->st_ino) {
-            return cm_error_set(error, CM_INVALID_ARGUMENT,
-                                "--out %s is the input file %s; name another file", rules->path,
-                                path);
-        }
-    }
-    return CM_OK;
-}
-
 static enum cm_status check_folder(const char *path, struct cm_error *error)
 {
     const char *slash = strrchr(path, '/');
@@ -83,12 +67,9 @@ enum cm_status cm_output_check(const struct cm_output_rules *rules, struct cm_er
                             "--out %s is no regular file; name a file, or - for standard output",
                             rules->path);
     }
-    enum cm_status status = check_inputs(rules, &info, error);
-    if (status != CM_OK || rules->overwrite) {
-        return status == CM_OK ? check_folder(rules->path, error) : status;
-    }
-    bool known = false;
-    if (rules->ledger != NULL) {
+    enum cm_status status = CM_OK;
+    bool known = rules->overwrite;
+    if (!known && rules->ledger != NULL) {
         struct cm_ledger_output identity = identity_of(&info);
         status = cm_ledger_knows_output(rules->ledger, &identity, &known, error);
     }

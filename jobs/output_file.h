@@ -6,20 +6,18 @@
 #include "base/status.h"
 #include "jobs/ledger.h"
 
-#include <stddef.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 struct cm_output_rules {
     const char *path;
-    const char *const *inputs; /* files that must not be written; entries may be NULL or "-" */
-    size_t inputs_count;
     bool overwrite;
     struct cm_ledger *ledger; /* NULL: the job has none yet, so no file can be its own */
 };
 
 /* Whether the path may be written: CM_ALREADY_EXISTS for a file that is there and that this job did
- * not write (or that was changed since), unless `overwrite`; CM_INVALID_ARGUMENT for an input and
- * for what is no regular file; CM_IO where the folder cannot be written. */
+ * not write (or that was changed since), unless `overwrite`; CM_INVALID_ARGUMENT for what is no
+ * regular file; CM_IO where the folder cannot be written. */
 enum cm_status cm_output_check(const struct cm_output_rules *rules,
                                struct cm_error *error) CM_MUST_CHECK;
 

@@ -1,0 +1,120 @@
+#include "jobs/job.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* A catalog that cannot be read should say so before a large model is loaded. */
+static enum cm_status try_catalog(const struct cm_run_options *options, struct cm_error *error)
+{
+    struct cm_catalog_options catalog_options = {
+        .path = options->catalog_path,
+        .maps = options->maps,
+        .maps_count = options->maps_count,
+    };
+    struct cm_catalog *catalog = NULL;
+    if (strcmp(options->catalog_path, "-") == 0) {
+        return CM_OK; /* can be read only once */
+    }
+    enum cm_status status = cm_catalog_open(&catalog_options, &catalog, error);
+    if (status == CM_OK) {
+        cm_catalog_close(catalog);
+    }
+    return status;
+}
+
+static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
+{
+    const struct cm_run_options *options = job->options;
+    struct cm_engine_options engine_options = {
+        .model_path = job->model_path,
+        .precision = options->precision,
+        .threads = options->threads,
+        .batch = options->batch,
+        .memory_bytes = (uint64_t)(options->memory_gib * 0x1p30),
+        .context_tokens = options->max_length,
+    };
+    enum cm_status status =
+        cm_model_resolve(options->model, job->model_path, sizeof job->model_path, error);
+    if (status == CM_OK) {
+        status = cm_engine_open(&engine_options, &job->engine, error);
+    }
+    if (status == CM_OK) {
+        cm_engine_info(job->engine, &job->model);
+        status = cm_engine_model_digest(job->engine, job->model_digest, error);
+    }
+    return status;
+}
+
+static enum cm_status open_keys(struct cm_job *job, struct cm_error *error)
+{
+    struct cm_row_key_job key_job = {
+        .seed = job->options->seed,
+        .scenario = job->options->scenario,
+        .channel = job->options->channel,
+        .prompts = job->prompts,
+        .model_digest = job->model_digest,
+        .variant = job->model.variant,
+        .sampling = &job->options->sampling,
+        .max_tokens = job->options->max_tokens,
+        .max_length = job->options->max_length,
+    };
+    enum cm_status status = cm_row_keys_open(&key_job, &job->keys);
+    return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory");
+}
+
+enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *options,
+                           struct cm_error *error)
+{
+    *job = (struct cm_job){ .options = options };
+    enum cm_status status = try_catalog(options, error);
+    if (status == CM_OK) {
+        status = cm_segments_open(options->segments_path, &job->segments, error);
+    }
+    if (status == CM_OK) {
+        status = open_engine(job, error);
+    }
+    if (status == CM_OK) {
+        status = cm_prompts_open(options->scenario, options->channel, options->template_path,
+                                 cm_engine_tokenizer(job->engine), &job->prompts, error);
+    }
+    if (status == CM_OK) {
+        status = open_keys(job, error);
+    }
+    if (status == CM_OK) {
+        status = cm_plan_open(options, &job->segments, job->prompts, job->keys, &job->plan, error);
+    }
+    if (status == CM_OK) {
+        cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
+               job->segments.count == 1 ? "segment" : "segments");
+        cm_log(CM_LOG_INFO,
+               "model: %s, %.0f million parameters, %s, %" PRIu32 " threads, up to %" PRIu32
+               " copies at once",
+               job->model.name, (double)job->model.parameters_count / 1e6, job->model.variant,
+               job->model.threads, job->model.batch);
+    }
+    return status;
+}
+
+void cm_job_deinit(struct cm_job *job)
+{
+    cm_plan_close(job->plan);
+    cm_row_keys_close(job->keys);
+    cm_prompts_close(job->prompts);
+    cm_engine_close(job->engine);
+    cm_segments_deinit(&job->segments);
+}
+
+enum cm_exit cm_job_exit_of(enum cm_status status)
+{
+    switch (status) {
+    case CM_OUT_OF_MEMORY:
+    case CM_INTERNAL:
+        return CM_EXIT_FAILED;
+    case CM_INTERRUPTED:
+        return CM_EXIT_INTERRUPTED;
+    default:
+        return CM_EXIT_USAGE;
+    }
+}

@@ -1,0 +1,303 @@
+/* Last stage: texts are judged, good ones and failures stored, the rest sent back for another
+ * attempt. Counts become visible when the rows they count are durable. */
+#include "jobs/pipeline_state.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    BATCH_ROWS_MAX = 512,
+    BATCH_AGE_MAX_MS = 200,
+    COPY_BYTES_MAX = 1 << 20,
+};
+
+struct sink {
+    struct cm_pipeline *pipeline;
+    struct cm_text text;
+    uint64_t batch_rows[CM_ROW_STATUS_COUNT]; /* stored, not yet committed */
+    uint64_t batch_reused;
+    uint64_t batch_count;
+    uint64_t batch_began_ns;
+    bool broken; /* the ledger failed: nothing more is stored */
+};
+
+/* --- Judgement -----------------------------------------------------------------------------------
+ */
+
+/* Drops white space at both ends and control characters, which have no place in copy. */
+static void tidy(struct cm_text *text)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < text->length; i++) {
+        unsigned char byte = (unsigned char)text->data[i];
+        if (byte >= 0x20 ? byte != 0x7f : byte == '\n' || byte == '\t') {
+            text->data[kept++] = text->data[i];
+        }
+    }
+    struct cm_span span = cm_span_trim((struct cm_span){ text->data, kept });
+    if (span.length > 0) {
+        memmove(text->data, span.data, span.length);
+    }
+    text->length = span.length;
+    if (text->data != NULL) {
+        text->data[span.length] = '\0';
+    }
+}
+
+static enum cm_status score_text(const struct cm_row_task *task, struct cm_span text,
+                                 struct cm_score *score)
+{
+    struct cm_score_input input = {
+        .text = text,
+        .item = &task->item->item,
+        .segment = task->segment,
+        .language = task->language,
+        .finish_reason = task->result.finish_reason,
+        .mean_logprob = task->result.mean_logprob,
+    };
+    enum cm_status status = cm_score_text(&input, score);
+    score->score = round(score->score * 10000) / 10000; /* as many decimals as are written */
+    return status;
+}
+
+/* Scores this attempt's text and keeps it if it is the best so far. An empty one is never kept. */
+static enum cm_status judge(struct sink *sink, struct cm_row_task *task)
+{
+    const struct cm_tokenizer *tokenizer = cm_engine_tokenizer(sink->pipeline->parts.engine);
+    const struct cm_result *result = &task->result;
+    struct cm_score score = { 0 };
+    cm_text_clear(&sink->text);
+    enum cm_status status =
+        cm_tokenizer_decode(tokenizer, result->output, result->output_tokens, &sink->text);
+    tidy(&sink->text);
+    if (status != CM_OK || sink->text.length == 0) {
+        return status;
+    }
+    status = score_text(task, cm_text_span(&sink->text), &score);
+    if (status != CM_OK || (task->best.text != NULL && score.score <= task->best.score.score)) {
+        return status;
+    }
+    char *text = cm_strdup(cm_text_string(&sink->text));
+    if (text == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
+    cm_free(task->best.text);
+    task->best = (struct cm_task_copy){
+        .text = text,
+        .score = score,
+        .output_tokens = result->output_tokens,
+        .attempt = task->attempt,
+        .finish_reason = result->finish_reason,
+    };
+    return CM_OK;
+}
+
+/* --- Storing -------------------------------------------------------------------------------------
+ */
+
+static void fail_sink(struct sink *sink, const struct cm_error *error)
+{
+    sink->broken = true;
+    cm_pipeline_fail(sink->pipeline, error);
+}
+
+static void commit(struct sink *sink)
+{
+    struct cm_error error = { 0 };
+    if (sink->broken || sink->batch_count == 0) {
+        return;
+    }
+    if (cm_ledger_commit(sink->pipeline->parts.ledger, &error) != CM_OK) {
+        fail_sink(sink, &error);
+        return;
+    }
+    pthread_mutex_lock(&sink->pipeline->lock);
+    for (size_t i = 0; i < CM_ROW_STATUS_COUNT; i++) {
+        sink->pipeline->counts.rows[i] += sink->batch_rows[i];
+        sink->batch_rows[i] = 0;
+    }
+    sink->pipeline->counts.rows_reused += sink->batch_reused;
+    pthread_mutex_unlock(&sink->pipeline->lock);
+    sink->batch_reused = 0;
+    sink->batch_count = 0;
+}
+
+static void count(struct sink *sink, enum cm_row_status status)
+{
+    if (sink->batch_count == 0) {
+        sink->batch_began_ns = cm_clock_ns();
+    }
+    sink->batch_rows[status]++;
+    sink->batch_count++;
+    if (sink->batch_count == BATCH_ROWS_MAX ||
+        cm_clock_ns() - sink->batch_began_ns >= BATCH_AGE_MAX_MS * UINT64_C(1000000)) {
+        commit(sink);
+    }
+}
+
+static struct cm_copy_row describe(const struct sink *sink, const struct cm_row_task *task)
+{
+    const struct cm_run_options *options = sink->pipeline->parts.options;
+    struct cm_copy_row row = {
+        .item_id = task->item->item.fields[CM_ITEM_ID],
+        .segment_id = task->segment->id,
+        .scenario = options->scenario,
+        .channel = options->channel,
+        .language = task->language,
+        .text = "",
+        .fields = "",
+        .flags = "",
+        .finish_reason = "",
+        .prompt_tokens = task->prompt_tokens,
+        .cached_tokens = task->cached_tokens,
+        .seed = options->seed,
+        .model = sink->pipeline->parts.model_name,
+        .error = "",
+    };
+    memcpy(row.key, task->key.hex, sizeof row.key);
+    return row;
+}
+
+static void store(struct sink *sink, const struct cm_row_task *task, const struct cm_copy_row *row)
+{
+    struct cm_error error = { 0 };
+    if (sink->broken) {
+        return;
+    }
+    if (cm_ledger_put(sink->pipeline->parts.ledger, &task->place, row, &error) != CM_OK) {
+        fail_sink(sink, &error);
+        return;
+    }
+    count(sink, row->status);
+}
+
+static void store_failure(struct sink *sink, const struct cm_row_task *task)
+{
+    struct cm_copy_row row = describe(sink, task);
+    row.status = CM_ROW_FAILED;
+    row.error = task->problem != NULL ? task->problem : "out of memory";
+    row.cached_tokens = 0;
+    row.prompt_tokens = 0;
+    store(sink, task, &row);
+}
+
+static void store_reused(struct sink *sink, const struct cm_row_task *task)
+{
+    struct cm_error error = { 0 };
+    if (sink->broken) {
+        return;
+    }
+    if (cm_ledger_reuse(sink->pipeline->parts.ledger, &task->place, task->stored_row_id,
+                        task->stored_update, task->cached_tokens, &error) != CM_OK) {
+        fail_sink(sink, &error);
+        return;
+    }
+    sink->batch_reused++;
+    count(sink, task->stored_status);
+}
+
+static void store_empty(struct sink *sink, struct cm_row_task *task)
+{
+    char reason[96];
+    snprintf(reason, sizeof reason, "the model wrote nothing in %u %s", task->attempt,
+             task->attempt == 1 ? "attempt" : "attempts");
+    cm_row_task_fail(task, sink->pipeline->parts.options->catalog_path, reason);
+    struct cm_copy_row row = describe(sink, task);
+    row.status = CM_ROW_FAILED;
+    row.error = task->problem != NULL ? task->problem : reason;
+    row.finish_reason = cm_finish_reason_name(task->result.finish_reason);
+    row.output_tokens = task->result.output_tokens;
+    row.attempt = task->attempt;
+    row.tries = task->attempt;
+    store(sink, task, &row);
+}
+
+static void show_preview(struct sink *sink, const char *text)
+{
+    pthread_mutex_lock(&sink->pipeline->lock);
+    snprintf(sink->pipeline->preview, sizeof sink->pipeline->preview, "%s", text);
+    pthread_mutex_unlock(&sink->pipeline->lock);
+}
+
+static void store_best(struct sink *sink, const struct cm_row_task *task)
+{
+    const struct cm_task_copy *best = &task->best;
+    char flags[CM_FLAGS_BYTES + 16];
+    bool is_low = best->score.score < sink->pipeline->parts.options->min_score;
+    snprintf(flags, sizeof flags, "%s%s%s", best->score.flags,
+             is_low && best->score.flags[0] != '\0' ? "; " : "", is_low ? "low-score" : "");
+    struct cm_copy_row row = describe(sink, task);
+    row.status = flags[0] == '\0' ? CM_ROW_OK : CM_ROW_FLAGGED;
+    row.text = best->text;
+    row.score = best->score.score;
+    row.flags = flags;
+    row.finish_reason = cm_finish_reason_name(best->finish_reason);
+    row.output_tokens = best->output_tokens;
+    row.attempt = best->attempt;
+    row.tries = task->attempt;
+    show_preview(sink, best->text);
+    store(sink, task, &row);
+}
+
+/* --- The stage -----------------------------------------------------------------------------------
+ */
+
+static void finish_attempt(struct sink *sink, struct cm_row_task *task)
+{
+    const struct cm_run_options *options = sink->pipeline->parts.options;
+    if (judge(sink, task) != CM_OK) {
+        cm_row_task_fail(task, options->catalog_path, "out of memory");
+        store_failure(sink, task);
+        task->again = false;
+    } else {
+        bool is_good = task->best.text != NULL && task->best.score.score >= options->min_score;
+        task->again = !is_good && task->attempt < cm_pipeline_attempts(options);
+        if (!task->again && task->best.text != NULL) {
+            store_best(sink, task);
+        } else if (!task->again) {
+            store_empty(sink, task);
+        }
+    }
+    CM_ASSERT(cm_queue_push(sink->pipeline->verdicts, task) == CM_OK);
+}
+
+static void handle(struct sink *sink, struct cm_row_task *task)
+{
+    switch (task->kind) {
+    case CM_TASK_GENERATE:
+        finish_attempt(sink, task); /* the engine frees it */
+        return;
+    case CM_TASK_REUSE:
+        store_reused(sink, task);
+        break;
+    case CM_TASK_FAIL:
+        store_failure(sink, task);
+        break;
+    }
+    cm_row_task_free(task);
+}
+
+void *cm_row_sink_main(void *context)
+{
+    struct sink sink = { .pipeline = context, .text = CM_TEXT_INIT(COPY_BYTES_MAX) };
+    struct cm_queue *finished = sink.pipeline->finished;
+    for (;;) {
+        void *task = NULL;
+        enum cm_status status = cm_queue_try_pop(finished, &task);
+        if (status == CM_FULL) {
+            commit(&sink); /* nothing else to do: make what is there durable */
+            status = cm_queue_pop(finished, &task);
+        }
+        if (status == CM_END) {
+            break;
+        }
+        handle(&sink, task);
+    }
+    commit(&sink);
+    cm_text_deinit(&sink.text);
+    return NULL;
+}
