@@ -110,7 +110,7 @@ static void run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
                       const struct cm_step_work *work, const uint32_t *indices, uint32_t count,
                       int32_t *tokens, float *logprobs)
 {
-    int32_t step_rows[CM_LOGITS_ROWS_MAX];
+    int32_t step_rows[CM_LOGITS_ROWS_MAX] = { 0 };
     uint32_t history_end = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct cm_step_sequence *step = &work->rows[indices[i]];
