@@ -11,7 +11,8 @@ static enum cm_status parse(const char *text, size_t length, size_t flags, const
     cm_json_memory_begin();
     json_error_t problem;
     json_t *parsed = json_loadb(text, length, flags | JSON_REJECT_DUPLICATES, &problem);
-    if (parsed == NULL && cm_json_memory_failed()) {
+    if (cm_json_memory_failed()) {
+        json_decref(parsed); /* which may be there, with a value left out */
         return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory while it was parsed", path);
     }
     if (parsed == NULL) {
