@@ -320,8 +320,31 @@ static enum cm_status find_patterns(struct cm_span text, const struct pattern *p
     return CM_OK;
 }
 
+/* The whole copy in one pair of quotation marks, as if the model recited it. */
+static bool is_quoted(struct cm_span text)
+{
+    static const char *const PAIRS[][2] = {
+        { "\"", "\"" }, { "'", "'" }, { "“", "”" }, { "「", "」" }, { "『", "』" }, { "«", "»" },
+    };
+    text = cm_span_trim(text);
+    for (size_t i = 0; i < sizeof PAIRS / sizeof PAIRS[0]; i++) {
+        size_t left = strlen(PAIRS[i][0]);
+        size_t right = strlen(PAIRS[i][1]);
+        if (text.length > left + right && memcmp(text.data, PAIRS[i][0], left) == 0 &&
+            memcmp(text.data + text.length - right, PAIRS[i][1], right) == 0) {
+            /* "A" and "B" are two quotations. */
+            return memmem(text.data + left, text.length - left - right, PAIRS[i][1], right) == NULL;
+        }
+    }
+    return false;
+}
+
 static enum cm_status check_markup(const struct cm_score_input *input, struct finding *finding)
 {
+    if (is_quoted(input->text)) {
+        found(finding, "all in quotation marks");
+        return CM_OK;
+    }
     return find_patterns(input->text, MARKUP, sizeof MARKUP / sizeof MARKUP[0], finding);
 }
 

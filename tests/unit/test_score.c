@@ -100,6 +100,13 @@ static void flags_what_is_wrong(void **state)
         { "# 水壶\n这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP,
           "markup: \"# \"" },
 
+        { "\"The Trail Bottle keeps your water cool on every path.\"", "en", CM_FINISH_STOP,
+          "markup: all in quotation marks" },
+        { "\"Trail Bottle\" keeps your water cool, and you call it \"cool.\"", "en", CM_FINISH_STOP,
+          "" },
+        { "“这款水壶轻便耐用，适合户外徒步和日常通勤。”", "zh", CM_FINISH_STOP,
+          "markup: all in quotation marks" },
+
         { "Here is a description: the bottle keeps your water cool.", "en", CM_FINISH_STOP,
           "prompt-leak: \"Here is\"" },
         { GOOD "Here is to the next path.", "en", CM_FINISH_STOP, "" },
