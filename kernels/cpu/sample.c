@@ -1,95 +1,345 @@
-/* Sampling: controls in Hugging Face's order, then one draw.
+/* Sampling: the controls in Hugging Face's order (repetition penalty, temperature, top-k, top-p,
+ * min-p), then one draw.
  *
- * Every filter keeps a prefix of the tokens in the order "descending weight, ties by lower id", so
- * the set that is kept is one (weight, id) pair: the last token of the prefix. Prefixes are found
- * by bisection over the bits of the weight, which needs neither a sort nor memory. Weights are
- * float32, sums are float64 in order of id. */
+ *     s = penalised logit / temperature         float32
+ *     top-k   keeps s >= the k-th largest s, with all its ties
+ *     w = exp(s - max s)                        float32, 1 for the best
+ *     order   falling w, ties by lower id
+ *     top-p   keeps a token while those before it in the order hold less than p of the mass
+ *     min-p   keeps w >= min_p
+ *     draw    the first token in the order at which the mass is over uniform * kept mass
+ *
+ * Top-p and min-p keep a prefix of the order, so what is kept is one (weight, id) pair. Two ways
+ * find it. Sparse: a few tokens that surely hold the prefix are picked by a threshold and popped
+ * from a heap; for top-k the threshold is the k-th largest maximum of blocks of 256 logits, below
+ * which no token of the top k can lie. Dense, when those tokens are too many or hold too little:
+ * bisection over the bits of a weight, each step one pass that sums the mass above it. Neither
+ * sorts the vocabulary or needs memory beyond the stack.
+ *
+ * logits [n_rows, n_vocab] float32, overwritten. Masses are float64 in a fixed order. A NaN counts
+ * as minus infinity; where nothing is finite, or a logit is infinite or overflows under the
+ * temperature, the row is greedy. Each row by itself; compiled per instruction set. */
 #include "kernels/cpu/variant.h"
+
+#include "kernels/cpu/candidates.h"
+#include "kernels/cpu/row_work.h"
+#include "kernels/cpu/vector.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The tokens at or before (weight, last_id); `mass` is their sum. */
+enum {
+    BLOCK = 256, /* logits per maximum */
+    VOCAB_MAX = 1 << 20,
+};
+
+/* Without top-k: tokens below this weight are left to the dense way. */
+#define CANDIDATE_WEIGHT_MIN 1e-4f
+
+/* The tokens up to and with (weight, last_id) in the order; `mass` is their sum. */
 struct prefix {
     float weight;
     uint32_t last_id;
     double mass;
 };
 
-/* Maps floats to integers in the same order, so that a search can halve an interval of values. */
-static int32_t ordered_bits(float value)
-{
-    int32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits < 0 ? bits ^ 0x7FFFFFFF : bits;
-}
+/* A row on its way: x holds penalised logits first, weights after weigh_all. */
+struct row {
+    const struct cm_sample_row *controls;
+    float *x;
+    uint32_t n;
+    uint32_t blocks_count;
+    float block_highest[VOCAB_MAX / BLOCK];
+    float highest;
+};
 
-static float from_ordered_bits(int32_t bits)
-{
-    float value;
-    bits = bits < 0 ? bits ^ 0x7FFFFFFF : bits;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
+/* --- Passes over the vocabulary */
 
-static uint32_t best_id(const float *x, uint32_t n)
+static float block_maximum(const float *x, uint32_t n)
 {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        best = x[i] > x[best] ? i : best;
+    v16 lowest = v16_set(-INFINITY);
+    v16 highest[2] = { lowest, lowest };
+    uint32_t i = 0;
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+        highest[0] = v16_max(v16_load(x + i), highest[0]);
+        highest[1] = v16_max(v16_load(x + i + V16_LANES), highest[1]);
     }
-    return best;
-}
-
-static uint32_t count_at_least(const float *x, uint32_t n, float value)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        count += x[i] >= value;
+    float maximum = v16_highest(v16_max(highest[0], highest[1]));
+    for (; i < n; i++) {
+        maximum = x[i] > maximum ? x[i] : maximum;
     }
-    return count;
+    return maximum;
 }
 
+static void find_maxima(struct row *row)
+{
+    row->blocks_count = (row->n + BLOCK - 1) / BLOCK;
+    for (uint32_t i = 0; i < row->blocks_count; i++) {
+        uint32_t left = row->n - i * BLOCK;
+        row->block_highest[i] = block_maximum(row->x + i * BLOCK, left < BLOCK ? left : BLOCK);
+    }
+    row->highest = block_maximum(row->block_highest, row->blocks_count);
+}
+
+static uint32_t best_id(const struct row *row)
+{
+    uint32_t block = 0;
+    while (block + 1 < row->blocks_count && row->block_highest[block] != row->highest) {
+        block++;
+    }
+    for (uint32_t i = block * BLOCK; i < row->n; i++) {
+        if (row->x[i] == row->highest) {
+            return i;
+        }
+    }
+    return 0; /* nothing but NaN */
+}
+
+static double log_sum_exp(const struct row *row)
+{
+    double sum = 0;
+    for (uint32_t begin = 0; begin < row->n; begin += BLOCK) {
+        uint32_t end = row->n - begin < BLOCK ? row->n : begin + BLOCK;
+        v16 part = v16_zero();
+        for (uint32_t i = begin; i < end; i += V16_LANES) {
+            v16 x = v16_sub(v16_load_tail(row->x + i, end - i), v16_set(row->highest));
+            v16 weight = v16_exp(x);
+            part = v16_add(part, end - i < V16_LANES ? v16_keep(weight, 0, (int)(end - i), 0.0f)
+                                                     : weight);
+        }
+        sum += v16_sum(part);
+    }
+    return row->highest + log(sum);
+}
+
+/* Sixteen sums side by side, then one after the other. */
 static double mass_at_least(const float *weights, uint32_t n, float value)
 {
+    double sums[V16_LANES] = { 0 };
+    uint32_t i = 0;
+    for (; i + V16_LANES <= n; i += V16_LANES) {
+        for (uint32_t lane = 0; lane < V16_LANES; lane++) {
+            float weight = weights[i + lane];
+            sums[lane] += weight >= value ? weight : 0.0f;
+        }
+    }
+    for (uint32_t lane = 0; i + lane < n; lane++) {
+        float weight = weights[i + lane];
+        sums[lane] += weight >= value ? weight : 0.0f;
+    }
     double mass = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        mass += weights[i] >= value ? weights[i] : 0.0f;
+    for (uint32_t lane = 0; lane < V16_LANES; lane++) {
+        mass += sums[lane];
     }
     return mass;
 }
 
-/* The k-th largest of x[n], 1 <= k <= n. */
-static float kth_largest(const float *x, uint32_t n, uint32_t k)
+static uint32_t count_at_least(const struct row *row, float value)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < row->n; i++) {
+        count += row->x[i] / row->controls->temperature >= value;
+    }
+    return count;
+}
+
+/* Once per distinct token of the history. */
+static void penalise(const struct cm_sample_row *controls, const int32_t *history, float *x,
+                     uint32_t n)
+{
+    uint64_t seen[VOCAB_MAX / 64];
+    memset(seen, 0, (n + 63) / 64 * sizeof *seen);
+    for (uint32_t i = controls->history_begin; i < controls->history_end; i++) {
+        uint32_t token = (uint32_t)history[i];
+        if (token >= n || (seen[token / 64] >> token % 64 & 1) != 0) {
+            continue;
+        }
+        seen[token / 64] |= (uint64_t)1 << token % 64;
+        x[token] = x[token] < 0 ? x[token] * controls->repetition_penalty
+                                : x[token] / controls->repetition_penalty;
+    }
+}
+
+/* --- Sparse: candidates in a heap */
+
+/* Appends block elements divided by `divisor` that are at least `lowest`; false when full. */
+static bool collect_block(const float *x, uint32_t begin, uint32_t end, float divisor, float lowest,
+                          struct cm_candidates *candidates)
+{
+    for (uint32_t i = begin; i < end; i += V16_LANES) {
+        v16 value = v16_div(v16_load_tail(x + i, end - i), v16_set(divisor));
+        uint32_t found = v16_at_least(value, v16_set(lowest));
+        if (end - i < V16_LANES) {
+            found &= (1u << (end - i)) - 1;
+        }
+        for (; found != 0; found &= found - 1) {
+            uint32_t id = i + (uint32_t)__builtin_ctz(found);
+            if (candidates->count == CM_CANDIDATES_MAX) {
+                return false;
+            }
+            candidates->items[candidates->count++] = (struct cm_candidate){ x[id] / divisor, id };
+        }
+    }
+    return true;
+}
+
+/* Candidates := the tokens that top-k keeps, as weights. False where they are too many to find
+ * this way. */
+static bool collect_top_k(const struct row *row, struct cm_candidates *candidates)
+{
+    float values[VOCAB_MAX / BLOCK];
+    float temperature = row->controls->temperature;
+    uint32_t k = row->controls->top_k;
+    if (k > row->blocks_count || k > CM_CANDIDATES_MAX) {
+        return false;
+    }
+    memcpy(values, row->block_highest, row->blocks_count * sizeof *values);
+    float lowest = cm_select_largest(values, row->blocks_count, k) / temperature;
+    candidates->count = 0;
+    for (uint32_t block = 0; block < row->blocks_count; block++) {
+        uint32_t begin = block * BLOCK;
+        uint32_t end = row->n - begin < BLOCK ? row->n : begin + BLOCK;
+        if (row->block_highest[block] / temperature >= lowest &&
+            !collect_block(row->x, begin, end, temperature, lowest, candidates)) {
+            return false;
+        }
+    }
+    _Static_assert(CM_CANDIDATES_MAX <= VOCAB_MAX / BLOCK, "values serve both selections");
+    for (uint32_t i = 0; i < candidates->count; i++) {
+        values[i] = candidates->items[i].weight;
+    }
+    lowest = cm_select_largest(values, candidates->count, k);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < candidates->count; i++) {
+        struct cm_candidate candidate = candidates->items[i];
+        if (candidate.weight >= lowest) {
+            values[kept] = candidate.weight - row->highest / temperature;
+            candidates->items[kept++].id = candidate.id;
+        }
+    }
+    candidates->count = kept;
+    for (uint32_t i = 0; i < kept; i += V16_LANES) {
+        v16_store_tail(values + i, v16_exp(v16_load_tail(values + i, kept - i)), kept - i);
+    }
+    for (uint32_t i = 0; i < kept; i++) {
+        candidates->items[i].weight = values[i];
+    }
+    return true;
+}
+
+/* The draw from candidates that start a distribution of mass `total` whose other tokens weigh less
+ * than `rest_below`; false where the candidates end before the answer is known. */
+static bool draw_sparse(const struct cm_sample_row *controls, double uniform, double total,
+                        float rest_below, struct cm_candidates *candidates,
+                        struct cm_candidate *drawn)
+{
+    uint32_t all = candidates->count;
+    double kept = total;
+    cm_candidates_heapify(candidates);
+    if (controls->top_p < 1.0f || controls->min_p > 0.0f) {
+        double p_mass = controls->top_p < 1.0f ? controls->top_p * total : INFINITY;
+        float weight_min = fminf(controls->min_p, 1.0f);
+        kept = 0;
+        while (kept == 0 || kept < p_mass) {
+            if (candidates->count == 0) {
+                if (weight_min < rest_below) {
+                    return false;
+                }
+                break;
+            }
+            struct cm_candidate next = cm_candidates_pop(candidates);
+            if (next.weight < weight_min) {
+                break;
+            }
+            kept += next.weight;
+        }
+    }
+    double mass = 0;
+    for (uint32_t i = all; i-- > 0;) {
+        if (i < candidates->count) {
+            cm_candidates_pop(candidates);
+        }
+        *drawn = candidates->items[i];
+        mass += drawn->weight;
+        if (mass > uniform * kept) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- Dense: weights of the whole vocabulary */
+
+/* Integers in the order of floats, so that a search can halve an interval of values. */
+static int32_t ordered_bits(float value)
+{
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits < 0 ? bits ^ INT32_MAX : bits;
+}
+
+static float from_ordered_bits(int64_t ordered)
+{
+    int32_t bits = (int32_t)ordered;
+    float value;
+    bits = bits < 0 ? bits ^ INT32_MAX : bits;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* The k-th largest logit over temperature, 1 <= k <= n. */
+static float kth_largest(const struct row *row)
 {
     int64_t low = ordered_bits(-INFINITY);
     int64_t high = (int64_t)ordered_bits(INFINITY) + 1;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (count_at_least(x, n, from_ordered_bits((int32_t)middle)) >= k) {
+        if (count_at_least(row, from_ordered_bits(middle)) >= row->controls->top_k) {
             low = middle;
         } else {
             high = middle;
         }
     }
-    return from_ordered_bits((int32_t)low);
+    return from_ordered_bits(low);
+}
+
+/* x := weights, 0 for what top-k drops; returns their mass. */
+static double weigh_all(struct row *row)
+{
+    uint32_t top_k = row->controls->top_k;
+    float temperature = row->controls->temperature;
+    float lowest = top_k > 0 && top_k < row->n ? kth_largest(row) : -INFINITY;
+    v16 highest = v16_set(row->highest / temperature);
+    for (uint32_t i = 0; i < row->n; i += V16_LANES) {
+        uint32_t left = row->n - i;
+        v16 value = v16_div(v16_load_tail(row->x + i, left), v16_set(temperature));
+        v16_store_tail(row->x + i, v16_exp(v16_sub(value, highest)), left);
+        uint32_t dropped = ~v16_at_least(value, v16_set(lowest)) & 0xFFFFu;
+        for (; dropped != 0; dropped &= dropped - 1) {
+            uint32_t lane = (uint32_t)__builtin_ctz(dropped);
+            if (lane < left) {
+                row->x[i + lane] = 0.0f;
+            }
+        }
+    }
+    return mass_at_least(row->x, row->n, 0.0f);
 }
 
 /* The shortest prefix whose mass is over `target`, or all that has weight when none is. */
 static struct prefix prefix_over(const float *weights, uint32_t n, double target)
 {
-    int64_t low = 1; /* the smallest weight above zero */
+    int64_t low = 0;
     int64_t high = (int64_t)ordered_bits(1.0f) + 1;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (mass_at_least(weights, n, from_ordered_bits((int32_t)middle)) > target) {
+        if (mass_at_least(weights, n, from_ordered_bits(middle)) > target) {
             low = middle;
         } else {
             high = middle;
         }
     }
-    struct prefix prefix = { .weight = from_ordered_bits((int32_t)low) };
-    prefix.mass = mass_at_least(weights, n, from_ordered_bits((int32_t)low + 1));
+    struct prefix prefix = { .weight = from_ordered_bits(low) };
+    prefix.mass = mass_at_least(weights, n, from_ordered_bits(low + 1));
     for (uint32_t i = 0; i < n; i++) {
         if (weights[i] == prefix.weight) {
             prefix.last_id = i;
@@ -102,129 +352,146 @@ static struct prefix prefix_over(const float *weights, uint32_t n, double target
     return prefix;
 }
 
-static void drop_after(float *weights, uint32_t n, const struct prefix *prefix)
+/* Sets what top-p and min-p drop to 0; returns the mass that stays. */
+static double cut_dense(const struct cm_sample_row *controls, float *weights, uint32_t n,
+                        double total)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (weights[i] < prefix->weight || (weights[i] == prefix->weight && i > prefix->last_id)) {
-            weights[i] = 0.0f;
+    if (controls->top_p < 1.0f) {
+        /* "Not less than" is "over the next lower number". */
+        double target = nextafter((double)controls->top_p * total, -INFINITY);
+        struct prefix kept = prefix_over(weights, n, target);
+        for (uint32_t i = 0; i < n; i++) {
+            bool after = weights[i] == kept.weight && i > kept.last_id;
+            weights[i] = weights[i] < kept.weight || after ? 0.0f : weights[i];
         }
     }
+    float weight_min = fminf(controls->min_p, 1.0f);
+    for (uint32_t i = 0; weight_min > 0.0f && i < n; i++) {
+        weights[i] = weights[i] < weight_min ? 0.0f : weights[i];
+    }
+    return mass_at_least(weights, n, 0.0f);
 }
 
-/* Once per distinct token: a token counts at its first place in the history. */
-static void penalise(const struct cm_sample_row *row, const int32_t *history, float *x, uint32_t n)
+/* --- The ops */
+
+static bool is_greedy(const struct row *row)
 {
-    for (uint32_t i = row->history_begin; i < row->history_end; i++) {
-        bool seen = history[i] < 0 || (uint32_t)history[i] >= n;
-        for (uint32_t j = row->history_begin; j < i && !seen; j++) {
-            seen = history[j] == history[i];
+    float temperature = row->controls->temperature;
+    return !(temperature > 0.0f) || !isfinite(row->highest / temperature);
+}
+
+static void row_init(struct row *row, const struct cm_sample_row *controls, float *x, uint32_t n,
+                     const int32_t *history, double *log_sum)
+{
+    CM_ASSERT(n > 0 && n <= VOCAB_MAX);
+    row->controls = controls;
+    row->x = x;
+    row->n = n;
+    bool penalised = controls->repetition_penalty > 0.0f && controls->repetition_penalty != 1.0f &&
+                     controls->history_begin < controls->history_end;
+    if (log_sum != NULL || !penalised) {
+        find_maxima(row);
+    }
+    if (log_sum != NULL) {
+        *log_sum = log_sum_exp(row);
+    }
+    if (penalised) {
+        penalise(controls, history, x, n);
+        find_maxima(row);
+    }
+}
+
+/* A token of weight > 0. `uniform` is below 1, so the sums reach their targets. */
+static struct cm_candidate draw(struct row *row)
+{
+    const struct cm_sample_row *controls = row->controls;
+    struct cm_candidate drawn = { .weight = 1.0f };
+    if (is_greedy(row)) {
+        drawn.id = best_id(row);
+        return drawn;
+    }
+    struct cm_candidates candidates;
+    double total = 0;
+    double uniform = controls->uniform >= 0.0f ? fminf(controls->uniform, 0x1.fffffep-1f) : 0.0f;
+    if (controls->top_k > 0 && controls->top_k < row->n && collect_top_k(row, &candidates)) {
+        for (uint32_t i = 0; i < candidates.count; i++) {
+            total += candidates.items[i].weight;
         }
-        if (!seen) {
-            float *logit = &x[history[i]];
-            *logit =
-                *logit < 0 ? *logit * row->repetition_penalty : *logit / row->repetition_penalty;
+        if (draw_sparse(controls, uniform, total, 0.0f, &candidates, &drawn)) {
+            return drawn;
         }
     }
+    total = weigh_all(row);
+    candidates.count = 0;
+    if (collect_block(row->x, 0, row->n, 1.0f, CANDIDATE_WEIGHT_MIN, &candidates) &&
+        draw_sparse(controls, uniform, total, CANDIDATE_WEIGHT_MIN, &candidates, &drawn)) {
+        return drawn;
+    }
+    double kept = cut_dense(controls, row->x, row->n, total);
+    struct prefix prefix = prefix_over(row->x, row->n, uniform * kept);
+    return (struct cm_candidate){ prefix.weight, prefix.last_id };
 }
 
-/* Turns logits into unnormalised weights, 1 for the best, 0 for what the controls drop. */
-static struct prefix weigh(const struct cm_sample_row *row, const int32_t *history, float *x,
-                           uint32_t n, float *highest_logit)
+/* The logit that a token's weight came from, before temperature and penalty: to some 1e-6, as the
+ * logits themselves may be overwritten by now. */
+static double logit_of(const struct row *row, const int32_t *history, struct cm_candidate token)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = isnan(x[i]) ? -INFINITY : x[i];
+    const struct cm_sample_row *controls = row->controls;
+    double logit = row->highest;
+    if (token.weight < 1.0f) {
+        logit += (double)controls->temperature * log(token.weight);
     }
-    if (row->repetition_penalty != 1.0f) {
-        penalise(row, history, x, n);
-    }
-    uint32_t best = best_id(x, n);
-    *highest_logit = x[best];
-    if (row->temperature <= 0.0f || !isfinite(x[best])) {
-        memset(x, 0, n * sizeof *x);
-        x[best] = 1.0f;
-        return (struct prefix){ 1.0f, best, 1.0 };
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] /= row->temperature;
-    }
-    float highest = x[best];
-    float lowest = row->top_k > 0 && row->top_k < n ? kth_largest(x, n, row->top_k) : -INFINITY;
-    for (uint32_t i = 0; i < n; i++) {
-        float weight = x[i] == highest ? 1.0f : expf(x[i] - highest);
-        x[i] = x[i] >= lowest && weight >= row->min_p ? weight : 0.0f;
-    }
-    return (struct prefix){ 0.0f, n, mass_at_least(x, n, 0.0f) };
-}
-
-static struct prefix controls(const struct cm_sample_row *row, const int32_t *history, float *x,
-                              uint32_t n, float *highest_logit)
-{
-    struct cm_sample_row before_min_p = *row;
-    before_min_p.min_p = 0.0f;
-    struct prefix kept = weigh(&before_min_p, history, x, n, highest_logit);
-    if (row->top_p < 1.0f) {
-        kept = prefix_over(x, n, nextafter(row->top_p * kept.mass, -1.0));
-        drop_after(x, n, &kept);
-    }
-    if (row->min_p > 0.0f) {
-        kept = (struct prefix){ fminf(row->min_p, 1.0f), n, 0.0 };
-        drop_after(x, n, &kept);
-        kept.mass = mass_at_least(x, n, 0.0f);
-    }
-    return kept;
-}
-
-static double log_sum_exp(const float *x, uint32_t n)
-{
-    float highest = x[best_id(x, n)];
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        sum += isnan(x[i]) ? 0.0 : exp((double)x[i] - highest);
-    }
-    return highest + log(sum);
-}
-
-/* The logit that a weight came from, before temperature and penalty. */
-static double logit_of(const struct cm_sample_row *row, const int32_t *history, double highest,
-                       const struct prefix *token)
-{
-    double logit = highest + (double)row->temperature * log(token->weight);
-    for (uint32_t i = row->history_begin; i < row->history_end; i++) {
-        if (history[i] == (int32_t)token->last_id) {
-            return logit < 0 ? logit / row->repetition_penalty : logit * row->repetition_penalty;
+    for (uint32_t i = controls->history_begin; i < controls->history_end; i++) {
+        if (history[i] == (int32_t)token.id && controls->repetition_penalty > 0.0f) {
+            return logit < 0 ? logit / controls->repetition_penalty
+                             : logit * controls->repetition_penalty;
         }
     }
     return logit;
 }
 
+static void sample_rows(const void *context, uint32_t begin, uint32_t end)
+{
+    const struct cm_sample_args *args = context;
+    struct row row;
+    for (uint32_t r = begin; r < end; r++) {
+        double log_sum = 0;
+        bool want_logprob = args->rows[r].want_logprob;
+        float *x = (float *)args->logits + (size_t)r * args->n_vocab; /* the contract allows it */
+        row_init(&row, &args->rows[r], x, args->n_vocab, args->history,
+                 want_logprob ? &log_sum : NULL);
+        struct cm_candidate drawn = draw(&row);
+        args->tokens[r] = (int32_t)drawn.id;
+        if (args->logprobs != NULL) {
+            args->logprobs[r] =
+                want_logprob ? (float)(logit_of(&row, args->history, drawn) - log_sum) : NAN;
+        }
+    }
+}
+
 void cm_op_sample(struct cm_backend *backend, const struct cm_sample_args *args)
 {
-    (void)backend;
-    for (uint32_t r = 0; r < args->n_rows; r++) {
-        const struct cm_sample_row *row = &args->rows[r];
-        float *x = (float *)args->logits + (size_t)r * args->n_vocab;
-        double log_sum = row->want_logprob ? log_sum_exp(x, args->n_vocab) : 0.0;
-        float highest;
-        struct prefix kept = controls(row, args->history, x, args->n_vocab, &highest);
-        struct prefix drawn = prefix_over(x, args->n_vocab, row->uniform * kept.mass);
-        args->tokens[r] = (int32_t)drawn.last_id;
-        args->logprobs[r] = row->want_logprob
-                                ? (float)(logit_of(row, args->history, highest, &drawn) - log_sum)
-                                : NAN;
-    }
+    cm_rows_run(backend, sample_rows, args, args->n_rows, args->n_vocab);
 }
 
 void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_sample_args *args,
                                 float *probabilities)
 {
     (void)backend;
+    struct row row;
     for (uint32_t r = 0; r < args->n_rows; r++) {
         float *x = probabilities + (size_t)r * args->n_vocab;
         memcpy(x, args->logits + (size_t)r * args->n_vocab, args->n_vocab * sizeof *x);
-        float highest;
-        struct prefix kept = controls(&args->rows[r], args->history, x, args->n_vocab, &highest);
+        row_init(&row, &args->rows[r], x, args->n_vocab, args->history, NULL);
+        if (is_greedy(&row)) {
+            uint32_t best = best_id(&row);
+            memset(x, 0, args->n_vocab * sizeof *x);
+            x[best] = 1.0f;
+            continue;
+        }
+        double kept = cut_dense(row.controls, x, args->n_vocab, weigh_all(&row));
         for (uint32_t i = 0; i < args->n_vocab; i++) {
-            x[i] = (float)(x[i] / kept.mass);
+            x[i] = (float)(x[i] / kept);
         }
     }
 }
