@@ -21,7 +21,7 @@ enum {
 };
 
 /* Results end up here, so that the compiler cannot leave the work out. */
-static volatile float sink;
+static _Thread_local volatile float sink;
 
 /* All start from zero; the compiler must not find out and compute one for all. */
 #define KEEP_APART(accumulator) __asm__ volatile("" : "+v"(accumulator))
