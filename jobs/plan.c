@@ -1,7 +1,7 @@
 #include "jobs/plan.h"
 
+#include "base/digest_count.h"
 #include "base/memory.h"
-#include "jobs/duplicates.h"
 #include "jobs/prompt_set.h"
 #include "jobs/selection.h"
 
@@ -19,7 +19,7 @@ struct cm_plan {
     const struct cm_prompts *prompts;
     struct cm_row_keys *keys;
     struct cm_catalog *catalog;
-    struct cm_duplicates *duplicates;
+    struct cm_digest_count *duplicates;
     struct cm_selection *selection;
     struct cm_content_digest *segment_digests; /* [segments->count] */
     uint64_t segments_name;                    /* of all of them, in order */
@@ -75,7 +75,7 @@ enum cm_status cm_plan_open(const struct cm_run_options *options,
     }
     if (status == CM_OK) {
         opened->segment_digests = cm_alloc(segments->count, sizeof *opened->segment_digests);
-        if (opened->segment_digests == NULL || cm_duplicates_open(&opened->duplicates) != CM_OK) {
+        if (opened->segment_digests == NULL || cm_digest_count_open(&opened->duplicates) != CM_OK) {
             status = cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
         }
     }
@@ -106,7 +106,7 @@ void cm_plan_close(struct cm_plan *plan)
     side_deinit(&plan->before);
     side_deinit(&plan->current);
     cm_catalog_close(plan->catalog);
-    cm_duplicates_close(plan->duplicates);
+    cm_digest_count_close(plan->duplicates);
     cm_selection_close(plan->selection);
     cm_free(plan->segment_digests);
     cm_token_list_deinit(&plan->ids);
@@ -165,7 +165,7 @@ static enum cm_status next_item(struct cm_plan *plan, struct cm_error *error)
     plan->current.item = item; /* from here on released with the plan */
     plan->items_count++;
     item->digest = cm_row_keys_item(plan->keys, &item->item);
-    if (cm_duplicates_count(plan->duplicates, &item->digest, &item->nth) != CM_OK) {
+    if (cm_digest_count_add(plan->duplicates, item->digest.bytes, &item->nth) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
     }
     plan->neighbours = name_neighbours(plan);

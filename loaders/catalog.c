@@ -1,5 +1,7 @@
 #include "loaders/catalog.h"
 
+#include "base/digest_count.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "loaders/columns.h"
@@ -25,6 +27,8 @@ struct cm_catalog {
     bool ended;
     bool told_ragged;
     struct cm_item_builder builder;
+    struct cm_digest_count *groups; /* of grouped formats: those that had their item */
+    struct cm_hash *hash;
     uint64_t items_count;
     char **maps; /* copies of the options, JSON only */
     size_t maps_count;
@@ -326,6 +330,34 @@ static bool is_left_out(const struct cm_catalog *catalog)
            !cm_item_builder_has_title(&catalog->builder);
 }
 
+/* Whether the item's group had an item before, further up in the file: it can only be said. */
+static enum cm_status check_repeated(struct cm_catalog *catalog, bool *repeated)
+{
+    uint8_t digest[CM_SHA256_BYTES];
+    uint32_t nth = 0;
+    struct cm_span group = cm_text_span(&catalog->builder.group);
+    *repeated = false;
+    if (catalog->groups == NULL || group.length == 0) {
+        return CM_OK;
+    }
+    cm_hash_restart(catalog->hash);
+    cm_hash_field(catalog->hash, group);
+    cm_hash_field(catalog->hash, cm_text_span(&catalog->builder.language));
+    cm_hash_digest(catalog->hash, digest);
+    enum cm_status status = cm_digest_count_add(catalog->groups, digest, &nth);
+    *repeated = nth > 0;
+    if (*repeated) {
+        cm_log(
+            CM_LOG_WARNING,
+            "%s:%llu: the %s \"%s\" stood further up already and rows of one %s are one item, so "
+            "these rows are left out; put them together, or give the product its own %s",
+            name_of(catalog), (unsigned long long)catalog->builder.item.line,
+            catalog->columns.format->group, cm_text_string(&catalog->builder.group),
+            catalog->columns.format->group, catalog->columns.format->group);
+    }
+    return status;
+}
+
 /* Gathers rows until an item is complete; the first row of the next one stays in hand. */
 static enum cm_status gather(struct cm_catalog *catalog, struct cm_error *error)
 {
@@ -339,8 +371,12 @@ static enum cm_status gather(struct cm_catalog *catalog, struct cm_error *error)
             return status;
         }
         if (catalog->builder.active && is_complete(catalog)) {
+            bool repeated = false;
             if (!is_left_out(catalog)) {
-                return CM_OK;
+                status = check_repeated(catalog, &repeated);
+                if (status != CM_OK || !repeated) {
+                    return status == CM_OK ? CM_OK : out_of_memory(catalog, error);
+                }
             }
             cm_item_builder_drop(&catalog->builder);
         } else if (add_row(catalog) != CM_OK) {
@@ -443,6 +479,11 @@ static enum cm_status open_table(struct cm_catalog *catalog,
         status = catalog->json != NULL ? check_first_element(catalog, error)
                                        : check_usable(catalog, error);
     }
+    if (status == CM_OK && catalog->columns.format->group != NULL &&
+        (cm_digest_count_open(&catalog->groups) != CM_OK ||
+         cm_hash_open(&catalog->hash) != CM_OK)) {
+        return out_of_memory(catalog, error);
+    }
     return status;
 }
 
@@ -482,6 +523,8 @@ void cm_catalog_close(struct cm_catalog *catalog)
     cm_csv_close(catalog->csv);
     cm_json_reader_close(catalog->json);
     cm_text_input_close(catalog->input);
+    cm_digest_count_close(catalog->groups);
+    cm_hash_close(catalog->hash);
     for (size_t i = 0; i < catalog->maps_count; i++) {
         cm_free(catalog->maps[i]);
     }

@@ -1,8 +1,9 @@
 /* A product catalog as a stream of items, whatever shop system wrote it: CSV or TSV (header
  * recognised), a JSON array, or JSONL. One item at a time, constant memory, file order.
  *
- * Known headers: Shopify (current and legacy; the rows of one handle that follow one another are
- * one item: option values gather, of everything else the first counts), Spree (the same by slug),
+ * Known headers: Shopify (current and legacy; the rows of one handle are one item: option values
+ * gather, of everything else the first counts; rows of a handle that comes back further down are
+ * left out with a warning), Spree (the same by slug),
  * WooCommerce and Magento (rows that only repeat a variant are left out), PrestaShop, Google
  * Merchant, and generic (synonyms such as name/title/product, sku/id/slug/handle, brand/vendor).
  * Fields that no synonym claims are kept as attributes under their column names, unless they say

@@ -94,8 +94,8 @@ static void shopify_variants_are_one_item(void **state)
     expect_item(&shop, "mug", "Mug");
     assert_int_equal(shop.item.line, 5);
     assert_int_equal(shop.item.attributes_count, 0);
-    expect_item(&shop, "tee", "Tee 2");
-    assert_int_equal(shop.item.index, 2);
+    assert_int_equal(shop.item.index, 1);
+    /* The handle of the last row had its item already. */
     assert_int_equal(next(&shop), CM_END);
     assert_int_equal(next(&shop), CM_END);
     close_shop(&shop);

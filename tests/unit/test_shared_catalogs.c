@@ -27,9 +27,8 @@ static const struct {
     { "magento_gear_watches.csv", 9, "Magento CSV, comma, UTF-8, 17 columns" },
     { "prestashop_products_import.csv", 2, "PrestaShop CSV, semicolon, UTF-8, 39 columns" },
     { "sephora_foundations.csv", 4371, "generic CSV, comma, UTF-8, 8 columns" },
-    /* 99 handles, but mediocre-concrete-pants names a second product further down. */
-    { "shopify_gatsby_example_products.csv", 100,
-      "Shopify (legacy) CSV, comma, UTF-8, 44 columns" },
+    /* One handle comes back further down: it stays one item. */
+    { "shopify_gatsby_example_products.csv", 99, "Shopify (legacy) CSV, comma, UTF-8, 44 columns" },
     { "shopify_product_template_old.csv", 1, "Shopify (legacy) CSV, comma, UTF-8, 47 columns" },
     { "spree_product_translations.csv", 74, "generic CSV, comma, UTF-8, 6 columns" },
     { "spree_products.csv", 37, "Spree CSV, comma, UTF-8, 39 columns" },
