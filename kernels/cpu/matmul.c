@@ -304,12 +304,24 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
     }
 }
 
+/* Cache lines per unit by which each tile fetches its share of the panel that follows. None for
+ * very few rows: hardly anything else happens then, and the processor's own prefetcher does it
+ * better. */
+static uint32_t lines_to_fetch(const struct matmul *matmul)
+{
+    uint32_t lines = units[matmul->matrix->format].panel_bytes / CM_CACHE_LINE_BYTES;
+    return matmul->n_rows < 4 ? 0 : (lines + matmul->tiles_count - 1) / matmul->tiles_count;
+}
+
 static void multiply_panel(const struct matmul *matmul, uint32_t panel)
 {
     const struct cm_matrix *matrix = matmul->matrix;
     uint32_t column = panel * CM_PANEL;
     uint32_t columns = matrix->n_out - column;
     float partial[CM_TILE_ROWS_MAX * CM_PANEL];
+    uint32_t lines = lines_to_fetch(matmul);
+    const uint8_t *next = matrix->panels + (panel + 1) * matrix->panel_bytes;
+    const uint8_t *next_end = next + matrix->panel_bytes;
     for (uint32_t i = 0; i < matmul->tiles_count; i++) {
         struct cm_pool_range rows = tile_rows(matmul, i);
         float *y = matmul->y + (size_t)rows.begin * matrix->n_out + column;
@@ -322,8 +334,11 @@ static void multiply_panel(const struct matmul *matmul, uint32_t panel)
             .bias = matrix->bias + column,
             .out = whole ? y : partial,
             .out_stride = whole ? matrix->n_out : CM_PANEL,
+            .next = next,
+            .next_lines = next < next_end ? lines : 0,
         };
         matmul->kernels->multiply(&tile);
+        next += (size_t)tile.next_lines * matrix->units_count * CM_CACHE_LINE_BYTES;
         for (uint32_t t = 0; !whole && t < tile.rows; t++) {
             memcpy(y + (size_t)t * matrix->n_out, partial + t * CM_PANEL, columns * sizeof *y);
         }

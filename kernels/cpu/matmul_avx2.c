@@ -55,6 +55,7 @@ INSTANCE void multiply_float_rows(const struct cm_matmul_tile *tile, uint32_t ro
     uint32_t unit_inputs = bf16 ? 2 : 1;
     uint32_t chunk = CM_CHUNK_INPUTS / unit_inputs;
     const uint8_t *weights = tile->weights;
+    const uint8_t *next = tile->next;
     const float *x = tile->x;
     for (uint32_t begin = 0; begin < tile->units_count; begin += chunk) {
         uint32_t left = tile->units_count - begin;
@@ -68,6 +69,7 @@ INSTANCE void multiply_float_rows(const struct cm_matmul_tile *tile, uint32_t ro
             }
         }
         for (uint32_t u = 0; u < units; u++) {
+            next = cm_matmul_fetch(next, tile->next_lines);
             add_unit(weights, x, rows, bf16, sums);
             weights += CM_PANEL * 4;
             x += unit_inputs * rows;

@@ -48,6 +48,7 @@ INSTANCE void add_products(__m512 w0, __m512 w1, const float *x, uint32_t rows,
 INSTANCE void multiply_float_rows(const struct cm_matmul_tile *tile, uint32_t rows, bool bf16)
 {
     uint32_t chunk = bf16 ? CM_CHUNK_INPUTS / 2 : CM_CHUNK_INPUTS; /* in units */
+    const uint8_t *next = tile->next;
     for (uint32_t begin = 0; begin < tile->units_count; begin += chunk) {
         uint32_t left = tile->units_count - begin;
         uint32_t end = begin + (left < chunk ? left : chunk);
@@ -57,6 +58,7 @@ INSTANCE void multiply_float_rows(const struct cm_matmul_tile *tile, uint32_t ro
             sums[t][0] = sums[t][1] = _mm512_setzero_ps();
         }
         for (uint32_t u = begin; u < end; u++) {
+            next = cm_matmul_fetch(next, tile->next_lines);
             const float *w = float_at(tile->weights, (size_t)u * CM_PANEL);
             if (bf16) {
                 /* The first input of a pair is the low half of a word. */
@@ -151,7 +153,9 @@ INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t row
         sums[t][0] = _mm512_loadu_ps(tile->bias);
         sums[t][1] = _mm512_loadu_ps(tile->bias + 16);
     }
+    const uint8_t *next = tile->next;
     for (uint32_t u = 0; u < tile->units_count; u++) {
+        next = cm_matmul_fetch(next, tile->next_lines);
         __m512i dots[INT8_ROWS][2];
         const int32_t *starts = x + CM_INT8_QUADS * rows;
         UNROLL_ROWS

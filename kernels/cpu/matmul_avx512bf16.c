@@ -38,6 +38,7 @@ static inline __attribute__((always_inline)) void multiply_rows(const struct cm_
 {
     const uint8_t *weights = tile->weights;
     const uint32_t *x = tile->x;
+    const uint8_t *next = tile->next;
     for (uint32_t begin = 0; begin < tile->units_count; begin += CHUNK_UNITS) {
         uint32_t left = tile->units_count - begin;
         uint32_t units = left < CHUNK_UNITS ? left : CHUNK_UNITS;
@@ -47,6 +48,7 @@ static inline __attribute__((always_inline)) void multiply_rows(const struct cm_
             sums[t][0] = sums[t][1] = _mm512_setzero_ps();
         }
         for (uint32_t u = 0; u < units; u++) {
+            next = cm_matmul_fetch(next, tile->next_lines);
             __m512i w0 = _mm512_loadu_si512(weights);
             __m512i w1 = _mm512_loadu_si512(weights + 64);
             UNROLL_ROWS

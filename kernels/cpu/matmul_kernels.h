@@ -85,6 +85,10 @@ struct cm_matmul_tile {
     const float *bias; /* [32] */
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
+    /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
+     * so that weights arrive from memory while the processor multiplies. May run past the end. */
+    const uint8_t *next;
+    uint32_t next_lines;
 };
 
 struct cm_matmul_kernels {

@@ -4,6 +4,7 @@
 #ifndef CM_KERNELS_CPU_MATMUL_ROWS_H
 #define CM_KERNELS_CPU_MATMUL_ROWS_H
 
+#include "base/memory.h"
 #include "kernels/cpu/matmul_kernels.h"
 
 #include <string.h>
@@ -20,6 +21,16 @@ static inline int32_t cm_bits_of_float(float value)
     int32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
+}
+
+/* Asks for `lines` cache lines from `next` on; see struct cm_matmul_tile. Returns what follows. */
+static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines)
+{
+    for (uint32_t i = 0; i < lines; i++) {
+        __builtin_prefetch(next, 0, 2); /* to read, into the second level */
+        next += CM_CACHE_LINE_BYTES;
+    }
+    return next;
 }
 
 /* codes[i] = round(x[i] / scale), ties to even, where the largest magnitude becomes 127. Returns
