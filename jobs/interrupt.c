@@ -3,6 +3,7 @@
 #include "jobs/run_options.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <unistd.h>
 
@@ -10,20 +11,19 @@ enum { SIGNALS_COUNT = 3 };
 
 static const int signal_numbers[SIGNALS_COUNT] = { SIGINT, SIGTERM, SIGPIPE };
 static struct sigaction actions_before[SIGNALS_COUNT];
-static volatile sig_atomic_t requests_count;
+static atomic_int requests_count; /* lock-free, so a signal handler may use it */
 
 static void on_signal(int number)
 {
     (void)number;
-    if (requests_count > 0) {
+    if (atomic_fetch_add(&requests_count, 1) > 0) {
         _exit(CM_EXIT_INTERRUPTED);
     }
-    requests_count = 1;
 }
 
 void cm_interrupt_install(void)
 {
-    requests_count = 0;
+    atomic_store(&requests_count, 0);
     for (size_t i = 0; i < SIGNALS_COUNT; i++) {
         struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
         if (signal_numbers[i] == SIGPIPE) {
@@ -43,5 +43,5 @@ void cm_interrupt_remove(void)
 
 bool cm_interrupt_requested(void)
 {
-    return requests_count > 0;
+    return atomic_load(&requests_count) > 0;
 }
