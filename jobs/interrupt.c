@@ -36,6 +36,9 @@ void cm_interrupt_install(void)
 
 void cm_interrupt_remove(void)
 {
+    if (requests_count > 0) {
+        return; /* the process is ending; a second Ctrl-C must still find the handler */
+    }
     for (size_t i = 0; i < SIGNALS_COUNT; i++) {
         sigaction(signal_numbers[i], &actions_before[i], NULL);
     }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 void cm_interrupt_install(void); /* also ignores SIGPIPE: a closed pipe is a write that fails */
-void cm_interrupt_remove(void);  /* back to what was there before */
+void cm_interrupt_remove(void);  /* back to what was there before, unless one has been requested */
 bool cm_interrupt_requested(void);
 
 #endif

@@ -1,0 +1,80 @@
+"""Same row, same text: whatever the batch, the threads, the neighbours and the order."""
+
+import csv
+import random
+import unittest
+
+from harness import ROW_COLUMNS, CopymillTest, by_key, rows_of, write_csv
+
+
+class SameTextTest(CopymillTest):
+    ITEMS = 10
+    SEGMENTS = 6
+
+    reference = None  # the bytes of the undisturbed run, made once
+
+    def setUp(self):
+        super().setUp()
+        if SameTextTest.reference is None:
+            self.run_job("reference.csv")
+            SameTextTest.reference = self.bytes_of("reference.csv")
+        (self.folder / "reference.csv").write_bytes(self.reference)
+
+    def test_any_batch(self):
+        for batch in (1, 7, 64, 1024):
+            self.run_job(f"batch-{batch}.csv", "--batch", batch)
+            self.assertEqual(self.bytes_of(f"batch-{batch}.csv"), self.reference, f"batch {batch}")
+
+    def test_any_number_of_threads(self):
+        for threads in (1, 2):
+            self.run_job(f"threads-{threads}.csv", "--threads", threads)
+            self.assertEqual(self.bytes_of(f"threads-{threads}.csv"), self.reference)
+
+    def test_a_row_alone(self):
+        rows = rows_of(self.folder / "reference.csv")
+        table = by_key(rows, ROW_COLUMNS)
+        for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+            key = row["item_id"], row["segment_id"]
+            alone = self.run_job(f"only-{key[0]}.csv", "--only", ":".join(key))
+            self.assertEqual(by_key(alone, ROW_COLUMNS), {key: table[key]})
+
+    def test_some_items_alone(self):
+        rows = rows_of(self.folder / "reference.csv")
+        items = [rows[0]["item_id"], rows[-1]["item_id"]]
+        alone = self.run_job("items.csv", "--only", ",".join(items))
+        self.assertEqual([row["text"] for row in alone],
+                         [row["text"] for row in rows if row["item_id"] in items])
+
+    def test_another_order_of_the_catalog(self):
+        with open(self.catalog, encoding="utf-8", newline="") as file:
+            header, *items = csv.reader(file)
+        random.Random(5).shuffle(items)
+        shuffled = write_csv(self.folder / "shuffled.csv", [header, *items])
+        rows = self.run_job("shuffled-copy.csv", catalog=shuffled)
+        self.assertEqual(by_key(rows, ROW_COLUMNS),
+                         by_key(rows_of(self.folder / "reference.csv"), ROW_COLUMNS))
+
+    def test_another_order_of_the_segments(self):
+        with open(self.segments, encoding="utf-8", newline="") as file:
+            header, *segments = csv.reader(file)
+        turned = write_csv(self.folder / "turned.csv", [header, *reversed(segments)])
+        rows = self.run_job("turned-copy.csv", segments=turned)
+        self.assertEqual(by_key(rows, ROW_COLUMNS),
+                         by_key(rows_of(self.folder / "reference.csv"), ROW_COLUMNS))
+
+    def test_texts_differ_between_rows_and_seeds(self):
+        """Without this, a program that writes one text everywhere would pass the others."""
+        texts = by_key(rows_of(self.folder / "reference.csv"))
+        self.assertGreater(len(set(texts.values())), len(texts) // 2)
+        other = by_key(self.run_job("seed.csv", "--seed", "8"))
+        self.assertNotEqual(texts, other)
+
+    def test_exact_precision_too(self):
+        for batch in (1, 64):
+            self.run_job(f"exact-{batch}.csv", "--precision", "exact", "--batch", batch,
+                         "--limit", "3")
+        self.assertEqual(self.bytes_of("exact-1.csv"), self.bytes_of("exact-64.csv"))
+
+
+if __name__ == "__main__":
+    unittest.main()
