@@ -358,6 +358,9 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
     }
 }
 
+/* Packing fewer elements takes less time than waking the other threads. */
+enum { PACK_ALONE_ELEMENTS = 16384 };
+
 void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
                   uint32_t n_rows, float *y)
 {
@@ -377,7 +380,7 @@ void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const fl
     };
     uint32_t threads = cm_pool_threads(backend->pool);
     cm_pool_work_init(&matmul.work, matmul.tiles_count, 1);
-    if (matmul.tiles_count == 1) {
+    if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(&matmul, 0, 1);
     } else {
         cm_pool_run(backend->pool, pack_tiles, &matmul);
