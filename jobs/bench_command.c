@@ -2,15 +2,23 @@
 
 #include "base/log.h"
 #include "jobs/bench.h"
+#include "jobs/bench_catalog.h"
 #include "jobs/cli.h"
 #include "jobs/model_store.h"
 
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    PROMPT_TOKENS_DEFAULT = 192,
+    OUTPUT_TOKENS_DEFAULT = 32,
+    BATCH_DEFAULT = 32,
+    REPEAT_DEFAULT = 3,
+};
+
 struct bench_options {
-    struct cm_run_options run; /* first: the rows of CM_RUN_OPTIONS point into it */
-    struct cm_bench_shape shape;
+    struct cm_run_options run;   /* first: the rows of CM_RUN_OPTIONS point into it */
+    struct cm_bench_shape shape; /* 0: not given */
     uint32_t repeat;
     bool json;
 };
@@ -18,109 +26,125 @@ struct bench_options {
 #define FIELD(name) offsetof(struct bench_options, name)
 
 static const struct cm_option BENCH_OPTIONS[] = {
-    { .help = "Workload" },
+    { .help = "Measurement" },
+    { "repeat", "N", "passes; the median one is reported (3; with --catalog 1)", CM_OPTION_U32,
+      .offset = FIELD(repeat), .minimum = 1, .maximum = CM_BENCH_REPEAT_MAX },
+    { "json", NULL, "print one JSON object", CM_OPTION_FLAG, .offset = FIELD(json) },
+
+    { .help = "Synthetic workload: prompts of random tokens, greedy, --batch of them at a time" },
     { "prompt-tokens", "N", "tokens of each prompt (192)", CM_OPTION_U32,
       .offset = FIELD(shape.prompt_tokens), .minimum = 1, .maximum = 1e6 },
     { "output-tokens", "N", "tokens written after each (32)", CM_OPTION_U32,
       .offset = FIELD(shape.output_tokens), .minimum = 1, .maximum = 1e6 },
     { "shared-prefix", "N", "tokens at the start that all prompts have in common (0)",
       CM_OPTION_U32, .offset = FIELD(shape.shared_prefix_tokens), .minimum = 0, .maximum = 1e6 },
-    { "repeat", "N", "passes; the median one is reported (3)", CM_OPTION_U32,
-      .offset = FIELD(repeat), .minimum = 1, .maximum = CM_BENCH_REPEAT_MAX },
-    { "json", NULL, "print one JSON object", CM_OPTION_FLAG, .offset = FIELD(json) },
-    { .help = "Where and how it runs" },
 };
-enum { BENCH_OPTIONS_COUNT = sizeof BENCH_OPTIONS / sizeof BENCH_OPTIONS[0] };
+enum { BENCH_OPTIONS_COUNT = sizeof BENCH_OPTIONS / sizeof BENCH_OPTIONS[0], OPTIONS_MAX = 64 };
 
-/* What of a job's options a workload without texts has, too. */
-static const char *const SHARED_OPTIONS[] = { "model", "threads", "batch", "memory", "precision" };
-enum { SHARED_OPTIONS_COUNT = sizeof SHARED_OPTIONS / sizeof SHARED_OPTIONS[0] };
+/* What a timed job does not have: its output goes to a folder that is removed. */
+static const char *const LEFT_OUT[] = { "out",     "overwrite", "excel",     "job",
+                                        "dry-run", "progress",  "no-samples" };
 
-static const struct cm_option *find_run_option(const char *name)
+static bool is_left_out(const struct cm_option *option)
 {
-    for (size_t i = 0; i < CM_RUN_OPTIONS_COUNT; i++) {
-        if (CM_RUN_OPTIONS[i].name != NULL && strcmp(CM_RUN_OPTIONS[i].name, name) == 0) {
-            return &CM_RUN_OPTIONS[i];
+    for (size_t i = 0; option->name != NULL && i < sizeof LEFT_OUT / sizeof LEFT_OUT[0]; i++) {
+        if (strcmp(option->name, LEFT_OUT[i]) == 0) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
-static size_t all_options(struct cm_option options[BENCH_OPTIONS_COUNT + SHARED_OPTIONS_COUNT])
+static size_t all_options(struct cm_option options[OPTIONS_MAX])
 {
+    CM_ASSERT(BENCH_OPTIONS_COUNT + CM_RUN_OPTIONS_COUNT <= OPTIONS_MAX);
     memcpy(options, BENCH_OPTIONS, sizeof BENCH_OPTIONS);
     size_t count = BENCH_OPTIONS_COUNT;
-    for (size_t i = 0; i < SHARED_OPTIONS_COUNT; i++) {
-        const struct cm_option *option = find_run_option(SHARED_OPTIONS[i]);
-        CM_ASSERT(option != NULL);
-        options[count++] = *option;
+    for (size_t i = 0; i < CM_RUN_OPTIONS_COUNT; i++) {
+        if (!is_left_out(&CM_RUN_OPTIONS[i])) {
+            options[count++] = CM_RUN_OPTIONS[i];
+        }
     }
     return count;
 }
 
-static enum cm_status check(const struct bench_options *options, struct cm_error *error)
+/* --- Options -------------------------------------------------------------------------------------
+ */
+
+static enum cm_status check_catalog(struct bench_options *options, struct cm_error *error)
 {
-    if (options->shape.shared_prefix_tokens > options->shape.prompt_tokens) {
+    const struct cm_bench_shape *shape = &options->shape;
+    if (shape->prompt_tokens + shape->output_tokens + shape->shared_prefix_tokens > 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--prompt-tokens, --output-tokens and --shared-prefix are for a "
+                            "synthetic workload: leave them out beside --catalog");
+    }
+    options->repeat = options->repeat == 0 ? 1 : options->repeat;
+    if (options->repeat > 1 && strcmp(options->run.catalog_path, "-") == 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--repeat %u: standard input can be read once: expected a file after "
+                            "--catalog",
+                            options->repeat);
+    }
+    options->run.out_path = "-"; /* only for the check: each pass gets a file of its own */
+    return cm_run_options_check(&options->run, error);
+}
+
+static enum cm_status check_synthetic(struct bench_options *options, struct cm_error *error)
+{
+    struct cm_bench_shape *shape = &options->shape;
+    if (options->run.segments_path != NULL) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--segments is for a real job: expected --catalog FILE beside it");
+    }
+    options->repeat = options->repeat == 0 ? REPEAT_DEFAULT : options->repeat;
+    options->run.batch = options->run.batch == 0 ? BATCH_DEFAULT : options->run.batch;
+    shape->sequences_count = options->run.batch;
+    shape->prompt_tokens = shape->prompt_tokens == 0 ? PROMPT_TOKENS_DEFAULT : shape->prompt_tokens;
+    shape->output_tokens = shape->output_tokens == 0 ? OUTPUT_TOKENS_DEFAULT : shape->output_tokens;
+    if (shape->shared_prefix_tokens > shape->prompt_tokens) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "--shared-prefix %u: expected at most --prompt-tokens, %u",
-                            options->shape.shared_prefix_tokens, options->shape.prompt_tokens);
+                            shape->shared_prefix_tokens, shape->prompt_tokens);
     }
     return CM_OK;
 }
 
-static enum cm_status open_engine(const struct bench_options *options, struct cm_engine **engine,
+/* --- Measuring -----------------------------------------------------------------------------------
+ */
+
+static enum cm_status open_engine(const struct cm_run_options *run, uint32_t batch,
+                                  uint32_t context_tokens, struct cm_engine **engine,
                                   struct cm_error *error)
 {
     char path[CM_MODEL_PATH_BYTES];
-    enum cm_status status = cm_model_resolve(options->run.model, path, sizeof path, error);
+    enum cm_status status = cm_model_resolve(run->model, path, sizeof path, error);
     if (status != CM_OK) {
         return status;
     }
-    const struct cm_engine_options engine_options = {
+    const struct cm_engine_options options = {
         .model_path = path,
-        .precision = options->run.precision,
-        .threads = options->run.threads,
-        .batch = options->run.batch,
-        .memory_bytes = (uint64_t)(options->run.memory_gib * 0x1p30),
-        .context_tokens = options->shape.prompt_tokens + options->shape.output_tokens,
+        .precision = run->precision,
+        .threads = run->threads,
+        .batch = batch,
+        .memory_bytes = (uint64_t)(run->memory_gib * 0x1p30),
+        .context_tokens = context_tokens,
     };
-    return cm_engine_open(&engine_options, engine, error);
+    return cm_engine_open(&options, engine, error);
 }
 
-/* The limits come first: the passes then start with awake threads and a warm clock. */
-static enum cm_status measure(const struct bench_options *options, struct cm_error *error)
+static enum cm_status print(const struct bench_options *options, struct cm_bench_pass *passes,
+                            const struct cm_engine_info *info,
+                            const struct cm_engine_limits *limits, struct cm_error *error)
 {
-    struct cm_engine *engine = NULL;
-    struct cm_bench_pass passes[CM_BENCH_REPEAT_MAX];
-    struct cm_engine_info info;
-    struct cm_engine_limits limits;
     struct cm_bench_report report;
-    enum cm_status status = open_engine(options, &engine, error);
-    if (status != CM_OK) {
-        return status;
+    cm_bench_report(cm_bench_median(passes, options->repeat), info, limits, &report);
+    if (!options->json) {
+        cm_bench_print_table(stdout, &report, limits);
+    } else if (cm_bench_print_json(stdout, &report) != CM_OK) {
+        return cm_error_set(error, CM_IO, "the figures cannot be written to standard output");
     }
-    cm_engine_info(engine, &info);
-    cm_engine_measure_limits(engine, &limits);
-    for (uint32_t round = 0; round < options->repeat && status == CM_OK; round++) {
-        status = cm_bench_run(engine, &options->shape, round, &passes[round], error);
-    }
-    if (status == CM_OK) {
-        cm_bench_report(cm_bench_median(passes, options->repeat), &info, &limits, &report);
-        if (!options->json) {
-            cm_bench_print_table(stdout, &report, &limits);
-        } else if (cm_bench_print_json(stdout, &report) != CM_OK) {
-            status = cm_error_set(error, CM_IO, "the figures cannot be written to standard output");
-        }
-    }
-    cm_engine_close(engine);
-    return status;
-}
-
-static void print_help(const struct cm_option *options, size_t options_count)
-{
-    printf("Usage: copymill bench [options]\n\n"
-           "Times prompts of random tokens and compares with what the machine can do.\n");
-    cm_cli_print_options(stdout, options, options_count);
+    return CM_OK;
 }
 
 static enum cm_exit exit_of(enum cm_status status)
@@ -141,30 +165,88 @@ static enum cm_exit exit_of(enum cm_status status)
     }
 }
 
+static enum cm_exit report_error(enum cm_status status, const struct cm_error *error)
+{
+    if (status != CM_OK) {
+        cm_log(CM_LOG_ERROR, "%s", error->message);
+    }
+    return exit_of(status);
+}
+
+/* The limits come first: the passes then start with awake threads and a warm clock. */
+static enum cm_exit measure_synthetic(const struct bench_options *options)
+{
+    struct cm_engine *engine = NULL;
+    struct cm_bench_pass passes[CM_BENCH_REPEAT_MAX];
+    struct cm_engine_info info;
+    struct cm_engine_limits limits;
+    struct cm_error error;
+    enum cm_status status =
+        open_engine(&options->run, options->run.batch,
+                    options->shape.prompt_tokens + options->shape.output_tokens, &engine, &error);
+    if (status == CM_OK) {
+        cm_engine_info(engine, &info);
+        cm_engine_measure_limits(engine, &limits);
+    }
+    for (uint32_t round = 0; round < options->repeat && status == CM_OK; round++) {
+        status = cm_bench_run(engine, &options->shape, round, &passes[round], &error);
+    }
+    if (status == CM_OK) {
+        status = print(options, passes, &info, &limits, &error);
+    }
+    cm_engine_close(engine);
+    return report_error(status, &error);
+}
+
+/* A run opens its own engine, so the limits are measured with a small one that is gone by then. */
+static enum cm_exit measure_catalog(const struct bench_options *options)
+{
+    enum { SMALL_CONTEXT_TOKENS = 64 };
+    struct cm_engine *engine = NULL;
+    struct cm_bench_pass passes[CM_BENCH_REPEAT_MAX];
+    struct cm_engine_info info;
+    struct cm_engine_limits limits;
+    struct cm_error error;
+    enum cm_status status = open_engine(&options->run, 1, SMALL_CONTEXT_TOKENS, &engine, &error);
+    if (status != CM_OK) {
+        return report_error(status, &error);
+    }
+    cm_engine_measure_limits(engine, &limits);
+    cm_engine_close(engine);
+    enum cm_exit exit = cm_bench_catalog(&options->run, options->repeat, passes, &info);
+    if (exit != CM_EXIT_OK && exit != CM_EXIT_PARTIAL) {
+        return exit;
+    }
+    status = print(options, passes, &info, &limits, &error);
+    return status == CM_OK ? exit : report_error(status, &error);
+}
+
+static void print_help(const struct cm_option *options, size_t options_count)
+{
+    printf("Usage: copymill bench [options]\n"
+           "       copymill bench --catalog FILE [--segments FILE] [options]\n\n"
+           "Times a synthetic workload or a real job and compares with what the machine can do.\n");
+    cm_cli_print_options(stdout, options, options_count);
+}
+
 enum cm_exit cm_bench_command(int argc, char **argv)
 {
-    enum { BATCH_DEFAULT = 32 };
-    struct cm_option rows[BENCH_OPTIONS_COUNT + SHARED_OPTIONS_COUNT];
+    struct cm_option rows[OPTIONS_MAX];
     size_t rows_count = all_options(rows);
     struct cm_error error;
-    struct bench_options options = { .shape = { .prompt_tokens = 192, .output_tokens = 32 },
-                                     .repeat = 3 };
+    struct bench_options options = { 0 };
     cm_run_options_init(&options.run);
-    options.run.batch = BATCH_DEFAULT;
     enum cm_status status = cm_cli_parse(rows, rows_count, &options, argc, argv, &error);
     if (status == CM_END) {
         print_help(rows, rows_count);
         return CM_EXIT_OK;
     }
-    options.shape.sequences_count = options.run.batch;
+    bool synthetic = options.run.catalog_path == NULL;
     if (status == CM_OK) {
-        status = check(&options, &error);
-    }
-    if (status == CM_OK) {
-        status = measure(&options, &error);
+        status = synthetic ? check_synthetic(&options, &error) : check_catalog(&options, &error);
     }
     if (status != CM_OK) {
-        cm_log(CM_LOG_ERROR, "%s", error.message);
+        return report_error(status, &error);
     }
-    return exit_of(status);
+    return synthetic ? measure_synthetic(&options) : measure_catalog(&options);
 }

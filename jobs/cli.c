@@ -48,7 +48,9 @@ const char *cm_cli_closest(const char *word, const char *const *candidates, size
     const char *best = NULL;
     size_t best_distance = smaller(SUGGESTION_DISTANCE_MAX, (strlen(word) + 1) / 2) + 1;
     for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, candidates[i]);
+        /* A name cut short is as likely meant as one with a wrong letter. */
+        bool is_start = word[0] != '\0' && strncmp(candidates[i], word, strlen(word)) == 0;
+        size_t distance = is_start ? 1 : edit_distance(word, candidates[i]);
         if (distance < best_distance) {
             best_distance = distance;
             best = candidates[i];
@@ -220,6 +222,35 @@ static enum cm_status refuse_unknown(const struct option *rows, const char *word
                         closest == NULL ? "; --help lists them" : "?");
 }
 
+/* getopt takes any start of a name that fits one option only. A script would then break, or mean
+ * something else, with every new option. */
+static bool is_whole_name(const char *name, const char *word)
+{
+    size_t length = strlen(name);
+    return strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, length) == 0 &&
+           (word[2 + length] == '\0' || word[2 + length] == '=');
+}
+
+/* `row` is what getopt_long returned for `word`. */
+static enum cm_status take_row(const struct cm_option *options, const struct option *rows, int row,
+                               const char *word, char *target, struct cm_error *error)
+{
+    bool is_known = row >= ROW_FIRST || row == ROW_HELP;
+    int index = is_known ? row : optopt;
+    const struct cm_option *option = index >= ROW_FIRST ? &options[index - ROW_FIRST] : NULL;
+    const char *name = option != NULL ? option->name : index == ROW_HELP ? "help" : NULL;
+    if (name == NULL || !is_whole_name(name, word)) {
+        return refuse_unknown(rows, word, error);
+    }
+    if (!is_known) {
+        bool takes_none = option == NULL || option->argument == NULL;
+        return takes_none ? cm_error_set(error, CM_INVALID_ARGUMENT, "--%s takes no value", name)
+                          : cm_error_set(error, CM_INVALID_ARGUMENT, "--%s: expected %s after it",
+                                         name, option->argument);
+    }
+    return option == NULL ? CM_END : take_value(option, optarg, target, error);
+}
+
 enum cm_status cm_cli_parse(const struct cm_option *options, size_t options_count, void *target,
                             int argc, char **argv, struct cm_error *error)
 {
@@ -230,25 +261,14 @@ enum cm_status cm_cli_parse(const struct cm_option *options, size_t options_coun
     enum cm_status status = CM_OK;
     optind = 0; /* GNU: start over, also after another command line */
     while (status == CM_OK) {
-        /* ":" first: getopt says nothing itself and tells a missing argument apart. */
-        int row = getopt_long(argc, argv, ":", rows, NULL);
+        /* "+": options come before all else, so the word that is read next is known. ":": getopt
+         * says nothing itself and tells a missing argument apart. */
+        const char *word = optind == 0 ? argv[1] : argv[optind];
+        int row = getopt_long(argc, argv, "+:", rows, NULL);
         if (row == -1) {
             break;
         }
-        if (row == ROW_HELP) {
-            status = CM_END;
-        } else if (row >= ROW_FIRST) {
-            status = take_value(&options[row - ROW_FIRST], optarg, target, error);
-        } else if (optopt >= ROW_FIRST) {
-            const struct cm_option *option = &options[optopt - ROW_FIRST];
-            status =
-                option->argument == NULL
-                    ? cm_error_set(error, CM_INVALID_ARGUMENT, "--%s takes no value", option->name)
-                    : cm_error_set(error, CM_INVALID_ARGUMENT, "--%s: expected %s after it",
-                                   option->name, option->argument);
-        } else {
-            status = refuse_unknown(rows, argv[optind - 1], error);
-        }
+        status = take_row(options, rows, row, word, target, error);
     }
     if (status == CM_OK && optind < argc) {
         status = cm_error_set(error, CM_INVALID_ARGUMENT,

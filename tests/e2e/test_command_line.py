@@ -4,10 +4,14 @@ import json
 import os
 import pathlib
 import subprocess
+import tempfile
 import unittest
 
 COPYMILL = os.environ["COPYMILL"]
-TINY = pathlib.Path(__file__).parent.parent / "golden" / "tiny" / "llama"
+ROOT = pathlib.Path(__file__).parent.parent.parent
+TINY = ROOT / "tests" / "golden" / "tiny" / "llama"
+CATALOG = ROOT / "examples" / "catalog.csv"
+SEGMENTS = ROOT / "examples" / "segments.csv"
 
 BENCH_KEYS = [
     "copies_per_s", "wall_s", "prompt_tokens", "prefill_tokens", "cached_tokens", "output_tokens",
@@ -33,6 +37,7 @@ class Overview(unittest.TestCase):
     def test_every_command_of_the_overview_has_help(self):
         lines = copymill("--help").stdout.splitlines()
         commands = [line.split()[0] for line in lines if line.startswith("  ")]
+        self.assertIn("run", commands)
         self.assertIn("bench", commands)
         for command in commands:
             if command in ("help", "version"):
@@ -54,6 +59,16 @@ class Overview(unittest.TestCase):
             (("bench", "--shared-prefix", "9", "--prompt-tokens", "8"),
              "--shared-prefix 9: expected at most --prompt-tokens, 8"),
             (("bench", "--model", "no-such-model"), "no-such-model"),
+            (("bench", "--catalog", str(CATALOG), "--prompt-tokens", "8"),
+             "--prompt-tokens, --output-tokens and --shared-prefix are for a synthetic workload"),
+            (("bench", "--segments", str(SEGMENTS)), "expected --catalog FILE beside it"),
+            (("bench", "--catalog", "-", "--repeat", "2"), "standard input can be read once"),
+            (("bench", "--catalog", str(CATALOG), "--out", "copy.csv"), "unknown option --out"),
+            (("run", "--catalog", str(CATALOG)), "--out is missing"),
+            (("run", "--catalog", str(CATALOG), "--out", str(CATALOG)),
+             "the same file as --catalog"),
+            (("run", "--catalog", str(CATALOG), "--out", "c.csv", "--top-p", "1.5"),
+             "--top-p 1.5: expected a number above 0 and at most 1"),
         ]
         for arguments, message in cases:
             result = copymill(*arguments)
@@ -91,6 +106,23 @@ class Bench(unittest.TestCase):
         table = self.bench("--repeat=1")
         self.assertIn("copies/s", table)
         self.assertIn("machine limits: int8", table)
+
+    def test_a_real_job_is_timed_and_leaves_nothing_behind(self):
+        with tempfile.TemporaryDirectory() as folder:
+            result = subprocess.run(
+                [COPYMILL, "bench", "--catalog", CATALOG, "--segments", SEGMENTS, "--model", TINY,
+                 "--limit=2", "--max-tokens=4", "--threads=1", "--attempts=1", "--repeat=2",
+                 "--json"],
+                capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": folder})
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(os.listdir(folder), [])
+        figures = json.loads(result.stdout)
+        self.assertEqual(list(figures), BENCH_KEYS)
+        self.assertEqual(figures["prefill_tokens"] + figures["cached_tokens"],
+                         figures["prompt_tokens"])
+        self.assertGreater(figures["cached_tokens"], 0)
+        self.assertGreater(figures["copies_per_s"], 0)
+        self.assertLessEqual(figures["output_tokens"], 12 * 4)
 
 
 if __name__ == "__main__":

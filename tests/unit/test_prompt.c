@@ -91,8 +91,8 @@ static void built_in_prompts_end_with_the_segment(void **state)
           "Brand: Holm\nmaterial: oak\n\nAudience:\ntone: warm\n" },
         { "description", "de", "in German", "\n\nAudience:\ntone: warm\n" },
         { "description", "zh", "中文", "品牌: Holm\nmaterial: oak\n\n目标人群：\ntone: warm\n" },
-        { "recommend", "en", "in English", "\n\nCustomer:\ntone: warm\n" },
-        { "recommend", "zh-tw", "中文", "\n\n顾客：\ntone: warm\n" },
+        { "recommend", "en", "in English", "\n\nAudience:\ntone: warm\n" },
+        { "recommend", "zh-tw", "中文", "\n\n目标人群：\ntone: warm\n" },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct cm_prompts *prompts = open_prompts(CASES[i].scenario, NULL);
