@@ -441,6 +441,40 @@ static void zeros_and_not_a_number_stay_what_they_are(void **state)
     free((void *)weight.data);
 }
 
+/* One-hot rows read the packed weights back: requantised, Q6_K must lose less than it would by
+ * rounding every group to 127 steps of its largest value. */
+static void q6_k_loses_little(void **state)
+{
+    (void)state;
+    enum { N_IN = 256, N_OUT = 32 };
+    struct cm_tensor weight = random_tensor(CM_Q6_K, N_OUT, N_IN);
+    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_backend *backend = open_backend(CM_CPU_PORTABLE, CM_PRECISION_INT8, 1);
+    struct cm_matrix *matrix = create_matrix(backend, &source, 1);
+    static float values[N_OUT * N_IN];
+    cm_quants_dequantise(CM_Q6_K, weight.data, N_OUT * N_IN, values);
+    double error = 0;
+    double rounding_error = 0;
+    for (uint32_t k = 0; k < N_IN; k++) {
+        float x[N_IN] = { 0 };
+        float y[N_OUT];
+        x[k] = 1.0f;
+        cm_op_matmul(backend, matrix, x, 1, y);
+        for (uint32_t n = 0; n < N_OUT; n++) {
+            const float *row = values + n * N_IN;
+            float step = group_largest(row, N_IN, k) / 127.0f;
+            error += pow((double)(y[n] - row[k]), 2);
+            rounding_error += pow((double)(rintf(row[k] / step) * step - row[k]), 2);
+        }
+    }
+    if (!(error < 0.75 * rounding_error)) {
+        fail_msg("squared error %.3g of the %.3g of plain rounding", error, rounding_error);
+    }
+    cm_matrix_close(matrix);
+    cm_backend_close(backend);
+    free((void *)weight.data);
+}
+
 static void vectors_and_tables_are_read(void **state)
 {
     (void)state;
@@ -527,6 +561,7 @@ int main(void)
         cmocka_unit_test(extreme_codes_do_not_saturate),
         cmocka_unit_test(exact_sums_agree_between_avx2_and_avx512),
         cmocka_unit_test(zeros_and_not_a_number_stay_what_they_are),
+        cmocka_unit_test(q6_k_loses_little),
         cmocka_unit_test(vectors_and_tables_are_read),
         cmocka_unit_test(unfit_sources_are_refused),
         cmocka_unit_test(every_failed_allocation_is_reported),
