@@ -112,33 +112,28 @@ static double log_sum_exp(const struct row *row)
     return row->highest + log(sum);
 }
 
-/* Sixteen sums side by side, then one after the other. */
 static double mass_at_least(const float *weights, uint32_t n, float value)
 {
-    double sums[V16_LANES] = { 0 };
-    uint32_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES) {
-        for (uint32_t lane = 0; lane < V16_LANES; lane++) {
-            float weight = weights[i + lane];
-            sums[lane] += weight >= value ? weight : 0.0f;
-        }
+    v16_wide sums;
+    memset(&sums, 0, sizeof sums);
+    v16 limit = v16_set(value);
+    for (uint32_t i = 0; i < n; i += V16_LANES) {
+        sums = v16_wide_add(sums, v16_keep_at_least(v16_load_tail(weights + i, n - i), limit));
     }
-    for (uint32_t lane = 0; i + lane < n; lane++) {
-        float weight = weights[i + lane];
-        sums[lane] += weight >= value ? weight : 0.0f;
-    }
-    double mass = 0;
-    for (uint32_t lane = 0; lane < V16_LANES; lane++) {
-        mass += sums[lane];
-    }
-    return mass;
+    return v16_wide_total(sums);
 }
 
 static uint32_t count_at_least(const struct row *row, float value)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < row->n; i++) {
-        count += row->x[i] / row->controls->temperature >= value;
+    v16 limit = v16_set(value);
+    v16 temperature = v16_set(row->controls->temperature);
+    for (uint32_t i = 0; i < row->n; i += V16_LANES) {
+        uint32_t left = row->n - i;
+        v16 scaled = v16_div(v16_load_tail(row->x + i, left), temperature);
+        uint32_t found = v16_at_least(scaled, limit);
+        found &= left < V16_LANES ? (1u << left) - 1 : UINT32_MAX;
+        count += (uint32_t)__builtin_popcount(found);
     }
     return count;
 }

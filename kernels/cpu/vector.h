@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { V16_LANES = 16 };
 
@@ -41,6 +42,18 @@ static inline v16 v16_exp(v16 x)
         sum = v16_fma(sum, r, v16_set(coefficients[i]));
     }
     return v16_scale(sum, n);
+}
+
+/* The sixteen sums one after the other. */
+static inline double v16_wide_total(v16_wide sums)
+{
+    double lanes[V16_LANES];
+    double total = 0;
+    memcpy(lanes, &sums, sizeof lanes);
+    for (int i = 0; i < V16_LANES; i++) {
+        total += lanes[i];
+    }
+    return total;
 }
 
 /* The first n <= 16 of 16 lanes; the others are zero or stay untouched in memory. */

@@ -141,6 +141,28 @@ static inline uint32_t v16_at_least(v16 a, v16 b)
     return low | high << 8;
 }
 
+/* a where it is at least `limit`, 0 elsewhere */
+static inline v16 v16_keep_at_least(v16 a, v16 limit)
+{
+    return (v16){ _mm256_and_ps(a.low, _mm256_cmp_ps(a.low, limit.low, _CMP_GE_OQ)),
+                  _mm256_and_ps(a.high, _mm256_cmp_ps(a.high, limit.high, _CMP_GE_OQ)) };
+}
+
+/* Sixteen running sums in float64. */
+typedef struct {
+    __m256d part[4];
+} v16_wide;
+
+static inline v16_wide v16_wide_add(v16_wide sums, v16 a)
+{
+    __m128 quarters[4] = { _mm256_castps256_ps128(a.low), _mm256_extractf128_ps(a.low, 1),
+                           _mm256_castps256_ps128(a.high), _mm256_extractf128_ps(a.high, 1) };
+    for (int i = 0; i < 4; i++) {
+        sums.part[i] = _mm256_add_pd(sums.part[i], _mm256_cvtps_pd(quarters[i]));
+    }
+    return sums;
+}
+
 static inline float v16_sum(v16 a)
 {
     __m256 eight = _mm256_add_ps(a.low, a.high);

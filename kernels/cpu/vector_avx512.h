@@ -105,6 +105,25 @@ static inline uint32_t v16_at_least(v16 a, v16 b)
     return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
 }
 
+/* a where it is at least `limit`, 0 elsewhere */
+static inline v16 v16_keep_at_least(v16 a, v16 limit)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, limit, _CMP_GE_OQ), a);
+}
+
+/* Sixteen running sums in float64. */
+typedef struct {
+    __m512d part[2];
+} v16_wide;
+
+static inline v16_wide v16_wide_add(v16_wide sums, v16 a)
+{
+    __m256 high = _mm512_extractf32x8_ps(a, 1);
+    sums.part[0] = _mm512_add_pd(sums.part[0], _mm512_cvtps_pd(_mm512_castps512_ps256(a)));
+    sums.part[1] = _mm512_add_pd(sums.part[1], _mm512_cvtps_pd(high));
+    return sums;
+}
+
 static inline float v16_sum(v16 a)
 {
     __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

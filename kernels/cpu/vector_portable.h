@@ -160,6 +160,28 @@ static inline uint32_t v16_at_least(v16 a, v16 b)
     return bits;
 }
 
+/* a where it is at least `limit`, 0 elsewhere */
+static inline v16 v16_keep_at_least(v16 a, v16 limit)
+{
+    for (int i = 0; i < 16; i++) {
+        a.lane[i] = a.lane[i] >= limit.lane[i] ? a.lane[i] : 0.0f;
+    }
+    return a;
+}
+
+/* Sixteen running sums in float64. */
+typedef struct {
+    double part[16];
+} v16_wide;
+
+static inline v16_wide v16_wide_add(v16_wide sums, v16 a)
+{
+    for (int i = 0; i < 16; i++) {
+        sums.part[i] += a.lane[i];
+    }
+    return sums;
+}
+
 static inline float v16_sum(v16 a)
 {
     for (int width = 8; width > 0; width /= 2) {
