@@ -139,7 +139,7 @@ static void bad_values_are_refused_with_what_would_be_right(void **state)
         { "--template=", "--template: expected FILE, found nothing" },
         { "--overwrite=yes", "--overwrite takes no value" },
         { "--templete=x", "unknown option --templete: did you mean --template?" },
-        { "--temp=0.5", "unknown option --temp: did you mean --temperature?" },
+        { "--temper=0.5", "unknown option --temper: did you mean --temperature?" },
         { "--help=me", "--help takes no value" },
         { "--zzzzzzzzz", "unknown option --zzzzzzzzz; --help lists them" },
         { "-x", "unknown option -x; --help lists them" },
