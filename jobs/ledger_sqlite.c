@@ -9,11 +9,15 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     APPLICATION_ID = 0x434D4A42, /* "CMJB" */
     SCHEMA_VERSION = 1,
+    /* A killed process gives its lock back only after its memory, which may be many gigabytes. */
+    LOCK_PAUSE_MS = 50,
+    LOCK_TRIES_MAX = 40,
 };
 
 static const char schema_sql[] =
@@ -154,13 +158,19 @@ static enum cm_status lock_path(struct cm_ledger *ledger, struct cm_error *error
                             "--job",
                             ledger->path, strerror(errno));
     }
-    if (flock(ledger->lock_file, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK) {
-            return cm_error_set(error, CM_ALREADY_EXISTS,
-                                "%s: another copymill process is working on this job; wait for it "
-                                "to end, or name another ledger with --job",
-                                ledger->path);
-        }
+    const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+    int outcome = flock(ledger->lock_file, LOCK_EX | LOCK_NB);
+    for (int i = 0; outcome != 0 && errno == EWOULDBLOCK && i < LOCK_TRIES_MAX; i++) {
+        nanosleep(&pause, NULL);
+        outcome = flock(ledger->lock_file, LOCK_EX | LOCK_NB);
+    }
+    if (outcome != 0 && errno == EWOULDBLOCK) {
+        return cm_error_set(error, CM_ALREADY_EXISTS,
+                            "%s: another copymill process is working on this job; wait for it to "
+                            "end, or name another ledger with --job",
+                            ledger->path);
+    }
+    if (outcome != 0) {
         return cm_error_set(error, CM_IO, "%s: cannot lock the ledger: %s", ledger->path,
                             strerror(errno));
     }

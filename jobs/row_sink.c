@@ -289,7 +289,9 @@ void *cm_row_sink_main(void *context)
         void *task = NULL;
         enum cm_status status = cm_queue_try_pop(finished, &task);
         if (status == CM_FULL) {
-            commit(&sink); /* nothing else to do: make what is there durable */
+            if (sink.batch_count > sink.batch_reused) {
+                commit(&sink); /* nothing else to do: make the new rows durable */
+            }
             status = cm_queue_pop(finished, &task);
         }
         if (status == CM_END) {
