@@ -198,7 +198,7 @@ class Resume(Job):
 
     def test_a_second_process_is_told_to_wait(self):
         with subprocess.Popen(self.command(), stderr=subprocess.PIPE, text=True,
-                              env=self.environment({"FAKE_STEP_US": 20000})) as first:
+                              env=self.environment({"FAKE_STEP_US": 300000})) as first:
             while self.stored() == 0:
                 time.sleep(0.01)
             second = self.run_job()
@@ -212,7 +212,7 @@ class Resume(Job):
         expected = self.undisturbed()
         moments = random.Random(11)
         kills = 0
-        for _ in range(20):
+        for _ in range(15):
             self.forget()
             for _ in range(2):
                 with subprocess.Popen(self.command(), stderr=subprocess.DEVNULL,
@@ -223,7 +223,7 @@ class Resume(Job):
             result = self.run_job()
             self.assertEqual(result.returncode, 3, result.stderr)
             self.assertEqual(self.path("copy.csv").read_bytes(), expected)
-        self.assertGreater(kills, 20)
+        self.assertGreater(kills, 15)
 
     def test_interrupted_once_and_twice(self):
         expected = self.undisturbed()
