@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SAMPLES_COUNT = 3, SAMPLE_LINE_COLUMNS = 92, SAMPLE_LINES_MAX = 12 };
+enum { SAMPLES_COUNT = 6, SAMPLE_LINE_COLUMNS = 92, SAMPLE_LINES_MAX = 12 };
 
 static enum cm_status write_rows(struct cm_ledger *ledger, struct cm_copy_writer *writer,
                                  uint64_t counts[CM_ROW_STATUS_COUNT], struct cm_error *error)
@@ -90,16 +90,19 @@ static void show_sample(const struct cm_copy_row *row)
     }
 }
 
-enum cm_status cm_copy_output_samples(struct cm_ledger *ledger, struct cm_error *error)
+enum cm_status cm_copy_output_samples(struct cm_ledger *ledger, uint64_t rows_count,
+                                      struct cm_error *error)
 {
     struct cm_copy_row row;
-    int shown_count = 0;
+    /* One row further each time: a step of whole items would show the same segment again. */
+    uint64_t step = rows_count / SAMPLES_COUNT + 1;
+    uint64_t next = 0;
     enum cm_status status = cm_ledger_rewind(ledger, error);
-    while (status == CM_OK && shown_count < SAMPLES_COUNT) {
+    for (uint64_t i = 0; status == CM_OK && next < rows_count; i++) {
         status = cm_ledger_next(ledger, &row, error);
-        if (status == CM_OK && row.text[0] != '\0') {
+        if (status == CM_OK && i >= next && row.text[0] != '\0') {
             show_sample(&row);
-            shown_count++;
+            next = i + step;
         }
     }
     return status == CM_END ? CM_OK : status;

@@ -11,8 +11,8 @@ enum cm_status cm_copy_output_write(const struct cm_run_options *options, struct
                                     uint64_t counts[CM_ROW_STATUS_COUNT],
                                     struct cm_error *error) CM_MUST_CHECK;
 
-/* Shows the first few rows that have a text. */
-enum cm_status cm_copy_output_samples(struct cm_ledger *ledger,
+/* Shows a few rows that have a text, from all over the `rows_count` planned ones. */
+enum cm_status cm_copy_output_samples(struct cm_ledger *ledger, uint64_t rows_count,
                                       struct cm_error *error) CM_MUST_CHECK;
 
 #endif

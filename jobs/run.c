@@ -186,7 +186,7 @@ static enum cm_status write_output(struct run *run, struct cm_error *error)
         status = check_counts(run, written, error);
     }
     if (status == CM_OK && !run->options->quiet_samples) {
-        status = cm_copy_output_samples(run->ledger, error);
+        status = cm_copy_output_samples(run->ledger, run->counts.rows_planned, error);
     }
     return status;
 }

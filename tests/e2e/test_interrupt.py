@@ -1,5 +1,6 @@
 """A job that is killed or interrupted goes on where it stopped and ends with the same bytes."""
 
+import json
 import os
 import pty
 import random
@@ -54,6 +55,25 @@ class InterruptTest(CopymillTest):
                 return False
             self.assertEqual(process.returncode, EXIT_OK, stderr.decode())
             return True
+
+    def test_rows_that_were_reported_survive_a_kill(self):
+        """The program may not say that a row is done before the disk has it."""
+        arguments = self.arguments("slow.csv", "--attempts", "8", "--min-score", "1",
+                                   "--threads", "1", "--progress", "json")
+        reported = 0
+        with subprocess.Popen([binary(), *arguments], stderr=subprocess.PIPE) as process:
+            for line in process.stderr:
+                if line.startswith(b"{"):
+                    reported = max(reported, json.loads(line)["rows_done"])
+                if reported:
+                    process.kill()
+                    break
+        self.assertGreater(reported, 0)
+        self.assertEqual(process.returncode, -signal.SIGKILL, "ended before it could be killed")
+        result = copymill(*arguments)
+        self.assertEqual(result.status, EXIT_OK, result)
+        reports = [json.loads(line) for line in result.stderr.splitlines() if line[:1] == "{"]
+        self.assertGreaterEqual(reports[-1]["rows_reused"], reported)
 
     def test_control_c_once_ends_the_step_and_can_be_resumed(self):
         status, screen = self.run_in_terminal("copy.csv", presses=1)
