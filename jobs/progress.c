@@ -59,9 +59,11 @@ static struct figures figures_of(const struct cm_progress *progress, double now_
         .done = numbers->rows_ok + numbers->rows_flagged + numbers->rows_failed,
         .elapsed_s = now_s - progress->start_s,
         .remaining_s = -1,
-        .shared = ratio((double)engine->shared_tokens, (double)engine->prompt_tokens),
     };
-    figures.input_per_s = ratio((double)engine->prompt_tokens, figures.elapsed_s);
+    /* Prompts are counted as far as they are in place, not when their requests start. */
+    uint64_t in_place = engine->prefill_tokens + engine->shared_tokens;
+    figures.shared = ratio((double)engine->shared_tokens, (double)in_place);
+    figures.input_per_s = ratio((double)in_place, figures.elapsed_s);
     figures.output_per_s = ratio((double)engine->output_tokens, figures.elapsed_s);
     uint64_t here = figures.done > progress->rows_before ? figures.done - progress->rows_before : 0;
     figures.copies_per_s = ratio((double)here, figures.elapsed_s);

@@ -326,20 +326,20 @@ static enum cm_status find_patterns(struct cm_span text, const struct pattern *p
     return CM_OK;
 }
 
-/* The whole copy in one pair of quotation marks, as if the model recited it. */
+/* The whole copy in quotation marks, or behind one that is never closed, as if the model recited
+ * it. "A" and "B" are two quotations, which is fine. */
 static bool is_quoted(struct cm_span text)
 {
     static const char *const PAIRS[][2] = {
-        { "\"", "\"" }, { "'", "'" }, { "“", "”" }, { "「", "」" }, { "『", "』" }, { "«", "»" },
+        { "\"", "\"" }, { "“", "”" }, { "「", "」" }, { "『", "』" }, { "«", "»" },
     };
     text = cm_span_trim(text);
     for (size_t i = 0; i < sizeof PAIRS / sizeof PAIRS[0]; i++) {
         size_t left = strlen(PAIRS[i][0]);
         size_t right = strlen(PAIRS[i][1]);
-        if (text.length > left + right && memcmp(text.data, PAIRS[i][0], left) == 0 &&
-            memcmp(text.data + text.length - right, PAIRS[i][1], right) == 0) {
-            /* "A" and "B" are two quotations. */
-            return memmem(text.data + left, text.length - left - right, PAIRS[i][1], right) == NULL;
+        if (text.length > left && memcmp(text.data, PAIRS[i][0], left) == 0) {
+            const char *close = memmem(text.data + left, text.length - left, PAIRS[i][1], right);
+            return close == NULL || close + right == text.data + text.length;
         }
     }
     return false;

@@ -24,7 +24,10 @@ static const struct cm_progress_numbers HALF = {
     .rows_ok = 980,
     .rows_flagged = 15,
     .rows_failed = 5,
-    .engine = { .prompt_tokens = 100000, .shared_tokens = 75000, .output_tokens = 25000 },
+    .engine = { .prompt_tokens = 100000,
+                .prefill_tokens = 25000,
+                .shared_tokens = 75000,
+                .output_tokens = 25000 },
 };
 
 /* Shows HALF after 50 s and the end after 100 s; the caller frees the text. */

@@ -104,6 +104,8 @@ static void flags_what_is_wrong(void **state)
           "markup: all in quotation marks" },
         { "\"Trail Bottle\" keeps your water cool, and you call it \"cool.\"", "en", CM_FINISH_STOP,
           "" },
+        { "\"The Trail Bottle keeps your water cool on every path.", "en", CM_FINISH_STOP,
+          "markup: all in quotation marks" },
         { "“这款水壶轻便耐用，适合户外徒步和日常通勤。”", "zh", CM_FINISH_STOP,
           "markup: all in quotation marks" },
 
