@@ -33,7 +33,7 @@ ROW_COLUMNS = [name for name in COLUMNS if name != "cached_tokens"]
 # Rotary positions have no table that could end.
 TINY_POSITIONS = 4096
 
-FINISH_S = 110
+FINISH_S = 600
 
 
 class Result:
