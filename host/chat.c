@@ -2,8 +2,17 @@
 
 #include <string.h>
 
-#define CHATML_START "<|im_start|>"
-#define CHATML_END "<|im_end|>"
+/* The markers of a format. A vocabulary that has them without a template is one for conversations
+ * only where base models do not come with it too. */
+static const struct {
+    enum cm_chat_format format;
+    const char *start;
+    const char *end;
+    bool needs_template;
+} formats[] = {
+    { CM_CHAT_CHATML, "<|im_start|>", "<|im_end|>", false },
+    { CM_CHAT_GEMMA, "<start_of_turn>", "<end_of_turn>", true },
+};
 
 /* Bytes of one turn: role, line end and content. */
 enum { TURN_BYTES_MAX = 64 << 20 };
@@ -16,12 +25,22 @@ static bool contains(struct cm_span text, const char *part)
 void cm_chat_recognise(struct cm_tokenizer *tokenizer)
 {
     struct cm_span source = tokenizer->data->chat_template;
-    bool is_chatml_source =
-        source.length == 0 || (contains(source, CHATML_START) && contains(source, CHATML_END));
-    tokenizer->turn_start = cm_tokenizer_find(tokenizer, CHATML_START);
-    tokenizer->turn_end = cm_tokenizer_find(tokenizer, CHATML_END);
-    bool has_markers = tokenizer->turn_start >= 0 && tokenizer->turn_end >= 0;
-    tokenizer->chat_format = has_markers && is_chatml_source ? CM_CHAT_CHATML : CM_CHAT_NONE;
+    tokenizer->chat_format = CM_CHAT_NONE;
+    tokenizer->turn_start = -1;
+    tokenizer->turn_end = -1;
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        bool is_source = source.length == 0 ? !formats[i].needs_template
+                                            : contains(source, formats[i].start) &&
+                                                  contains(source, formats[i].end);
+        int32_t start = cm_tokenizer_find(tokenizer, formats[i].start);
+        int32_t end = cm_tokenizer_find(tokenizer, formats[i].end);
+        if (is_source && start >= 0 && end >= 0) {
+            tokenizer->chat_format = formats[i].format;
+            tokenizer->turn_start = start;
+            tokenizer->turn_end = end;
+            return;
+        }
+    }
 }
 
 enum cm_chat_format cm_tokenizer_chat_format(const struct cm_tokenizer *tokenizer)
@@ -35,22 +54,38 @@ static enum cm_status append_marker(struct cm_token_list *list, int32_t id, stru
     return status == CM_OK ? CM_OK : cm_error_set(error, status, "No memory for a prompt.");
 }
 
-/* <|im_start|>, the text between the markers as one run, <|im_end|> and a line end. */
-static enum cm_status append_turn(const struct cm_tokenizer *tokenizer,
-                                  const struct cm_chat_message *message, struct cm_text *run,
-                                  struct cm_token_list *list, struct cm_error *error)
+struct turn {
+    struct cm_span role;
+    struct cm_span lead; /* goes before the content with a blank line between; empty: none */
+    struct cm_span content;
+};
+
+/* Role, lead and content as they stand between the markers. */
+static enum cm_status write_turn(const struct turn *turn, struct cm_text *run)
 {
     cm_text_clear(run);
-    enum cm_status status = cm_text_append_span(run, message->role);
+    enum cm_status status = cm_text_append_span(run, turn->role);
     if (status == CM_OK) {
         status = cm_text_append_char(run, '\n');
     }
-    if (status == CM_OK) {
-        status = cm_text_append_span(run, message->content);
+    if (status == CM_OK && turn->lead.length > 0) {
+        status = cm_text_append_span(run, turn->lead);
+        if (status == CM_OK) {
+            status = cm_text_append_string(run, "\n\n");
+        }
     }
+    return status == CM_OK ? cm_text_append_span(run, turn->content) : status;
+}
+
+/* The marker of the start, the text between the markers as one run, that of the end, a line end. */
+static enum cm_status append_turn(const struct cm_tokenizer *tokenizer, const struct turn *turn,
+                                  struct cm_text *run, struct cm_token_list *list,
+                                  struct cm_error *error)
+{
+    enum cm_status status = write_turn(turn, run);
     if (status != CM_OK) {
         return cm_error_set(error, status, "A message of %zu bytes is too long for a prompt.",
-                            message->content.length);
+                            turn->content.length);
     }
     status = append_marker(list, tokenizer->turn_start, error);
     if (status == CM_OK) {
@@ -62,20 +97,37 @@ static enum cm_status append_turn(const struct cm_tokenizer *tokenizer,
     return status == CM_OK ? cm_tokenizer_encode(tokenizer, cm_span_of("\n"), list, error) : status;
 }
 
-static enum cm_status encode_chatml(const struct cm_tokenizer *tokenizer,
-                                    const struct cm_chat_message *messages, size_t messages_count,
-                                    struct cm_text *run, struct cm_token_list *list,
-                                    struct cm_error *error)
+/* Gemma's conversations know a user and a model; what a system would say first leads the user's
+ * first turn. */
+static struct turn gemma_turn(const struct cm_chat_message *messages, size_t at)
 {
+    bool has_lead = at == 1 && cm_span_equal_text(messages[0].role, "system");
+    bool is_model = cm_span_equal_text(messages[at].role, "assistant");
+    return (struct turn){ .role = cm_span_of(is_model ? "model" : "user"),
+                          .lead = has_lead ? messages[0].content : (struct cm_span){ 0 },
+                          .content = cm_span_trim(messages[at].content) };
+}
+
+static enum cm_status encode_turns(const struct cm_tokenizer *tokenizer,
+                                   const struct cm_chat_message *messages, size_t messages_count,
+                                   struct cm_text *run, struct cm_token_list *list,
+                                   struct cm_error *error)
+{
+    bool is_gemma = tokenizer->chat_format == CM_CHAT_GEMMA;
+    bool is_led = is_gemma && messages_count > 1 && cm_span_equal_text(messages[0].role, "system");
     enum cm_status status = CM_OK;
-    for (size_t i = 0; i < messages_count && status == CM_OK; i++) {
-        status = append_turn(tokenizer, &messages[i], run, list, error);
+    for (size_t i = is_led ? 1 : 0; i < messages_count && status == CM_OK; i++) {
+        struct turn turn = { .role = messages[i].role, .content = messages[i].content };
+        if (is_gemma) {
+            turn = gemma_turn(messages, i);
+        }
+        status = append_turn(tokenizer, &turn, run, list, error);
     }
     if (status == CM_OK) {
         status = append_marker(list, tokenizer->turn_start, error);
     }
-    return status == CM_OK ? cm_tokenizer_encode(tokenizer, cm_span_of("assistant\n"), list, error)
-                           : status;
+    struct cm_span opening = cm_span_of(is_gemma ? "model\n" : "assistant\n");
+    return status == CM_OK ? cm_tokenizer_encode(tokenizer, opening, list, error) : status;
 }
 
 static enum cm_status encode_plain(const struct cm_tokenizer *tokenizer,
@@ -104,16 +156,16 @@ enum cm_status cm_tokenizer_encode_chat(const struct cm_tokenizer *tokenizer,
                                         struct cm_error *error)
 {
     const struct cm_tokenizer_data *data = tokenizer->data;
-    bool is_chatml = tokenizer->chat_format == CM_CHAT_CHATML;
+    bool has_turns = tokenizer->chat_format != CM_CHAT_NONE;
     size_t count_before = list->count;
     struct cm_text run = CM_TEXT_INIT(TURN_BYTES_MAX);
     enum cm_status status = CM_OK;
     /* Some files name the marker of a turn as the beginning of the text; it is not doubled. */
-    if (data->add_bos && data->bos >= 0 && !(is_chatml && data->bos == tokenizer->turn_start)) {
+    if (data->add_bos && data->bos >= 0 && !(has_turns && data->bos == tokenizer->turn_start)) {
         status = append_marker(list, data->bos, error);
     }
     if (status == CM_OK) {
-        status = is_chatml ? encode_chatml(tokenizer, messages, messages_count, &run, list, error)
+        status = has_turns ? encode_turns(tokenizer, messages, messages_count, &run, list, error)
                            : encode_plain(tokenizer, messages, messages_count, &run, list, error);
     }
     if (status != CM_OK) {

@@ -8,6 +8,8 @@
 /* Bytes of one text. Far past any model's context; the limit keeps positions in 32 bits. */
 enum { TEXT_BYTES_MAX = 64 << 20 };
 
+#define REPLACEMENT_CHARACTER "\xEF\xBF\xBD"
+
 void cm_token_list_deinit(struct cm_token_list *list)
 {
     cm_free(list->ids);
@@ -29,85 +31,121 @@ enum cm_status cm_token_list_append(struct cm_token_list *list, int32_t id)
     return CM_OK;
 }
 
-static enum cm_status open_names(struct cm_tokenizer *tokenizer)
+static enum cm_status out_of_memory(struct cm_error *error)
 {
-    const struct cm_tokenizer_data *data = tokenizer->data;
-    enum cm_status status = cm_span_table_init(&tokenizer->names, data->n_tokens);
-    for (uint32_t i = 0; i < data->n_tokens && status == CM_OK; i++) {
-        cm_span_table_insert(&tokenizer->names, data->tokens[i], (int32_t)i);
-    }
-    return status;
+    return cm_error_set(error, CM_OUT_OF_MEMORY, "No memory for the tokenizer's vocabulary.");
 }
 
-/* Normal tokens are written in the byte alphabet, the others as the text they are. */
-static enum cm_status open_bytes(struct cm_tokenizer *tokenizer)
+static enum cm_status open_names(struct cm_tokenizer *tokenizer, struct cm_error *error)
+{
+    const struct cm_tokenizer_data *data = tokenizer->data;
+    if (cm_span_table_init(&tokenizer->names, data->n_tokens) != CM_OK) {
+        return out_of_memory(error);
+    }
+    for (uint32_t i = 0; i < data->n_tokens; i++) {
+        cm_span_table_insert(&tokenizer->names, data->tokens[i], (int32_t)i);
+    }
+    return CM_OK;
+}
+
+/* Byte level: normal tokens are written in the byte alphabet, the others as the text they are. */
+static enum cm_status token_bytes(const struct cm_tokenizer_data *data, uint32_t id, char *store,
+                                  struct cm_span *bytes)
+{
+    struct cm_span name = data->tokens[id];
+    enum cm_token_kind kind = data->kinds[id];
+    *bytes = (struct cm_span){ store, 0 };
+    if (data->model == CM_TOKENIZER_SENTENCEPIECE) {
+        if (kind == CM_TOKEN_UNKNOWN) {
+            *bytes = cm_span_of(REPLACEMENT_CHARACTER);
+            return CM_OK;
+        }
+        return cm_sentencepiece_token_bytes(kind, name, store, &bytes->length);
+    }
+    if (kind == CM_TOKEN_NORMAL) {
+        bytes->length = cm_byte_alphabet_decode(name, store);
+    } else if (kind != CM_TOKEN_CONTROL) {
+        *bytes = name;
+    }
+    return CM_OK;
+}
+
+static enum cm_status open_bytes(struct cm_tokenizer *tokenizer, struct cm_error *error)
 {
     const struct cm_tokenizer_data *data = tokenizer->data;
     size_t store_bytes = 0;
+    bool is_too_large = false;
     for (uint32_t i = 0; i < data->n_tokens; i++) {
-        if (cm_size_add(store_bytes, data->tokens[i].length, &store_bytes)) {
-            return CM_OUT_OF_MEMORY;
-        }
+        is_too_large |= cm_size_add(store_bytes, data->tokens[i].length, &store_bytes);
     }
-    tokenizer->bytes = cm_alloc(data->n_tokens, sizeof *tokenizer->bytes);
-    tokenizer->bytes_store = cm_alloc(store_bytes, 1);
+    if (!is_too_large) {
+        tokenizer->bytes = cm_alloc(data->n_tokens, sizeof *tokenizer->bytes);
+        tokenizer->bytes_store = cm_alloc(store_bytes, 1);
+    }
     if (tokenizer->bytes == NULL || tokenizer->bytes_store == NULL) {
-        return CM_OUT_OF_MEMORY;
+        return out_of_memory(error);
     }
     char *next = tokenizer->bytes_store;
     for (uint32_t i = 0; i < data->n_tokens; i++) {
-        if (data->kinds[i] == CM_TOKEN_NORMAL) {
-            size_t length = cm_byte_alphabet_decode(data->tokens[i], next);
-            tokenizer->bytes[i] = (struct cm_span){ next, length };
-            next += length;
-        } else if (data->kinds[i] != CM_TOKEN_CONTROL) {
-            tokenizer->bytes[i] = data->tokens[i];
+        struct cm_span name = data->tokens[i];
+        if (token_bytes(data, i, next, &tokenizer->bytes[i]) != CM_OK) {
+            return cm_error_set(error, CM_INVALID_DATA,
+                                "Token %u of the tokenizer is marked as that of a byte, but its "
+                                "name is \"%.*s\"; expected the like of <0x41>.",
+                                i, (int)(name.length < 64 ? name.length : 64), name.data);
         }
+        next += name.length;
     }
     return CM_OK;
+}
+
+/* Opens what cuts a text and joins the parts. */
+static enum cm_status open_model(struct cm_tokenizer *tokenizer, struct cm_error *error)
+{
+    const struct cm_tokenizer_data *data = tokenizer->data;
+    if (data->model == CM_TOKENIZER_SENTENCEPIECE) {
+        return cm_sentencepiece_open(data, &tokenizer->names, tokenizer->bytes,
+                                     &tokenizer->sentencepiece, error);
+    }
+    enum cm_status status = cm_word_pattern_open(data->pre_tokenizer, &tokenizer->pattern, error);
+    return status == CM_OK
+               ? cm_byte_bpe_open(data, &tokenizer->names, tokenizer->bytes, &tokenizer->bpe, error)
+               : status;
 }
 
 enum cm_status cm_tokenizer_open(const struct cm_tokenizer_data *data,
                                  struct cm_tokenizer **tokenizer, struct cm_error *error)
 {
-    if (data->model != CM_TOKENIZER_BYTE_BPE) {
+    if (data->model == CM_TOKENIZER_WORDPIECE) {
         return cm_error_set(error, CM_UNSUPPORTED,
-                            "The model's tokenizer is not of the byte-level BPE kind, the only one "
-                            "that is supported so far.");
+                            "The model's tokenizer is of the WordPiece kind; byte-level BPE and "
+                            "SentencePiece are supported.");
     }
     struct cm_tokenizer *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "No memory for the tokenizer.");
     }
     opened->data = data;
-    enum cm_status status = open_names(opened);
+    enum cm_status status = open_names(opened, error);
     if (status == CM_OK) {
-        status = open_bytes(opened);
+        status = open_bytes(opened, error);
+    }
+    if (status == CM_OK) {
+        status = open_model(opened, error);
     }
     if (status != CM_OK) {
-        cm_error_set(error, status, "No memory for the tokenizer's vocabulary.");
-        goto failed;
-    }
-    status = cm_word_pattern_open(data->pre_tokenizer, &opened->pattern, error);
-    if (status != CM_OK) {
-        goto failed;
-    }
-    status = cm_byte_bpe_open(data, &opened->names, opened->bytes, &opened->bpe, error);
-    if (status != CM_OK) {
-        goto failed;
+        cm_tokenizer_close(opened);
+        return status;
     }
     cm_chat_recognise(opened);
     *tokenizer = opened;
     return CM_OK;
-
-failed:
-    cm_tokenizer_close(opened);
-    return status;
 }
 
 void cm_tokenizer_close(struct cm_tokenizer *tokenizer)
 {
     if (tokenizer != NULL) {
+        cm_sentencepiece_close(tokenizer->sentencepiece);
         cm_byte_bpe_close(tokenizer->bpe);
         cm_word_pattern_close(tokenizer->pattern);
         cm_free(tokenizer->bytes_store);
@@ -137,6 +175,19 @@ int32_t cm_tokenizer_find(const struct cm_tokenizer *tokenizer, const char *name
     return cm_span_table_find(&tokenizer->names, cm_span_of(name));
 }
 
+static enum cm_status encode_words(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                                   struct cm_token_list *list)
+{
+    struct cm_word_cursor cursor;
+    struct cm_span word;
+    enum cm_status status = cm_word_cursor_init(&cursor, tokenizer->pattern, text);
+    while (status == CM_OK && cm_word_cursor_next(&cursor, &word)) {
+        status = cm_byte_bpe_encode(tokenizer->bpe, word, list);
+    }
+    cm_word_cursor_deinit(&cursor);
+    return status;
+}
+
 enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct cm_span text,
                                    struct cm_token_list *list, struct cm_error *error)
 {
@@ -146,13 +197,9 @@ enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct 
                             text.length, TEXT_BYTES_MAX);
     }
     size_t count_before = list->count;
-    struct cm_word_cursor cursor;
-    enum cm_status status = cm_word_cursor_init(&cursor, tokenizer->pattern, text);
-    struct cm_span word;
-    while (status == CM_OK && cm_word_cursor_next(&cursor, &word)) {
-        status = cm_byte_bpe_encode(tokenizer->bpe, word, list);
-    }
-    cm_word_cursor_deinit(&cursor);
+    enum cm_status status = tokenizer->sentencepiece != NULL
+                                ? cm_sentencepiece_encode(tokenizer->sentencepiece, text, list)
+                                : encode_words(tokenizer, text, list);
     if (status != CM_OK) {
         list->count = count_before;
         return cm_error_set(error, status, "No memory to tokenise a text of %zu bytes.",

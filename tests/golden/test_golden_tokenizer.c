@@ -2,13 +2,17 @@
  * the reference data and the models are at hand. */
 #include "host/tokenizer.h"
 #include "jobs/model_store.h"
+#include "loaders/file_map.h"
+#include "loaders/gguf.h"
 #include "loaders/model_file.h"
 #include "loaders/reference.h"
+#include "loaders/tokenizer_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,6 +119,12 @@ static void qwen_vocabulary(void **state)
     check_vocabulary("qwen2.5-coder-0.5b-it", 0);
 }
 
+static void gemma_vocabulary(void **state)
+{
+    (void)state;
+    check_vocabulary("gemma3-270m", 0);
+}
+
 /* The references spell a conversation out as text; its parts are taken from there. */
 static struct cm_span between(struct cm_span text, const char *before, const char *after)
 {
@@ -169,6 +179,126 @@ static void qwen_conversations(void **state)
     check_conversations("qwen2.5-coder-0.5b-it");
 }
 
+/* A base model: its references are plain texts after the token that every text begins with. */
+static void gemma_prompts(void **state)
+{
+    (void)state;
+    char model_path[CM_MODEL_PATH_BYTES];
+    char reference_path[CM_MODEL_PATH_BYTES];
+    struct subject subject;
+    find_real("gemma3-270m", "models", model_path, reference_path);
+    subject_open(&subject, model_path, reference_path);
+    assert_int_equal(cm_tokenizer_chat_format(subject.tokenizer), CM_CHAT_NONE);
+    assert_true(subject.reference.cases_count > 0);
+    for (size_t i = 0; i < subject.reference.cases_count; i++) {
+        const struct cm_reference_case *expected = &subject.reference.cases[i];
+        const struct cm_chat_message message = { cm_span_of("user"), expected->text };
+        struct cm_token_list list = { 0 };
+        assert_int_equal(cm_tokenizer_encode_chat(subject.tokenizer, &message, 1, &list, NULL),
+                         CM_OK);
+        assert_int_equal(list.count, expected->ids_count);
+        assert_memory_equal(list.ids, expected->ids, list.count * sizeof *list.ids);
+        cm_token_list_deinit(&list);
+    }
+    subject_close(&subject);
+}
+
+/* --- Vocabularies without a model: texts in NAME.gguf.inp, a line of ids for each in .out --------
+ */
+
+#define TEXT_SEPARATOR "\n__ggml_vocab_test__\n"
+
+static struct cm_file_map *open_beside(const char *path, const char *ending)
+{
+    char name[CM_MODEL_PATH_BYTES + 8];
+    struct cm_file_map *map = NULL;
+    struct cm_error error = { 0 };
+    snprintf(name, sizeof name, "%s%s", path, ending);
+    if (cm_file_map_open(name, &map, &error) != CM_OK) {
+        fail_msg("%s", error.message);
+    }
+    return map;
+}
+
+/* Takes what comes before the next `separator`, or all that is left. */
+static struct cm_span take(struct cm_span *rest, const char *separator)
+{
+    const char *end = memmem(rest->data, rest->length, separator, strlen(separator));
+    size_t length = end == NULL ? rest->length : (size_t)(end - rest->data);
+    size_t taken = end == NULL ? rest->length : length + strlen(separator);
+    struct cm_span part = { rest->data, length };
+    *rest = (struct cm_span){ rest->data + taken, rest->length - taken };
+    return part;
+}
+
+static void check_line(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                       struct cm_span line)
+{
+    char ids[8192];
+    char *next = ids;
+    struct cm_token_list list = { 0 };
+    assert_true(line.length < sizeof ids);
+    memcpy(ids, line.data, line.length);
+    ids[line.length] = '\0';
+    assert_int_equal(cm_tokenizer_encode(tokenizer, text, &list, NULL), CM_OK);
+    for (size_t i = 0; i < list.count; i++) {
+        if (strtol(next, &next, 10) != list.ids[i]) {
+            fail_msg("other ids for: %.*s", (int)text.length, text.data);
+        }
+    }
+    assert_true(next[strspn(next, " ")] == '\0');
+    cm_token_list_deinit(&list);
+}
+
+static void check_bare_vocabulary(const char *name, uint32_t n_tokens, size_t texts_expected)
+{
+    char path[CM_MODEL_PATH_BYTES];
+    struct cm_gguf *gguf = NULL;
+    struct cm_tokenizer_file *file = NULL;
+    struct cm_tokenizer *tokenizer = NULL;
+    struct cm_error error = { 0 };
+    snprintf(path, sizeof path, "%s/data/tokenizer/%s.gguf", SHARED_DIR, name);
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: no %s\n", path);
+        skip();
+    }
+    struct cm_file_map *map = open_beside(path, "");
+    if (cm_gguf_open(map, path, &gguf, &error) != CM_OK ||
+        cm_tokenizer_file_from_gguf(gguf, n_tokens, &file, &error) != CM_OK ||
+        cm_tokenizer_open(cm_tokenizer_file_data(file), &tokenizer, &error) != CM_OK) {
+        fail_msg("%s", error.message);
+    }
+    struct cm_file_map *texts = open_beside(path, ".inp");
+    struct cm_file_map *ids = open_beside(path, ".out");
+    struct cm_span texts_left = { (const char *)cm_file_map_data(texts), cm_file_map_bytes(texts) };
+    struct cm_span ids_left = { (const char *)cm_file_map_data(ids), cm_file_map_bytes(ids) };
+    size_t texts_count = 0;
+    while (ids_left.length > 0) {
+        struct cm_span text = take(&texts_left, TEXT_SEPARATOR);
+        check_line(tokenizer, text, take(&ids_left, "\n"));
+        texts_count++;
+    }
+    assert_int_equal(texts_count, texts_expected);
+    cm_file_map_close(ids);
+    cm_file_map_close(texts);
+    cm_tokenizer_close(tokenizer);
+    cm_tokenizer_file_close(file);
+    cm_gguf_close(gguf);
+    cm_file_map_close(map);
+}
+
+static void llama_bare_vocabulary(void **state)
+{
+    (void)state;
+    check_bare_vocabulary("ggml-vocab-llama-spm", 32000, 46);
+}
+
+static void gpt2_bare_vocabulary(void **state)
+{
+    (void)state;
+    check_bare_vocabulary("ggml-vocab-gpt-2", 50257, 46);
+}
+
 static void tiny_checkpoints(void **state)
 {
     (void)state;
@@ -192,9 +322,11 @@ static void tiny_checkpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_checkpoints),   cmocka_unit_test(smollm_vocabulary),
-        cmocka_unit_test(qwen_vocabulary),    cmocka_unit_test(smollm_conversations),
-        cmocka_unit_test(qwen_conversations),
+        cmocka_unit_test(tiny_checkpoints),     cmocka_unit_test(smollm_vocabulary),
+        cmocka_unit_test(qwen_vocabulary),      cmocka_unit_test(smollm_conversations),
+        cmocka_unit_test(qwen_conversations),   cmocka_unit_test(gemma_vocabulary),
+        cmocka_unit_test(gemma_prompts),        cmocka_unit_test(llama_bare_vocabulary),
+        cmocka_unit_test(gpt2_bare_vocabulary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
