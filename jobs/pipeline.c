@@ -276,6 +276,7 @@ static enum cm_status run_stages(struct window *window, struct cm_error *error)
     struct cm_pipeline *pipeline = window->pipeline;
     pthread_t source;
     pthread_t sink;
+    pthread_t counter;
     if (pthread_create(&sink, NULL, cm_row_sink_main, pipeline) != 0) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "cannot start a thread");
     }
@@ -283,12 +284,17 @@ static enum cm_status run_stages(struct window *window, struct cm_error *error)
     if (pthread_create(&source, NULL, cm_row_source_main, pipeline) != 0) {
         status = cm_error_set(error, CM_OUT_OF_MEMORY, "cannot start a thread");
     } else {
+        /* The display does without a total where no thread can be had to count. */
+        bool counting = pthread_create(&counter, NULL, cm_row_counter_main, pipeline) == 0;
         double began_s = cm_clock_s();
         status = engine_loop(window, error);
         pipeline->counts.wall_s = cm_clock_s() - began_s;
-        atomic_store(&pipeline->stop, status != CM_END);
+        atomic_store(&pipeline->stop, true); /* for the counter too, which nobody waits for now */
         cm_queue_finish(pipeline->ready);
         pthread_join(source, NULL);
+        if (counting) {
+            pthread_join(counter, NULL);
+        }
     }
     cm_queue_finish(pipeline->finished);
     pthread_join(sink, NULL);
@@ -314,7 +320,7 @@ enum cm_status cm_pipeline_run(const struct cm_pipeline_parts *parts,
         *error = pipeline.error;
         status = error->status;
     } else if (status == CM_END) {
-        status = cm_interrupt_requested() && pipeline.rows_total == 0 ? CM_INTERRUPTED : CM_OK;
+        status = pipeline.plan_is_read ? CM_OK : CM_INTERRUPTED;
     }
     *counts = pipeline.counts;
     close_queues(&pipeline);

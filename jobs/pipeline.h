@@ -22,6 +22,7 @@ struct cm_pipeline_parts {
     struct cm_plan *plan;
     struct cm_engine *engine;
     struct cm_ledger *ledger;
+    size_t segments_count;
     bool ledger_is_empty;         /* nothing to look up */
     struct cm_progress *progress; /* NULL: none */
     const char *model_name;

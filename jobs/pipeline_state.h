@@ -27,7 +27,8 @@ struct cm_pipeline {
     pthread_mutex_t lock;  /* of what follows */
     struct cm_error error; /* the first; CM_OK: none */
     struct cm_pipeline_counts counts;
-    uint64_t rows_total; /* 0 until the plan is read to its end */
+    uint64_t rows_total; /* 0 until the catalog is counted or the plan read to its end */
+    bool plan_is_read;   /* to its end */
     char preview[CM_PREVIEW_BYTES];
 };
 
@@ -37,5 +38,6 @@ void cm_pipeline_fail(struct cm_pipeline *pipeline, const struct cm_error *error
 /* Thread bodies; the argument is the pipeline. */
 void *cm_row_source_main(void *pipeline);
 void *cm_row_sink_main(void *pipeline);
+void *cm_row_counter_main(void *pipeline);
 
 #endif

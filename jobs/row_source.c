@@ -139,7 +139,10 @@ void *cm_row_source_main(void *context)
     }
     pthread_mutex_lock(&pipeline->lock);
     pipeline->counts.rows_planned = rows_count;
-    pipeline->rows_total = status == CM_END ? rows_count : 0;
+    if (status == CM_END) {
+        pipeline->rows_total = rows_count;
+        pipeline->plan_is_read = true;
+    }
     pthread_mutex_unlock(&pipeline->lock);
     cm_queue_finish(pipeline->ready);
     return NULL;

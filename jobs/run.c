@@ -148,6 +148,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
         .plan = run->job.plan,
         .engine = run->job.engine,
         .ledger = run->ledger,
+        .segments_count = run->job.segments.count,
         .ledger_is_empty = run->contents.rows_same == 0,
         .model_name = run->job.model.name,
     };

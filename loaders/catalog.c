@@ -26,6 +26,7 @@ struct cm_catalog {
     bool has_row;
     bool ended;
     bool told_ragged;
+    bool quiet;
     struct cm_item_builder builder;
     struct cm_digest_count *groups; /* of grouped formats: those that had their item */
     struct cm_hash *hash;
@@ -230,8 +231,10 @@ static enum cm_status learn_column(struct cm_catalog *catalog, struct cm_span na
         return CM_OK;
     }
     enum cm_status status = cm_columns_add(columns, name);
-    struct cm_catalog_options options = { NULL, (const char *const *)catalog->maps,
-                                          catalog->maps_count };
+    struct cm_catalog_options options = {
+        .maps = (const char *const *)catalog->maps,
+        .maps_count = catalog->maps_count,
+    };
     return status == CM_OK ? apply_maps(catalog, &options, NULL) : status;
 }
 
@@ -346,7 +349,7 @@ static enum cm_status check_repeated(struct cm_catalog *catalog, bool *repeated)
     cm_hash_digest(catalog->hash, digest);
     enum cm_status status = cm_digest_count_add(catalog->groups, digest, &nth);
     *repeated = nth > 0;
-    if (*repeated) {
+    if (*repeated && !catalog->quiet) {
         cm_log(
             CM_LOG_WARNING,
             "%s:%llu: the %s \"%s\" stood further up already and rows of one %s are one item, so "
@@ -494,6 +497,8 @@ enum cm_status cm_catalog_open(const struct cm_catalog_options *options,
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", options->path);
     }
+    opened->quiet = options->quiet;
+    opened->told_ragged = options->quiet;
     enum cm_status status = cm_item_builder_init(&opened->builder);
     if (status != CM_OK) {
         cm_error_set(error, status, "%s: out of memory", options->path);
