@@ -333,7 +333,6 @@ static void count_step(struct cm_engine *engine, const struct cm_step_work *work
 
 enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
 {
-    (void)error; /* a device that can fail reports here */
     double start_s = cm_clock_s();
     struct cm_step_work work;
     enum cm_status status = cm_scheduler_plan(engine->scheduler, &work);
@@ -347,8 +346,11 @@ enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
     }
     cm_step_plan_build(engine->plan, work.rows, work.sequences_count);
     cm_forward_step(engine->forward, engine->plan);
-    cm_sampler_run(engine->sampler, engine->forward, &work, engine->step_tokens,
-                   engine->step_logprobs);
+    status = cm_sampler_run(engine->sampler, engine->forward, &work, engine->step_tokens,
+                            engine->step_logprobs);
+    if (status != CM_OK) {
+        return cm_error_set(error, status, "out of memory for the constraints of a step");
+    }
     cm_scheduler_complete(engine->scheduler, &work, engine->step_tokens, engine->step_logprobs);
     count_step(engine, &work, cm_clock_s() - start_s);
     return CM_OK;

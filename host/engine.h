@@ -22,6 +22,7 @@
 #define CM_HOST_ENGINE_H
 
 #include "base/status.h"
+#include "host/constraint.h"
 #include "host/tokenizer.h"
 
 #include <stdbool.h>
@@ -86,6 +87,7 @@ struct cm_sampling {
     float top_p;              /* 1: off */
     float min_p;              /* 0: off */
     float repetition_penalty; /* 1: off; over prompt and output */
+    uint32_t no_repeat_ngram; /* no n tokens twice in prompt and output; 0: off */
     bool ignore_stop;         /* go on after end of text (benchmarks, goldens) */
 };
 extern const struct cm_sampling CM_SAMPLING_GREEDY;
@@ -98,7 +100,22 @@ struct cm_request {
     uint64_t seed[2]; /* key of the row's random numbers: job seed and row key, hashed */
     uint32_t attempt; /* part of the counter, so that a retry draws other numbers */
     struct cm_sampling sampling;
+
+    /* What the text may say; shared, so the caller may release its own references at once. NULL:
+     * none. */
+    struct cm_constraint *constraints[CM_CONSTRAINTS_MAX];
+
+    /* The text ends where one of these has been written; the output still holds it. Borrowed until
+     * the request is released. */
+    const char *const *stop_strings;
+    uint32_t stop_strings_count;
+
+    /* In the last this many tokens before output_tokens_max the text ends with the first sentence
+     * that does; 0: off. */
+    uint32_t closing_tokens;
 };
+
+enum { CM_STOP_STRING_BYTES_MAX = 64, CM_STOP_STRINGS_MAX = 16 };
 
 enum cm_finish_reason { CM_FINISH_STOP, CM_FINISH_LENGTH };
 const char *cm_finish_reason_name(enum cm_finish_reason reason); /* "stop", "length" */

@@ -1,6 +1,7 @@
 #include "host/sampler.h"
 
 #include "base/memory.h"
+#include "host/ngram.h"
 #include "host/philox.h"
 
 #include <string.h>
@@ -19,6 +20,22 @@ struct cm_sampler {
     struct cm_sample_row *host_rows;
     int32_t *host_history;
     size_t history_capacity;
+
+    /* Tokens that rows may or may not draw, for one slice; grows. */
+    int32_t *mask_ids; /* in back-end memory */
+    size_t mask_ids_capacity;
+    int32_t *host_mask_ids;
+    size_t host_mask_ids_capacity;
+    uint32_t mask_ids_count;
+
+    /* Rows in the same state of the same constraint share one list. */
+    struct known_mask {
+        const struct cm_constraint *constraint;
+        uint32_t state;
+        bool only;
+        struct cm_id_range ids;
+    } known_masks[CM_LOGITS_ROWS_MAX * CM_CONSTRAINTS_MAX];
+    uint32_t known_masks_count;
 };
 
 enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab,
@@ -51,6 +68,8 @@ void cm_sampler_close(struct cm_sampler *sampler)
         cm_backend_free(sampler->backend, sampler->tokens);
         cm_backend_free(sampler->backend, sampler->logprobs);
         cm_backend_free(sampler->backend, sampler->history);
+        cm_backend_free(sampler->backend, sampler->mask_ids);
+        cm_free(sampler->host_mask_ids);
         cm_free(sampler->host_rows);
         cm_free(sampler->host_history);
         cm_free(sampler);
@@ -105,26 +124,183 @@ static struct cm_sample_row sample_row(const struct cm_sequence *sequence)
     };
 }
 
-/* `indices` into work, at most CM_LOGITS_ROWS_MAX of them. */
-static void run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
-                      const struct cm_step_work *work, const uint32_t *indices, uint32_t count,
-                      int32_t *tokens, float *logprobs)
+/* --- Masks
+ * ----------------------------------------------------------------------------------------- */
+
+/* Room for `more` ids behind those there. */
+static enum cm_status reserve_mask_ids(struct cm_sampler *sampler, uint32_t more)
 {
-    int32_t step_rows[CM_LOGITS_ROWS_MAX] = { 0 };
+    void *block = sampler->host_mask_ids;
+    enum cm_status status = cm_grow(&block, &sampler->host_mask_ids_capacity,
+                                    (size_t)sampler->mask_ids_count + more, sizeof(int32_t));
+    sampler->host_mask_ids = block;
+    return status;
+}
+
+/* The list of the constraint's state in this slice. */
+static enum cm_status find_mask(struct cm_sampler *sampler, struct cm_constraint *constraint,
+                                uint32_t state, struct known_mask *found)
+{
+    for (uint32_t i = 0; i < sampler->known_masks_count; i++) {
+        *found = sampler->known_masks[i];
+        if (found->constraint == constraint && found->state == state) {
+            return CM_OK;
+        }
+    }
+    struct cm_token_mask mask;
+    enum cm_status status = cm_constraint_mask(constraint, state, &mask);
+    if (status == CM_OK) {
+        status = reserve_mask_ids(sampler, mask.count);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    uint32_t begin = sampler->mask_ids_count;
+    memcpy(sampler->host_mask_ids + begin, mask.ids, mask.count * sizeof *mask.ids);
+    sampler->mask_ids_count += mask.count;
+    *found = (struct known_mask){ constraint, state, mask.only, { begin, begin + mask.count } };
+    sampler->known_masks[sampler->known_masks_count++] = *found;
+    return CM_OK;
+}
+
+/* What both lists hold, as a list of its own. */
+static enum cm_status intersect(struct cm_sampler *sampler, struct cm_id_range a,
+                                struct cm_id_range b, struct cm_id_range *both)
+{
+    enum cm_status status = reserve_mask_ids(sampler, a.end - a.begin);
+    if (status != CM_OK) {
+        return status;
+    }
+    int32_t *ids = sampler->host_mask_ids;
+    both->begin = sampler->mask_ids_count;
+    for (uint32_t i = a.begin, j = b.begin; i < a.end && j < b.end;) {
+        if (ids[i] == ids[j]) {
+            ids[sampler->mask_ids_count++] = ids[i];
+        }
+        bool step_a = ids[i] <= ids[j];
+        bool step_b = ids[j] <= ids[i];
+        i += step_a;
+        j += step_b;
+    }
+    both->end = sampler->mask_ids_count;
+    return CM_OK;
+}
+
+static enum cm_status add_constraints(struct cm_sampler *sampler,
+                                      const struct cm_sequence *sequence, struct cm_sample_row *row)
+{
+    enum cm_status status = CM_OK;
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX && status == CM_OK; i++) {
+        struct known_mask found;
+        if (sequence->request.constraints[i] == NULL) {
+            continue;
+        }
+        status = find_mask(sampler, sequence->request.constraints[i],
+                           sequence->constraint_states[i], &found);
+        if (status != CM_OK) {
+            break;
+        }
+        if (!found.only) {
+            row->banned[i] = found.ids;
+        } else if (!row->only_allowed) {
+            row->allowed = found.ids;
+        } else {
+            status = intersect(sampler, row->allowed, found.ids, &row->allowed);
+        }
+        row->only_allowed = row->only_allowed || found.only;
+    }
+    return status;
+}
+
+static enum cm_status add_ngram_bans(struct cm_sampler *sampler, struct cm_sample_row *row,
+                                     uint32_t n)
+{
+    _Static_assert(CM_SAMPLE_BANS_MAX == CM_CONSTRAINTS_MAX + 1,
+                   "one list beside the constraints'");
+    uint32_t tokens_count = row->history_end - row->history_begin;
+    enum cm_status status = reserve_mask_ids(sampler, tokens_count);
+    if (status == CM_OK) {
+        uint32_t begin = sampler->mask_ids_count;
+        sampler->mask_ids_count += cm_ngram_banned(sampler->host_history + row->history_begin,
+                                                   tokens_count, n, sampler->host_mask_ids + begin);
+        row->banned[CM_CONSTRAINTS_MAX] = (struct cm_id_range){ begin, sampler->mask_ids_count };
+    }
+    return status;
+}
+
+static enum cm_status upload_masks(struct cm_sampler *sampler)
+{
+    if (sampler->mask_ids_count > sampler->mask_ids_capacity) {
+        size_t capacity = 2 * (size_t)sampler->mask_ids_count;
+        int32_t *ids = cm_backend_alloc(sampler->backend, capacity * sizeof *ids);
+        if (ids == NULL) {
+            return CM_OUT_OF_MEMORY;
+        }
+        cm_backend_free(sampler->backend, sampler->mask_ids);
+        sampler->mask_ids = ids;
+        sampler->mask_ids_capacity = capacity;
+    }
+    if (sampler->mask_ids_count > 0) {
+        cm_backend_upload(sampler->backend, sampler->mask_ids, sampler->host_mask_ids,
+                          sampler->mask_ids_count * sizeof(int32_t));
+    }
+    return CM_OK;
+}
+
+/* --- A step
+ * ---------------------------------------------------------------------------------------- */
+
+/* Some rows of a step that want logits. */
+struct slice {
+    const struct cm_step_work *work;
+    uint32_t indices[CM_LOGITS_ROWS_MAX]; /* into work */
+    uint32_t count;
+};
+
+/* What each row of the slice wants, in host memory. */
+static enum cm_status describe_rows(struct cm_sampler *sampler, const struct slice *slice)
+{
     uint32_t history_end = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct cm_step_sequence *step = &work->rows[indices[i]];
-        const struct cm_sequence *sequence = work->sequences[indices[i]];
-        step_rows[i] = (int32_t)(step->row_begin + step->rows_count - 1);
-        sampler->host_rows[i] = sample_row(sequence);
-        sampler->host_rows[i].history_begin = history_end;
-        if (sequence->request.sampling.repetition_penalty != 1.0f) {
+    enum cm_status status = CM_OK;
+    sampler->mask_ids_count = 0;
+    sampler->known_masks_count = 0;
+    for (uint32_t i = 0; i < slice->count && status == CM_OK; i++) {
+        const struct cm_sequence *sequence = slice->work->sequences[slice->indices[i]];
+        const struct cm_sampling *sampling = &sequence->request.sampling;
+        struct cm_sample_row *row = &sampler->host_rows[i];
+        *row = sample_row(sequence);
+        row->history_begin = history_end;
+        if (sampling->repetition_penalty != 1.0f || sampling->no_repeat_ngram > 0) {
             history_end = append_history(sampler, sequence, history_end);
         }
-        sampler->host_rows[i].history_end = history_end;
+        row->history_end = history_end;
+        status = add_constraints(sampler, sequence, row);
+        if (status == CM_OK && sampling->no_repeat_ngram > 0) {
+            status = add_ngram_bans(sampler, row, sampling->no_repeat_ngram);
+        }
     }
+    return status;
+}
+
+static enum cm_status run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
+                                const struct slice *slice, int32_t *tokens, float *logprobs)
+{
     struct cm_backend *backend = sampler->backend;
+    int32_t step_rows[CM_LOGITS_ROWS_MAX] = { 0 };
+    uint32_t count = slice->count;
+    enum cm_status status = describe_rows(sampler, slice);
+    if (status == CM_OK) {
+        status = upload_masks(sampler);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cm_step_sequence *step = &slice->work->rows[slice->indices[i]];
+        step_rows[i] = (int32_t)(step->row_begin + step->rows_count - 1);
+    }
     float *logits = cm_forward_logits(forward, step_rows, count);
+    uint32_t history_end = sampler->host_rows[count - 1].history_end;
     cm_backend_upload(backend, sampler->rows, sampler->host_rows,
                       count * sizeof *sampler->host_rows);
     if (history_end > 0) {
@@ -137,6 +313,7 @@ static void run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
                               .n_vocab = sampler->n_vocab,
                               .rows = sampler->rows,
                               .history = sampler->history,
+                              .mask_ids = sampler->mask_ids,
                               .tokens = sampler->tokens,
                               .logprobs = sampler->logprobs,
                           });
@@ -145,27 +322,29 @@ static void run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
     cm_backend_download(backend, slice_tokens, sampler->tokens, count * sizeof *slice_tokens);
     cm_backend_download(backend, slice_logprobs, sampler->logprobs, count * sizeof *slice_logprobs);
     for (uint32_t i = 0; i < count; i++) {
-        tokens[indices[i]] = slice_tokens[i];
-        logprobs[indices[i]] = slice_logprobs[i];
+        tokens[slice->indices[i]] = slice_tokens[i];
+        logprobs[slice->indices[i]] = slice_logprobs[i];
     }
+    return CM_OK;
 }
 
-void cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
-                    const struct cm_step_work *work, int32_t *tokens, float *logprobs)
+enum cm_status cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
+                              const struct cm_step_work *work, int32_t *tokens, float *logprobs)
 {
-    uint32_t indices[CM_LOGITS_ROWS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < work->sequences_count; i++) {
+    struct slice slice = { .work = work };
+    enum cm_status status = CM_OK;
+    for (uint32_t i = 0; i < work->sequences_count && status == CM_OK; i++) {
         if (!work->rows[i].want_logits) {
             continue;
         }
-        indices[count++] = i;
-        if (count == CM_LOGITS_ROWS_MAX) {
-            run_slice(sampler, forward, work, indices, count, tokens, logprobs);
-            count = 0;
+        slice.indices[slice.count++] = i;
+        if (slice.count == CM_LOGITS_ROWS_MAX) {
+            status = run_slice(sampler, forward, &slice, tokens, logprobs);
+            slice.count = 0;
         }
     }
-    if (count > 0) {
-        run_slice(sampler, forward, work, indices, count, tokens, logprobs);
+    if (status == CM_OK && slice.count > 0) {
+        status = run_slice(sampler, forward, &slice, tokens, logprobs);
     }
+    return status;
 }

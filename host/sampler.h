@@ -18,8 +18,10 @@ void cm_sampler_close(struct cm_sampler *sampler);
 enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens) CM_MUST_CHECK;
 
 /* `tokens` and `logprobs` are host memory by index of work->sequences; only those whose row wants
- * logits are written. */
-void cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
-                    const struct cm_step_work *work, int32_t *tokens, float *logprobs);
+ * logits are written. CM_OUT_OF_MEMORY: masks of constraints are the one thing that a step may
+ * allocate, since their size shows only then. */
+enum cm_status cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
+                              const struct cm_step_work *work, int32_t *tokens,
+                              float *logprobs) CM_MUST_CHECK;
 
 #endif

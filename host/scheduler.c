@@ -112,6 +112,9 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
 
 static void free_sequence(struct cm_sequence *sequence)
 {
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
+        cm_constraint_release(sequence->request.constraints[i]);
+    }
     cm_free(sequence->prompt);
     cm_free(sequence->output);
     cm_free(sequence->path);
@@ -205,6 +208,17 @@ static enum cm_status check_request(const struct cm_scheduler *scheduler,
     return CM_OK;
 }
 
+static void restart_output(struct cm_sequence *sequence)
+{
+    sequence->output_tokens = 0;
+    sequence->logprob_sum = 0.0;
+    sequence->tail.length = 0;
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
+        const struct cm_constraint *constraint = sequence->request.constraints[i];
+        sequence->constraint_states[i] = constraint != NULL ? cm_constraint_start(constraint) : 0;
+    }
+}
+
 static struct cm_sequence *make_sequence(const struct cm_request *request)
 {
     struct cm_sequence *sequence = cm_alloc(1, sizeof *sequence);
@@ -212,6 +226,12 @@ static struct cm_sequence *make_sequence(const struct cm_request *request)
         return NULL;
     }
     sequence->request = *request;
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
+        if (request->constraints[i] != NULL) {
+            cm_constraint_share(request->constraints[i]);
+        }
+    }
+    restart_output(sequence);
     sequence->path_length = cm_prefix_tree_path_length(request->prompt_tokens);
     sequence->pages_count = cm_prefix_tree_path_length(positions_count(request));
     sequence->prompt = cm_alloc(request->prompt_tokens, sizeof *sequence->prompt);
@@ -324,8 +344,7 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
     list_remove(&scheduler->taken, sequence);
     sequence->request.attempt = attempt;
     sequence->request.sampling = *sampling;
-    sequence->output_tokens = 0;
-    sequence->logprob_sum = 0.0;
+    restart_output(sequence);
     sequence->state = CM_SEQUENCE_WAITING;
     list_push_front(&scheduler->waiting, sequence);
     return CM_OK;
@@ -570,19 +589,56 @@ static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
     list_push_back(&scheduler->finished, sequence);
 }
 
+/* Moves the constraints over the token. False: it must not stand here, which only happens where no
+ * token at all was possible. */
+static bool advance_constraints(struct cm_sequence *sequence, int32_t token)
+{
+    bool alive = true;
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
+        const struct cm_constraint *constraint = sequence->request.constraints[i];
+        if (constraint != NULL) {
+            uint32_t *state = &sequence->constraint_states[i];
+            *state = cm_constraint_advance(constraint, *state, token);
+            alive = alive && *state != CM_AUTOMATON_DEAD;
+        }
+    }
+    return alive;
+}
+
+/* Whether the text ends with the token just appended, and why. */
+static bool ends_here(const struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                      int32_t token, enum cm_finish_reason *reason)
+{
+    const struct cm_request *request = &sequence->request;
+    uint32_t left = request->output_tokens_max - sequence->output_tokens;
+    *reason = CM_FINISH_STOP;
+    if (request->stop_strings_count > 0 || request->closing_tokens > 0) {
+        struct cm_span bytes = cm_tokenizer_token_bytes(scheduler->options.tokenizer, token);
+        if (cm_text_tail_append(&sequence->tail, bytes, request->stop_strings,
+                                request->stop_strings_count) ||
+            (left < request->closing_tokens && cm_text_tail_ends_sentence(&sequence->tail))) {
+            return true;
+        }
+    }
+    *reason = CM_FINISH_LENGTH;
+    return left == 0;
+}
+
 static void accept_token(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
                          int32_t token, float logprob)
 {
+    enum cm_finish_reason reason;
     scheduler->output_tokens++;
-    if (!sequence->request.sampling.ignore_stop &&
-        cm_tokenizer_is_stop(scheduler->options.tokenizer, token)) {
+    bool is_stop = !sequence->request.sampling.ignore_stop &&
+                   cm_tokenizer_is_stop(scheduler->options.tokenizer, token);
+    if (is_stop || !advance_constraints(sequence, token)) {
         finish(scheduler, sequence, CM_FINISH_STOP);
         return;
     }
     sequence->output[sequence->output_tokens++] = token;
     sequence->logprob_sum += (double)logprob;
-    if (sequence->output_tokens == sequence->request.output_tokens_max) {
-        finish(scheduler, sequence, CM_FINISH_LENGTH);
+    if (ends_here(scheduler, sequence, token, &reason)) {
+        finish(scheduler, sequence, reason);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "host/kv_pages.h"
 #include "host/prefix_tree.h"
 #include "host/step_plan.h"
+#include "host/text_tail.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,8 @@ struct cm_sequence {
     uint32_t output_tokens;
     enum cm_finish_reason finish_reason;
     double logprob_sum;
+    uint32_t constraint_states[CM_CONSTRAINTS_MAX]; /* after the output so far */
+    struct cm_text_tail tail;
 
     struct cm_node **path; /* [path_length] nodes of the prompt */
     uint32_t path_length;

@@ -15,7 +15,8 @@ enum symbol {
     SYMBOL_COMMA,
     SYMBOL_PERCENT,
     SYMBOL_COUNT,
-    SYMBOL_OTHER = SYMBOL_COUNT, /* ends a number */
+    SYMBOL_APOSTROPHE = SYMBOL_COUNT, /* could join digits, but no spelling here uses it */
+    SYMBOL_OTHER,                     /* ends a number */
 };
 
 enum { NODE_OUTSIDE, NODE_AFTER_SEPARATOR, NODE_ROOT, NODES_FIXED };
@@ -53,6 +54,8 @@ static enum symbol symbol_of(char character)
         return SYMBOL_COMMA;
     case '%':
         return SYMBOL_PERCENT;
+    case '\'':
+        return SYMBOL_APOSTROPHE;
     default:
         return character >= '0' && character <= '9' ? (enum symbol)(character - '0') : SYMBOL_OTHER;
     }
@@ -154,13 +157,14 @@ static void let_separators_end(struct lock *lock)
 /* --- The automaton
  * --------------------------------------------------------------------------------- */
 
-/* A state is a node and how much of a full-width character (UTF-8 EF BC xx) has been read. */
-enum { PENDING_NONE, PENDING_EF, PENDING_EF_BC, PENDING_COUNT };
+/* A state is a node and how much has been read of a character that matters: the full-width digits
+ * and signs are EF BC xx in UTF-8, the typographic apostrophe is E2 80 99. */
+enum { PENDING_NONE, PENDING_EF, PENDING_EF_BC, PENDING_E2, PENDING_E2_80, PENDING_COUNT };
 
 const bool cm_fact_lock_relevant[256] = {
-    ['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true,  ['4'] = true,
-    ['5'] = true, ['6'] = true, ['7'] = true, ['8'] = true,  ['9'] = true,
-    ['.'] = true, [','] = true, ['%'] = true, [0xef] = true,
+    ['0'] = true, ['1'] = true,  ['2'] = true,  ['3'] = true,  ['4'] = true, ['5'] = true,
+    ['6'] = true, ['7'] = true,  ['8'] = true,  ['9'] = true,  ['.'] = true, [','] = true,
+    ['%'] = true, ['\''] = true, [0xe2] = true, [0xef] = true,
 };
 
 static uint32_t step(const struct lock *lock, uint32_t node, enum symbol symbol)
@@ -185,9 +189,12 @@ static uint32_t step(const struct lock *lock, uint32_t node, enum symbol symbol)
     return symbol == SYMBOL_OTHER ? NODE_OUTSIDE : NODE_AFTER_SEPARATOR;
 }
 
-/* The last byte of a full-width character after EF BC. */
-static enum symbol full_width_symbol(uint8_t byte)
+/* The last byte of a character that matters. */
+static enum symbol last_byte_symbol(uint32_t pending, uint8_t byte)
 {
+    if (pending == PENDING_E2_80) {
+        return byte == 0x99 ? SYMBOL_APOSTROPHE : SYMBOL_OTHER;
+    }
     switch (byte) {
     case 0x85:
         return SYMBOL_PERCENT;
@@ -205,15 +212,21 @@ static uint32_t next_state(const void *context, uint32_t state, uint8_t byte)
     const struct lock *lock = context;
     uint32_t node = state / PENDING_COUNT;
     uint32_t pending = state % PENDING_COUNT;
-    if (byte == 0xef) {
-        return node * PENDING_COUNT + PENDING_EF;
+    if ((pending == PENDING_EF && byte == 0xbc) || (pending == PENDING_E2 && byte == 0x80)) {
+        return state + 1;
     }
-    if (pending == PENDING_EF && byte == 0xbc) {
-        return node * PENDING_COUNT + PENDING_EF_BC;
+    enum symbol symbol = symbol_of((char)byte);
+    bool is_last = pending == PENDING_EF_BC || pending == PENDING_E2_80;
+    if (is_last && (byte & 0xc0) == 0x80) {
+        symbol = last_byte_symbol(pending, byte);
+    } else if (pending != PENDING_NONE) {
+        node = step(lock, node, SYMBOL_OTHER); /* what was begun is some other character */
     }
-    enum symbol symbol = pending == PENDING_EF_BC ? full_width_symbol(byte) : symbol_of((char)byte);
-    node = step(lock, node, symbol);
-    return node == CM_AUTOMATON_DEAD ? CM_AUTOMATON_DEAD : node * PENDING_COUNT;
+    if (node != CM_AUTOMATON_DEAD && (byte == 0xef || byte == 0xe2)) {
+        return node * PENDING_COUNT + (byte == 0xef ? PENDING_EF : PENDING_E2);
+    }
+    node = node != CM_AUTOMATON_DEAD ? step(lock, node, symbol) : node;
+    return node != CM_AUTOMATON_DEAD ? node * PENDING_COUNT : CM_AUTOMATON_DEAD;
 }
 
 static bool may_end(const void *context, uint32_t state)

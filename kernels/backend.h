@@ -256,8 +256,17 @@ void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args 
 /* --- Ops: sample
  * --------------------------------------------------------------------------------------- */
 
-/* What one row wants of the distribution, in Hugging Face's order: repetition penalty, temperature,
- * top-k, top-p, min-p. temperature 0 means greedy (the lowest id wins a tie). */
+enum { CM_SAMPLE_BANS_MAX = 3 };
+
+/* Elements [begin, end) of an array of token ids; rows may share one. */
+struct cm_id_range {
+    uint32_t begin;
+    uint32_t end;
+};
+
+/* What one row wants of the distribution, in Hugging Face's order: repetition penalty, masks,
+ * temperature, top-k, top-p, min-p. temperature 0 means greedy (the lowest id wins a tie). A masked
+ * token counts as minus infinity; at least one must be left. */
 struct cm_sample_row {
     float temperature;
     float top_p;              /* 1: off */
@@ -267,6 +276,10 @@ struct cm_sample_row {
     float uniform;            /* in [0, 1): the row's random number for this position */
     uint32_t history_begin;   /* history[history_begin, history_end): prompt and output so far */
     uint32_t history_end;
+    struct cm_id_range
+        allowed; /* in mask_ids: with `only_allowed`, all others are masked; rising */
+    struct cm_id_range banned[CM_SAMPLE_BANS_MAX]; /* in mask_ids: these are masked; in any order */
+    bool only_allowed;
     bool want_logprob;
 };
 
@@ -276,6 +289,7 @@ struct cm_sample_args {
     uint32_t n_vocab;
     const struct cm_sample_row *rows; /* [n_rows] */
     const int32_t *history;           /* concatenated token ids */
+    const int32_t *mask_ids;          /* concatenated token ids; NULL where no row has a mask */
     int32_t *tokens;                  /* out [n_rows] */
     float *logprobs; /* out [n_rows]: natural log of the unmodified softmax at the token, or NaN */
 };

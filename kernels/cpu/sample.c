@@ -1,5 +1,5 @@
-/* Sampling: the controls in Hugging Face's order (repetition penalty, temperature, top-k, top-p,
- * min-p), then one draw.
+/* Sampling: the controls in Hugging Face's order (repetition penalty, masks, temperature, top-k,
+ * top-p, min-p), then one draw.
  *
  *     s = penalised logit / temperature         float32
  *     top-k   keeps s >= the k-th largest s, with all its ties
@@ -152,6 +152,41 @@ static void penalise(const struct cm_sample_row *controls, const int32_t *histor
         seen[token / 64] |= (uint64_t)1 << token % 64;
         x[token] = x[token] < 0 ? x[token] * controls->repetition_penalty
                                 : x[token] / controls->repetition_penalty;
+    }
+}
+
+static bool is_masked(const struct cm_sample_row *controls)
+{
+    bool masked = controls->only_allowed;
+    for (uint32_t i = 0; i < CM_SAMPLE_BANS_MAX; i++) {
+        masked = masked || controls->banned[i].begin < controls->banned[i].end;
+    }
+    return masked;
+}
+
+static void mask_all_but(struct cm_id_range allowed, const int32_t *ids, float *x, uint32_t n)
+{
+    uint32_t next = 0; /* token after the last one allowed */
+    for (uint32_t i = allowed.begin; i <= allowed.end; i++) {
+        uint32_t token = i < allowed.end ? (uint32_t)ids[i] : n;
+        CM_ASSERT(token >= next && token <= n);
+        for (; next < token; next++) {
+            x[next] = -INFINITY;
+        }
+        next++;
+    }
+}
+
+static void mask(const struct cm_sample_row *controls, const int32_t *ids, float *x, uint32_t n)
+{
+    if (controls->only_allowed) {
+        mask_all_but(controls->allowed, ids, x, n);
+    }
+    for (uint32_t i = 0; i < CM_SAMPLE_BANS_MAX; i++) {
+        for (uint32_t j = controls->banned[i].begin; j < controls->banned[i].end; j++) {
+            CM_ASSERT((uint32_t)ids[j] < n);
+            x[ids[j]] = -INFINITY;
+        }
     }
 }
 
@@ -375,23 +410,31 @@ static bool is_greedy(const struct row *row)
     return !(temperature > 0.0f) || !isfinite(row->highest / temperature);
 }
 
-static void row_init(struct row *row, const struct cm_sample_row *controls, float *x, uint32_t n,
-                     const int32_t *history, double *log_sum)
+static void row_init(struct row *row, const struct cm_sample_args *args, uint32_t index, float *x,
+                     double *log_sum)
 {
+    const struct cm_sample_row *controls = &args->rows[index];
+    uint32_t n = args->n_vocab;
     CM_ASSERT(n > 0 && n <= VOCAB_MAX);
     row->controls = controls;
     row->x = x;
     row->n = n;
     bool penalised = controls->repetition_penalty > 0.0f && controls->repetition_penalty != 1.0f &&
                      controls->history_begin < controls->history_end;
-    if (log_sum != NULL || !penalised) {
+    bool masked = is_masked(controls);
+    if (log_sum != NULL || (!penalised && !masked)) {
         find_maxima(row);
     }
     if (log_sum != NULL) {
         *log_sum = log_sum_exp(row);
     }
     if (penalised) {
-        penalise(controls, history, x, n);
+        penalise(controls, args->history, x, n);
+    }
+    if (masked) {
+        mask(controls, args->mask_ids, x, n);
+    }
+    if (penalised || masked) {
         find_maxima(row);
     }
 }
@@ -453,8 +496,7 @@ static void sample_rows(const void *context, uint32_t begin, uint32_t end)
         double log_sum = 0;
         bool want_logprob = args->rows[r].want_logprob;
         float *x = (float *)args->logits + (size_t)r * args->n_vocab; /* the contract allows it */
-        row_init(&row, &args->rows[r], x, args->n_vocab, args->history,
-                 want_logprob ? &log_sum : NULL);
+        row_init(&row, args, r, x, want_logprob ? &log_sum : NULL);
         struct cm_candidate drawn = draw(&row);
         args->tokens[r] = (int32_t)drawn.id;
         if (args->logprobs != NULL) {
@@ -477,7 +519,7 @@ void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_samp
     for (uint32_t r = 0; r < args->n_rows; r++) {
         float *x = probabilities + (size_t)r * args->n_vocab;
         memcpy(x, args->logits + (size_t)r * args->n_vocab, args->n_vocab * sizeof *x);
-        row_init(&row, &args->rows[r], x, args->n_vocab, args->history, NULL);
+        row_init(&row, args, r, x, NULL);
         if (is_greedy(&row)) {
             uint32_t best = best_id(&row);
             memset(x, 0, args->n_vocab * sizeof *x);

@@ -213,7 +213,12 @@ static void check_hostile(struct cm_backend *backend, const float *logits, uint3
         row.temperature = temperatures[i / SETTINGS_COUNT % 7];
         row.uniform = uniforms[i / SETTINGS_COUNT / 7];
         row.history_end = 5;
-        struct cm_sample_args args = { copy, 1, n, &row, history, &token, NULL };
+        struct cm_sample_args args = { .logits = copy,
+                                       .n_rows = 1,
+                                       .n_vocab = n,
+                                       .rows = &row,
+                                       .history = history,
+                                       .tokens = &token };
         memcpy(copy, logits, n * sizeof *copy);
         cm_op_sample(backend, &args);
         bool found = false;
@@ -257,7 +262,12 @@ static void ties_go_to_the_lowest_id(void **state)
     struct cm_sample_row row = { .temperature = 0, .top_p = 1, .repetition_penalty = 1 };
     int32_t token = -1;
     float logprob = 0;
-    struct cm_sample_args args = { logits, 1, N, &row, NULL, &token, &logprob };
+    struct cm_sample_args args = { .logits = logits,
+                                   .n_rows = 1,
+                                   .n_vocab = N,
+                                   .rows = &row,
+                                   .tokens = &token,
+                                   .logprobs = &logprob };
     logits[777] = logits[300] = logits[999] = 2.0f;
     cm_op_sample(backend, &args);
     assert_int_equal(token, 300);
@@ -303,7 +313,9 @@ static void check_golden(struct cm_backend *backend, const json_t *test_case)
         .top_k = (uint32_t)number(test_case, "top_k"),
         .history_end = (uint32_t)json_array_size(history_values),
     };
-    struct cm_sample_args args = { logits, 1, n, &row, history, NULL, NULL };
+    struct cm_sample_args args = {
+        .logits = logits, .n_rows = 1, .n_vocab = n, .rows = &row, .history = history
+    };
     cm_op_sample_probabilities(backend, &args, probabilities);
     for (uint32_t i = 0; i < n; i++) {
         double reference = json_number_value(json_array_get(expected, i));
@@ -336,9 +348,70 @@ static void reference_probabilities_are_met(void **state)
     json_decref(cases);
 }
 
+/* A mask does what minus infinity in the logits would do, in every setting. */
+static void masks_are_minus_infinity(void **state)
+{
+    (void)state;
+    enum { N = 1500, ALLOWED = 200, BANNED = 60 };
+    struct cm_backend *backend = op_backend(cm_cpu_isa_best(), 1, CM_PRECISION_EXACT);
+    int32_t ids[ALLOWED + BANNED];
+    for (int32_t i = 0; i < ALLOWED; i++) {
+        ids[i] = i * 7;
+    }
+    for (int32_t i = 0; i < BANNED; i++) {
+        ids[ALLOWED + i] = (i * 911 + 3) % N / 7 * 7;
+    }
+    int32_t history[HISTORY];
+    for (int32_t i = 0; i < HISTORY; i++) {
+        history[i] = i * i % 31;
+    }
+    float *logits = op_random_array(1, N, 1.0f);
+    float *masked = op_random_array(1, N, 1.0f);
+    for (uint32_t trial = 0; trial < 4 * SETTINGS_COUNT; trial++) {
+        struct cm_sample_row row = settings[trial % SETTINGS_COUNT];
+        row.uniform = (float)(trial % 11) / 11;
+        row.history_end = HISTORY;
+        struct cm_sample_row with_mask = row;
+        with_mask.only_allowed = trial % 2 == 1;
+        with_mask.allowed.end = ALLOWED;
+        with_mask.banned[0].begin = ALLOWED;
+        with_mask.banned[0].end = trial % 3 == 2 ? ALLOWED : ALLOWED + BANNED / 2;
+        with_mask.banned[2] = (struct cm_id_range){ ALLOWED + BANNED / 2, ALLOWED + BANNED };
+        fill_logits(trial, N, 4.0f, logits);
+        for (int32_t i = 0; i < N; i++) {
+            masked[i] =
+                with_mask.only_allowed && (i % 7 != 0 || i >= 7 * ALLOWED) ? -INFINITY : logits[i];
+        }
+        for (uint32_t i = 0; i < CM_SAMPLE_BANS_MAX; i++) {
+            for (uint32_t j = with_mask.banned[i].begin; j < with_mask.banned[i].end; j++) {
+                masked[ids[j]] = -INFINITY;
+            }
+        }
+        int32_t expected = -1;
+        int32_t token = -1;
+        struct cm_sample_args args = { .logits = masked,
+                                       .n_rows = 1,
+                                       .n_vocab = N,
+                                       .rows = &row,
+                                       .history = history,
+                                       .tokens = &expected };
+        cm_op_sample(backend, &args);
+        args.logits = logits;
+        args.rows = &with_mask;
+        args.mask_ids = ids;
+        args.tokens = &token;
+        cm_op_sample(backend, &args);
+        assert_int_equal(token, expected);
+    }
+    cm_free(logits);
+    cm_free(masked);
+    cm_backend_close(backend);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(masks_are_minus_infinity),
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(hostile_rows_have_a_result),
         cmocka_unit_test(ties_go_to_the_lowest_id),

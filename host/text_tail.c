@@ -1,0 +1,51 @@
+#include "host/text_tail.h"
+
+#include <string.h>
+
+static bool ends_with(const struct cm_text_tail *tail, uint32_t length, const char *end)
+{
+    size_t end_length = strlen(end);
+    return end_length > 0 && end_length <= length &&
+           memcmp(tail->bytes + length - end_length, end, end_length) == 0;
+}
+
+static void append_byte(struct cm_text_tail *tail, char byte)
+{
+    if (tail->length == sizeof tail->bytes) {
+        memmove(tail->bytes, tail->bytes + 1, sizeof tail->bytes - 1);
+        tail->length--;
+    }
+    tail->bytes[tail->length++] = byte;
+}
+
+bool cm_text_tail_append(struct cm_text_tail *tail, struct cm_span token,
+                         const char *const *stop_strings, uint32_t stop_strings_count)
+{
+    bool completed = false;
+    for (size_t i = 0; i < token.length; i++) {
+        append_byte(tail, token.data[i]);
+        for (uint32_t j = 0; j < stop_strings_count; j++) {
+            completed = completed || ends_with(tail, tail->length, stop_strings[j]);
+        }
+    }
+    return completed;
+}
+
+bool cm_text_tail_ends_sentence(const struct cm_text_tail *tail)
+{
+    static const char *const ends[] = { ".", "!", "?", "…", "。", "！", "？" };
+    static const char *const closers[] = { "\"", "'", ")", "”", "’", "」", "』", "）" };
+    uint32_t length = tail->length;
+    for (size_t i = 0; i < sizeof closers / sizeof closers[0]; i++) {
+        if (ends_with(tail, length, closers[i])) {
+            length -= (uint32_t)strlen(closers[i]);
+            break;
+        }
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        if (ends_with(tail, length, ends[i])) {
+            return true;
+        }
+    }
+    return false;
+}
