@@ -59,6 +59,7 @@ static enum cm_status open_keys(struct cm_job *job, struct cm_error *error)
         .sampling = &job->options->sampling,
         .max_tokens = job->options->max_tokens,
         .max_length = job->options->max_length,
+        .controls = job->controls,
     };
     enum cm_status status = cm_row_keys_open(&key_job, &job->keys);
     return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory");
@@ -78,6 +79,9 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
     if (status == CM_OK) {
         status = cm_prompts_open(options->scenario, options->channel, options->template_path,
                                  cm_engine_tokenizer(job->engine), &job->prompts, error);
+    }
+    if (status == CM_OK) {
+        status = cm_controls_open(options, cm_engine_tokenizer(job->engine), &job->controls, error);
     }
     if (status == CM_OK) {
         status = open_keys(job, error);
@@ -101,6 +105,7 @@ void cm_job_deinit(struct cm_job *job)
 {
     cm_plan_close(job->plan);
     cm_row_keys_close(job->keys);
+    cm_controls_close(job->controls);
     cm_prompts_close(job->prompts);
     cm_engine_close(job->engine);
     cm_segments_deinit(&job->segments);

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "host/engine.h"
+#include "jobs/controls.h"
 #include "jobs/model_store.h"
 #include "jobs/plan.h"
 #include "jobs/prompt.h"
@@ -19,6 +20,7 @@ struct cm_job {
     struct cm_engine_info model;
     char model_digest[CM_SHA256_HEX_BYTES];
     struct cm_prompts *prompts;
+    struct cm_controls *controls;
     struct cm_row_keys *keys;
     struct cm_plan *plan;
 };

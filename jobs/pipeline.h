@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "host/engine.h"
+#include "jobs/controls.h"
 #include "jobs/ledger.h"
 #include "jobs/plan.h"
 #include "jobs/progress.h"
@@ -20,6 +21,7 @@
 struct cm_pipeline_parts {
     const struct cm_run_options *options;
     struct cm_plan *plan;
+    const struct cm_controls *controls;
     struct cm_engine *engine;
     struct cm_ledger *ledger;
     size_t segments_count;

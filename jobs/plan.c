@@ -44,6 +44,7 @@ void cm_plan_item_release(struct cm_plan_item *item)
     if (item != NULL &&
         atomic_fetch_sub_explicit(&item->references, 1, memory_order_acq_rel) == 1) {
         cm_item_deinit(&item->item);
+        cm_constraint_release(item->fact_lock);
         cm_free(item);
     }
 }

@@ -14,6 +14,7 @@
 #define CM_JOBS_PLAN_H
 
 #include "base/status.h"
+#include "host/constraint.h"
 #include "host/tokenizer.h"
 #include "jobs/prompt.h"
 #include "jobs/row_key.h"
@@ -26,7 +27,8 @@
 struct cm_plan_item {
     struct cm_item item;
     struct cm_content_digest digest;
-    uint32_t nth; /* among identical items */
+    uint32_t nth;                    /* among identical items */
+    struct cm_constraint *fact_lock; /* made by the pipeline when a row of the item needs it */
     atomic_uint references;
 };
 

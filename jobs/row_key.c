@@ -29,9 +29,13 @@ static void hash_job(struct cm_hash *hash, const struct cm_row_key_job *job)
     cm_hash_f64(hash, job->sampling->top_p);
     cm_hash_f64(hash, job->sampling->min_p);
     cm_hash_f64(hash, job->sampling->repetition_penalty);
+    cm_hash_u64(hash, job->sampling->no_repeat_ngram);
     cm_hash_u64(hash, job->sampling->ignore_stop);
     cm_hash_u64(hash, job->max_tokens);
     cm_hash_u64(hash, job->max_length);
+    if (job->controls != NULL) {
+        cm_controls_hash(job->controls, hash);
+    }
 }
 
 enum cm_status cm_row_keys_open(const struct cm_row_key_job *job, struct cm_row_keys **keys)

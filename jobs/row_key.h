@@ -2,14 +2,15 @@
  * text, in whatever run, order or company; a changed template or model makes new keys.
  *
  * A key covers the job (seed, scenario, channel, template, model files, device and precision,
- * sampling, length limits) and the row (item id and content, which of several identical items it
- * is, segment id and content, language). Where in its file an item or a segment stands is not part
- * of it. --attempts and --min-score are not either: they choose among texts. */
+ * sampling, length limits, bans, fact lock) and the row (item id and content, which of several
+ * identical items it is, segment id and content, language). Where in its file an item or a segment
+ * stands is not part of it. --attempts and --min-score are not either: they choose among texts. */
 #ifndef CM_JOBS_ROW_KEY_H
 #define CM_JOBS_ROW_KEY_H
 
 #include "base/status.h"
 #include "host/engine.h"
+#include "jobs/controls.h"
 #include "jobs/copy_row.h"
 #include "jobs/prompt.h"
 #include "loaders/catalog.h"
@@ -31,6 +32,7 @@ struct cm_row_key_job {
     const struct cm_sampling *sampling;
     uint32_t max_tokens;
     uint32_t max_length;
+    const struct cm_controls *controls;
 };
 
 struct cm_row_keys; /* one thread at a time */

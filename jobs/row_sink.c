@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "jobs/tidy.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,26 +28,6 @@ struct sink {
 
 /* --- Judgement -----------------------------------------------------------------------------------
  */
-
-/* Drops white space at both ends and control characters, which have no place in copy. */
-static void tidy(struct cm_text *text)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < text->length; i++) {
-        unsigned char byte = (unsigned char)text->data[i];
-        if (byte >= 0x20 ? byte != 0x7f : byte == '\n' || byte == '\t') {
-            text->data[kept++] = text->data[i];
-        }
-    }
-    struct cm_span span = cm_span_trim((struct cm_span){ text->data, kept });
-    if (span.length > 0) {
-        memmove(text->data, span.data, span.length);
-    }
-    text->length = span.length;
-    if (text->data != NULL) {
-        text->data[span.length] = '\0';
-    }
-}
 
 static enum cm_status score_text(const struct cm_row_task *task, struct cm_span text,
                                  struct cm_score *score)
@@ -73,7 +54,9 @@ static enum cm_status judge(struct sink *sink, struct cm_row_task *task)
     cm_text_clear(&sink->text);
     enum cm_status status =
         cm_tokenizer_decode(tokenizer, result->output, result->output_tokens, &sink->text);
-    tidy(&sink->text);
+    const struct cm_run_options *options = sink->pipeline->parts.options;
+    cm_tidy(&sink->text, options->stops, options->stops_count,
+            result->finish_reason == CM_FINISH_LENGTH);
     if (status != CM_OK || sink->text.length == 0) {
         return status;
     }

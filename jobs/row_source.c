@@ -27,6 +27,14 @@ static bool is_reusable(const struct cm_ledger_found *found, uint32_t attempts, 
     return found->attempt == 1 || (is_first_good && found->tries <= attempts);
 }
 
+/* One lock serves all rows of the item. */
+static enum cm_status lock_item(struct cm_pipeline *pipeline, struct cm_plan_item *item)
+{
+    return item->fact_lock != NULL
+               ? CM_OK
+               : cm_controls_lock_item(pipeline->parts.controls, &item->item, &item->fact_lock);
+}
+
 /* The prompt and how long the text may be. */
 static void render_task(struct cm_pipeline *pipeline, struct cm_row_task *task)
 {
@@ -64,7 +72,7 @@ static void render_task(struct cm_pipeline *pipeline, struct cm_row_task *task)
         }
     }
     task->prompt = cm_alloc(prompt.count, sizeof *task->prompt);
-    if (task->prompt == NULL) {
+    if (task->prompt == NULL || lock_item(pipeline, task->item) != CM_OK) {
         cm_row_task_fail(task, catalog_path, "out of memory");
         return;
     }

@@ -80,10 +80,11 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
     snprintf(max_tokens, sizeof max_tokens, "%" PRIu32, options->max_tokens);
     snprintf(max_length, sizeof max_length, "%" PRIu32, options->max_length);
     snprintf(sampling, sizeof sampling,
-             "temperature=%.9g top_k=%" PRIu32 " top_p=%.9g min_p=%.9g repetition_penalty=%.9g",
+             "temperature=%.9g top_k=%" PRIu32
+             " top_p=%.9g min_p=%.9g repetition_penalty=%.9g no_repeat_ngram=%" PRIu32,
              (double)options->sampling.temperature, options->sampling.top_k,
              (double)options->sampling.top_p, (double)options->sampling.min_p,
-             (double)options->sampling.repetition_penalty);
+             (double)options->sampling.repetition_penalty, options->sampling.no_repeat_ngram);
     const struct cm_ledger_setting pairs[] = {
         { "version", cm_version() },
         { "catalog", options->catalog_path },
@@ -99,6 +100,8 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
         { "variant", run->job.model.variant },
         { "seed", seed },
         { "sampling", sampling },
+        { "ban", options->ban_path != NULL ? options->ban_path : "" },
+        { "fact_lock", options->fact_lock == CM_FACT_LOCK_ON ? "on" : "off" },
         { "max_tokens", max_tokens },
         { "max_length", max_length },
         { "attempts", attempts },
@@ -146,6 +149,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
     struct cm_pipeline_parts parts = {
         .options = run->options,
         .plan = run->job.plan,
+        .controls = run->job.controls,
         .engine = run->job.engine,
         .ledger = run->ledger,
         .segments_count = run->job.segments.count,

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
+static const char *const SWITCH[] = { "off", "on", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
 #define FIELD(name) offsetof(struct cm_run_options, name)
@@ -67,6 +68,15 @@ const struct cm_option CM_RUN_OPTIONS[] = {
     { "repetition-penalty", "X", "above 1 avoids what prompt and copy already hold (1.05)",
       CM_OPTION_FLOAT, .offset = FIELD(sampling.repetition_penalty), .minimum = 0, .maximum = 10,
       .above_minimum = true },
+    { "no-repeat-ngram", "N", "no N tokens twice in prompt and copy; 0: off (0)", CM_OPTION_U32,
+      .offset = FIELD(sampling.no_repeat_ngram), .minimum = 0, .maximum = 1000 },
+    { "stop", "TEXT", "end the copy where this text would begin; may be repeated",
+      CM_OPTION_STRINGS, .offset = FIELD(stops), .count_offset = FIELD(stops_count),
+      .count_max = CM_STOP_STRINGS_MAX },
+    { "ban", "FILE", "words and phrases, one a line, that no copy may hold", CM_OPTION_STRING,
+      .offset = FIELD(ban_path) },
+    { "fact-lock", "on|off", "only numbers that the item's facts hold (on)", CM_OPTION_CHOICE,
+      .offset = FIELD(fact_lock), .choices = SWITCH },
     { "seed", "N", "the same seed gives the same copy (1)", CM_OPTION_U64, .offset = FIELD(seed),
       .minimum = 0, .maximum = 1e19 },
 
@@ -103,6 +113,7 @@ void cm_run_options_init(struct cm_run_options *options)
                       .top_p = 0.9F,
                       .repetition_penalty = 1.05F },
         .seed = 1,
+        .fact_lock = CM_FACT_LOCK_ON,
     };
 }
 
@@ -137,6 +148,7 @@ static enum cm_status check_paths_differ(const struct cm_run_options *options,
         { "--catalog", options->catalog_path },
         { "--segments", options->segments_path },
         { "--template", options->template_path },
+        { "--ban", options->ban_path },
         { "--model", options->model },
     }, outputs[] = {
         { "--out", options->out_path },

@@ -27,6 +27,8 @@ enum cm_exit {
     CM_EXIT_INTERRUPTED = 4, /* can be resumed */
 };
 
+enum cm_fact_lock_mode { CM_FACT_LOCK_OFF, CM_FACT_LOCK_ON };
+
 enum { CM_MAPS_MAX = 64 };
 
 struct cm_run_options {
@@ -50,7 +52,11 @@ struct cm_run_options {
     uint32_t max_length; /* prompt and output together; 0: off */
     uint32_t max_tokens;
     struct cm_sampling sampling;
+    const char *stops[CM_STOP_STRINGS_MAX];
+    size_t stops_count;
     uint64_t seed;
+    const char *ban_path; /* NULL: no banned words */
+    enum cm_fact_lock_mode fact_lock;
     uint32_t threads;
     uint32_t batch;
     double memory_gib;
