@@ -17,8 +17,7 @@ struct cm_byte_bpe {
     int32_t unknown;
 };
 
-/* --- Encoding ------------------------------------------------------------------------------------
- */
+/* --- Encoding --- */
 
 static enum cm_status append(const struct cm_byte_bpe *bpe, int32_t id, struct cm_token_list *list)
 {
@@ -114,8 +113,7 @@ enum cm_status cm_byte_bpe_encode(const struct cm_byte_bpe *bpe, struct cm_span 
     return whole >= 0 ? cm_token_list_append(list, whole) : merge_bytes(bpe, word, list);
 }
 
-/* --- Opening -------------------------------------------------------------------------------------
- */
+/* --- Opening --- */
 
 static void find_byte_ids(struct cm_byte_bpe *bpe, const struct cm_tokenizer_data *data,
                           const struct cm_span *bytes)

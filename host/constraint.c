@@ -5,8 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* --- Tokens with relevant bytes
- * -------------------------------------------------------------------- */
+/* --- Tokens with relevant bytes --- */
 
 struct cm_token_subset {
     const struct cm_tokenizer *tokenizer;
@@ -69,8 +68,7 @@ void cm_token_subset_close(struct cm_token_subset *subset)
     }
 }
 
-/* --- Constraints
- * ----------------------------------------------------------------------------------- */
+/* --- Constraints --- */
 
 struct known_state {
     uint32_t state;
@@ -150,8 +148,12 @@ uint32_t cm_constraint_advance(const struct cm_constraint *constraint, uint32_t 
                      cm_tokenizer_token_bytes(constraint->subset->tokenizer, token));
 }
 
-/* --- Masks
- * ----------------------------------------------------------------------------------------- */
+bool cm_constraint_may_end(const struct cm_constraint *constraint, uint32_t state)
+{
+    return constraint->automaton.may_end(constraint->automaton.context, state);
+}
+
+/* --- Masks --- */
 
 static struct known_state *find_known(struct known_state *known, size_t capacity, uint32_t state)
 {

@@ -59,6 +59,9 @@ uint32_t cm_constraint_start(const struct cm_constraint *constraint);
 uint32_t cm_constraint_advance(const struct cm_constraint *constraint, uint32_t state,
                                int32_t token);
 
+/* Whether the text may end in this state. */
+bool cm_constraint_may_end(const struct cm_constraint *constraint, uint32_t state);
+
 /* Which tokens may follow: all but `ids`, or `ids` alone. Rising ids; never the stop tokens where
  * the text may not end. `only` with no ids means that nothing at all can follow. */
 struct cm_token_mask {

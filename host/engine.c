@@ -39,8 +39,7 @@ struct cm_engine {
     struct cm_engine_counters counters;
 };
 
-/* --- Opening
- * --------------------------------------------------------------------------------------- */
+/* --- Opening --- */
 
 /* What keeps the accuracy that the file has: int8 with a scale per group holds block-quantised
  * weights exactly or nearly so; plain ones need bf16. */
@@ -285,8 +284,7 @@ enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[6
     return cm_model_file_digest(engine->file, hex, error);
 }
 
-/* --- Requests
- * -------------------------------------------------------------------------------------- */
+/* --- Requests --- */
 
 enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
                                 struct cm_error *error)
@@ -317,8 +315,7 @@ enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t a
     return cm_scheduler_retry(engine->scheduler, id, attempt, sampling, error);
 }
 
-/* --- A step
- * ---------------------------------------------------------------------------------------- */
+/* --- A step --- */
 
 static void count_step(struct cm_engine *engine, const struct cm_step_work *work, double seconds)
 {
@@ -375,8 +372,7 @@ void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits 
     };
 }
 
-/* --- Logits for tests
- * ------------------------------------------------------------------------------ */
+/* --- Logits for tests --- */
 
 /* Runs tokens [begin, end) of a sequence in chunks and downloads their logits. */
 static void run_chunks(struct cm_engine *engine, const int32_t *tokens, uint32_t begin,

@@ -2,8 +2,7 @@
 
 #include <math.h>
 
-/* --- Tensor names
- * ---------------------------------------------------------------------------------- */
+/* --- Tensor names --- */
 
 static const struct cm_weight_names gguf_names = {
     .layer_prefix = "blk.",
@@ -110,8 +109,7 @@ static const struct cm_weight_names hf_gpt2_names = {
     .down = "mlp.c_proj",
 };
 
-/* --- Families
- * -------------------------------------------------------------------------------------- */
+/* --- Families --- */
 
 /* In GGUF files Gemma's norm weights are stored as 1 + w, and llama's Q and K rows are permuted for
  * rotating neighbouring pairs. */

@@ -124,8 +124,7 @@ static struct cm_sample_row sample_row(const struct cm_sequence *sequence)
     };
 }
 
-/* --- Masks
- * ----------------------------------------------------------------------------------------- */
+/* --- Masks --- */
 
 /* Room for `more` ids behind those there. */
 static enum cm_status reserve_mask_ids(struct cm_sampler *sampler, uint32_t more)
@@ -247,8 +246,7 @@ static enum cm_status upload_masks(struct cm_sampler *sampler)
     return CM_OK;
 }
 
-/* --- A step
- * ---------------------------------------------------------------------------------------- */
+/* --- A step --- */
 
 /* Some rows of a step that want logits. */
 struct slice {
@@ -275,7 +273,9 @@ static enum cm_status describe_rows(struct cm_sampler *sampler, const struct sli
         }
         row->history_end = history_end;
         status = add_constraints(sampler, sequence, row);
-        if (status == CM_OK && sampling->no_repeat_ngram > 0) {
+        /* Where only a few tokens go on, as inside a number, the rule about n-grams stands back: it
+         * could leave none. */
+        if (status == CM_OK && sampling->no_repeat_ngram > 0 && !row->only_allowed) {
             status = add_ngram_bans(sampler, row, sampling->no_repeat_ngram);
         }
     }

@@ -46,8 +46,7 @@ struct cm_scheduler {
     uint64_t copied_tokens;
 };
 
-/* --- Lists
- * ----------------------------------------------------------------------------------------- */
+/* --- Lists --- */
 
 static void list_push_back(struct cm_sequence_list *list, struct cm_sequence *sequence)
 {
@@ -84,8 +83,7 @@ static struct cm_sequence *find_taken(struct cm_scheduler *scheduler, uint64_t i
     return NULL;
 }
 
-/* --- Opening and closing
- * --------------------------------------------------------------------------- */
+/* --- Opening and closing --- */
 
 enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
                                  struct cm_kv_pages *pages, struct cm_scheduler **scheduler)
@@ -171,8 +169,7 @@ void cm_scheduler_close(struct cm_scheduler *scheduler)
     cm_free(scheduler);
 }
 
-/* --- Submitting
- * ------------------------------------------------------------------------------------ */
+/* --- Submitting --- */
 
 /* Positions whose keys and values are kept: all but the last token generated. */
 static uint32_t positions_count(const struct cm_request *request)
@@ -211,6 +208,7 @@ static enum cm_status check_request(const struct cm_scheduler *scheduler,
 static void restart_output(struct cm_sequence *sequence)
 {
     sequence->output_tokens = 0;
+    sequence->endable_tokens = 0;
     sequence->logprob_sum = 0.0;
     sequence->tail.length = 0;
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
@@ -300,8 +298,7 @@ enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct 
     return CM_OK;
 }
 
-/* --- Results
- * --------------------------------------------------------------------------------------- */
+/* --- Results --- */
 
 enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler, struct cm_result *result)
 {
@@ -350,8 +347,7 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
     return CM_OK;
 }
 
-/* --- Admission
- * ------------------------------------------------------------------------------------- */
+/* --- Admission --- */
 
 static uint32_t pages_missing(const struct cm_sequence *sequence)
 {
@@ -416,8 +412,7 @@ static void admit(struct cm_scheduler *scheduler)
     }
 }
 
-/* --- Planning a step
- * ------------------------------------------------------------------------------- */
+/* --- Planning a step --- */
 
 static uint32_t min_count(uint32_t a, uint32_t b)
 {
@@ -552,8 +547,7 @@ enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, struct cm_step_
     return CM_OK;
 }
 
-/* --- After a step
- * ---------------------------------------------------------------------------------- */
+/* --- After a step --- */
 
 /* Marks the step's prompt tokens as present in their pages. */
 static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
@@ -582,6 +576,8 @@ static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence 
 static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
                    enum cm_finish_reason reason)
 {
+    /* The limit may fall into the middle of a number: then the text ends before it. */
+    sequence->output_tokens = sequence->endable_tokens;
     sequence->finish_reason = reason;
     sequence->state = CM_SEQUENCE_FINISHED;
     leave_flight(scheduler, sequence);
@@ -594,13 +590,18 @@ static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
 static bool advance_constraints(struct cm_sequence *sequence, int32_t token)
 {
     bool alive = true;
+    bool endable = true;
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
         const struct cm_constraint *constraint = sequence->request.constraints[i];
         if (constraint != NULL) {
             uint32_t *state = &sequence->constraint_states[i];
             *state = cm_constraint_advance(constraint, *state, token);
             alive = alive && *state != CM_AUTOMATON_DEAD;
+            endable = endable && alive && cm_constraint_may_end(constraint, *state);
         }
+    }
+    if (endable) {
+        sequence->endable_tokens = sequence->output_tokens + 1;
     }
     return alive;
 }

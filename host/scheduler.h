@@ -37,6 +37,7 @@ struct cm_sequence {
     int32_t *prompt;           /* [prompt_tokens] */
     int32_t *output;           /* [output_tokens_max] */
     uint32_t output_tokens;
+    uint32_t endable_tokens; /* leading output tokens after which the constraints let a text end */
     enum cm_finish_reason finish_reason;
     double logprob_sum;
     uint32_t constraint_states[CM_CONSTRAINTS_MAX]; /* after the output so far */

@@ -24,8 +24,7 @@ struct cm_sentencepiece {
     bool add_space_prefix;
 };
 
-/* --- Bytes of tokens -----------------------------------------------------------------------------
- */
+/* --- Bytes of tokens --- */
 
 static bool is_space_mark(struct cm_span text, size_t at)
 {
@@ -69,8 +68,7 @@ enum cm_status cm_sentencepiece_token_bytes(enum cm_token_kind kind, struct cm_s
     return CM_OK;
 }
 
-/* --- Encoding ------------------------------------------------------------------------------------
- */
+/* --- Encoding --- */
 
 struct work {
     const struct cm_sentencepiece *encoder;
@@ -232,8 +230,7 @@ enum cm_status cm_sentencepiece_encode(const struct cm_sentencepiece *encoder, s
     return status;
 }
 
-/* --- Opening -------------------------------------------------------------------------------------
- */
+/* --- Opening --- */
 
 static enum cm_status open_pieces(struct cm_sentencepiece *encoder,
                                   const struct cm_tokenizer_data *data, const struct cm_span *bytes)

@@ -53,8 +53,7 @@ struct cm_span cm_tokenizer_token_bytes(const struct cm_tokenizer *tokenizer, in
 enum cm_status cm_tokenizer_decode(const struct cm_tokenizer *tokenizer, const int32_t *ids,
                                    size_t count, struct cm_text *text) CM_MUST_CHECK;
 
-/* --- Conversations -------------------------------------------------------------------------------
- */
+/* --- Conversations --- */
 
 enum cm_chat_format {
     CM_CHAT_NONE,   /* a base model: the texts are joined by blank lines */
