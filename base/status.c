@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum cm_status cm_error_set(struct cm_error *error, enum cm_status status, const char *format, ...)
+/* In brackets: status.h has a macro of the name for the static analyzer. */
+enum cm_status(cm_error_set)(struct cm_error *error, enum cm_status status, const char *format, ...)
 {
     if (error != NULL) {
         va_list arguments;

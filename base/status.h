@@ -43,6 +43,10 @@ struct cm_error {
 enum cm_status cm_error_set(struct cm_error *error, enum cm_status status, const char *format, ...)
     CM_PRINTF(3, 4);
 
+#ifdef __clang_analyzer__ /* it cannot see that the status comes back as it went in */
+#define cm_error_set(error, status, ...) (cm_error_set((error), (status), __VA_ARGS__), (status))
+#endif
+
 /* Puts "context: " before the message already in `error`; returns the status it holds. */
 enum cm_status cm_error_prefix(struct cm_error *error, const char *format, ...) CM_PRINTF(2, 3);
 

@@ -7,8 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* 0 or an errno. The program reads nothing from our stdin and writes nothing to our stdout. */
 static int redirect(posix_spawn_file_actions_t *actions, const char *folder,
                     enum cm_child_output output)

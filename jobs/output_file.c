@@ -211,6 +211,8 @@ void cm_output_file_close(struct cm_output_file *file)
         if (file->stream != NULL) {
             fclose(file->stream);
             if (!file->published) {
+                /* The stream is open, so its path is there.
+                 * NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
                 unlink(file->temporary_path);
             }
         }

@@ -246,7 +246,7 @@ static enum cm_status parse_nodes(struct parser *parser, int depth, int *first, 
         if (found != CM_OK && found != CM_END) {
             return found;
         }
-        int index;
+        int index = NONE;
         enum cm_status status = CM_OK;
         if (tag.text_end > parser->at) {
             struct node text = { .kind = NODE_TEXT,

@@ -321,7 +321,7 @@ static enum cm_status read_ids(struct reader *reader)
 {
     struct cm_tokenizer_data *data = &reader->file->data;
     const json_t *generation;
-    const json_t *config;
+    const json_t *config = NULL;
     enum cm_status status =
         open_document(reader, "generation_config.json", CM_JSON_INTEGERS, &generation);
     if (status == CM_OK) {
@@ -424,7 +424,7 @@ static enum cm_status read_tokenizer(struct reader *reader, uint32_t n_vocab)
 static enum cm_status read_folder(struct reader *reader, uint32_t n_vocab)
 {
     struct cm_tokenizer_file *file = reader->file;
-    const json_t *config;
+    const json_t *config = NULL;
     enum cm_status status = read_tokenizer(reader, n_vocab);
     if (status == CM_OK) {
         status = open_document(reader, "tokenizer_config.json", CM_JSON_INTEGERS_AS_REALS, &config);

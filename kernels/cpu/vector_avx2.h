@@ -32,7 +32,7 @@ static inline void v16_store(float *to, v16 a)
 static inline v16 v16_load_part(const float *from, size_t n)
 {
     float lanes[16] = { 0 };
-    memcpy(lanes, from, n * sizeof *from);
+    memcpy(lanes, from, n * sizeof *from); /* NOLINT: `from` is not NULL, n is not 0 */
     return v16_load(lanes);
 }
 

@@ -16,7 +16,7 @@ SEED = int(os.environ.get("COPYMILL_KILL_SEED", str(random.SystemRandom().randra
 
 
 class InterruptTest(CopymillTest):
-    ITEMS = 24
+    ITEMS = 16
     SEGMENTS = 6
     OPTIONS = ("--max-tokens", "24", "--temperature", "0.8", "--seed", "7", "--batch", "8")
 
