@@ -82,6 +82,7 @@ void cm_controls_hash(const struct cm_controls *controls, struct cm_hash *hash)
         cm_hash_text(hash, options->stops[i]);
     }
     cm_hash_u64(hash, CLOSING_PART);
+    cm_hash_u64(hash, options->best_of);
 }
 
 enum cm_status cm_controls_lock_item(const struct cm_controls *controls, const struct cm_item *item,

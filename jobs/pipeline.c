@@ -18,9 +18,16 @@ struct window {
     struct cm_row_task *next; /* taken from the source, not yet in the engine */
 };
 
+uint32_t cm_pipeline_best_of(const struct cm_run_options *options)
+{
+    return options->sampling.temperature > 0 ? options->best_of : 1;
+}
+
 uint32_t cm_pipeline_attempts(const struct cm_run_options *options)
 {
-    return options->sampling.temperature > 0 && options->attempts > 1 ? options->attempts : 1;
+    uint32_t best_of = cm_pipeline_best_of(options);
+    bool more = options->sampling.temperature > 0 && options->attempts > best_of;
+    return more ? options->attempts : best_of;
 }
 
 void cm_pipeline_fail(struct cm_pipeline *pipeline, const struct cm_error *error)

@@ -43,7 +43,9 @@ enum cm_status cm_pipeline_run(const struct cm_pipeline_parts *parts,
                                struct cm_pipeline_counts *counts,
                                struct cm_error *error) CM_MUST_CHECK;
 
-/* Attempts that can differ: a greedy text comes out the same each time, so it gets only one. */
+/* Texts written of every row, and written at most while none is good enough. A greedy text comes
+ * out the same each time, so there is only one. */
+uint32_t cm_pipeline_best_of(const struct cm_run_options *options);
 uint32_t cm_pipeline_attempts(const struct cm_run_options *options);
 
 #endif

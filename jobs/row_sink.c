@@ -238,7 +238,8 @@ static void finish_attempt(struct sink *sink, struct cm_row_task *task)
         task->again = false;
     } else {
         bool is_good = task->best.text != NULL && task->best.score.score >= options->min_score;
-        task->again = !is_good && task->attempt < cm_pipeline_attempts(options);
+        task->again = task->attempt < cm_pipeline_best_of(options) ||
+                      (!is_good && task->attempt < cm_pipeline_attempts(options));
         if (!task->again && task->best.text != NULL) {
             store_best(sink, task);
         } else if (!task->again) {

@@ -9,8 +9,11 @@
 #include <string.h>
 
 /* Whether a run with today's --attempts and --min-score would end with this very row. */
-static bool is_reusable(const struct cm_ledger_found *found, uint32_t attempts, double min_score)
+static bool is_reusable(const struct cm_ledger_found *found, const struct cm_run_options *options)
 {
+    uint32_t attempts = cm_pipeline_attempts(options);
+    uint32_t best_of = cm_pipeline_best_of(options);
+    double min_score = options->min_score;
     if (found->status != CM_ROW_OK && found->status != CM_ROW_FLAGGED) {
         return false; /* failed rows get another chance */
     }
@@ -20,6 +23,9 @@ static bool is_reusable(const struct cm_ledger_found *found, uint32_t attempts, 
     }
     if (is_low) {
         return found->tries == attempts;
+    }
+    if (best_of > 1) {
+        return found->tries >= best_of; /* --best-of is part of the key */
     }
     /* The attempts before the kept one were under the threshold of their run, so they are under a
      * higher one too. */
@@ -89,7 +95,7 @@ static enum cm_status look_up(struct cm_pipeline *pipeline, struct cm_row_task *
         return CM_OK;
     }
     enum cm_status status = cm_ledger_find(pipeline->parts.ledger, task->key.hex, &found, error);
-    if (status == CM_OK && is_reusable(&found, cm_pipeline_attempts(options), options->min_score)) {
+    if (status == CM_OK && is_reusable(&found, options)) {
         task->kind = CM_TASK_REUSE;
         task->stored_row_id = found.row_id;
         task->stored_status = found.status;

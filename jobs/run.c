@@ -70,12 +70,14 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
     const struct cm_run_options *options = run->options;
     char seed[NUMBER_BYTES];
     char attempts[NUMBER_BYTES];
+    char best_of[NUMBER_BYTES];
     char min_score[NUMBER_BYTES];
     char max_tokens[NUMBER_BYTES];
     char max_length[NUMBER_BYTES];
     char sampling[160];
     snprintf(seed, sizeof seed, "%" PRIu64, options->seed);
     snprintf(attempts, sizeof attempts, "%" PRIu32, options->attempts);
+    snprintf(best_of, sizeof best_of, "%" PRIu32, options->best_of);
     snprintf(min_score, sizeof min_score, "%g", options->min_score);
     snprintf(max_tokens, sizeof max_tokens, "%" PRIu32, options->max_tokens);
     snprintf(max_length, sizeof max_length, "%" PRIu32, options->max_length);
@@ -105,6 +107,7 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
         { "max_tokens", max_tokens },
         { "max_length", max_length },
         { "attempts", attempts },
+        { "best_of", best_of },
         { "min_score", min_score },
     };
     struct cm_ledger_settings settings = {

@@ -48,6 +48,7 @@ struct cm_run_options {
     uint64_t limit;   /* items; 0: all */
     const char *only; /* ITEM[:SEGMENT][,...] */
     uint32_t attempts;
+    uint32_t best_of;
     double min_score;
     uint32_t max_length; /* prompt and output together; 0: off */
     uint32_t max_tokens;
