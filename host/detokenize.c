@@ -1,5 +1,6 @@
 #include "host/tokenizer_parts.h"
-#include "host/utf8.h"
+
+#include "base/utf8.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 #include "host/pre_tokenizer.h"
 
 #include "base/memory.h"
-#include "host/utf8.h"
+#include "base/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>

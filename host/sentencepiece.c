@@ -1,10 +1,10 @@
 #include "host/sentencepiece.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "host/merge_queue.h"
 #include "host/merge_table.h"
 #include "host/piece_index.h"
-#include "host/utf8.h"
 
 #include <string.h>
 

@@ -25,8 +25,7 @@ struct cm_ban_list {
     uint8_t digest[CM_SHA256_BYTES]; /* of the words in their order */
 };
 
-/* --- The trie
- * -------------------------------------------------------------------------------------- */
+/* --- The trie --- */
 
 static bool is_word_byte(uint8_t byte)
 {
@@ -100,8 +99,7 @@ static enum cm_status add_word(struct cm_ban_list *list, struct cm_span word)
     return status;
 }
 
-/* --- The automaton
- * --------------------------------------------------------------------------------- */
+/* --- The automaton --- */
 
 /* Breadth first: a state's missing symbols go where its longest proper suffix goes. */
 static enum cm_status link_states(struct cm_ban_list *list)
@@ -178,8 +176,7 @@ struct cm_automaton cm_ban_list_automaton(const struct cm_ban_list *list)
     return automaton;
 }
 
-/* --- Reading
- * --------------------------------------------------------------------------------------- */
+/* --- Reading --- */
 
 /* Letters move words across a border, so all of them matter, in both cases. */
 static void mark_letters(struct cm_ban_list *list)

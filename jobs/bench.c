@@ -12,8 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* --- A synthetic workload ------------------------------------------------------------------------
- */
+/* --- A synthetic workload --- */
 
 /* Token `position` of a prompt. Shared positions do not depend on the sequence. */
 static int32_t random_token(uint32_t round, uint32_t sequence, uint32_t position, uint32_t n_vocab)
@@ -133,8 +132,7 @@ const struct cm_bench_pass *cm_bench_median(struct cm_bench_pass *passes, size_t
     return &passes[(count - 1) / 2];
 }
 
-/* --- The report ----------------------------------------------------------------------------------
- */
+/* --- The report --- */
 
 static double ratio(double part, double whole)
 {

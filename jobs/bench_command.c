@@ -68,8 +68,7 @@ static size_t all_options(struct cm_option options[OPTIONS_MAX])
     return count;
 }
 
-/* --- Options -------------------------------------------------------------------------------------
- */
+/* --- Options --- */
 
 static enum cm_status check_catalog(struct bench_options *options, struct cm_error *error)
 {
@@ -110,8 +109,7 @@ static enum cm_status check_synthetic(struct bench_options *options, struct cm_e
     return CM_OK;
 }
 
-/* --- Measuring -----------------------------------------------------------------------------------
- */
+/* --- Measuring --- */
 
 static enum cm_status open_engine(const struct cm_run_options *run, uint32_t batch,
                                   uint32_t context_tokens, struct cm_engine **engine,

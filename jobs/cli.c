@@ -11,8 +11,7 @@
 
 enum { SUGGESTION_DISTANCE_MAX = 3, WORD_MAX = 64, HELP_COLUMN = 30 };
 
-/* --- Suggestions ---------------------------------------------------------------------------------
- */
+/* --- Suggestions --- */
 
 static size_t smaller(size_t a, size_t b)
 {
@@ -59,8 +58,7 @@ const char *cm_cli_closest(const char *word, const char *const *candidates, size
     return best;
 }
 
-/* --- Values --------------------------------------------------------------------------------------
- */
+/* --- Values --- */
 
 static enum cm_status refuse_number(const struct cm_option *option, const char *value,
                                     struct cm_error *error)
@@ -178,8 +176,7 @@ static enum cm_status take_value(const struct cm_option *option, const char *val
     return CM_INTERNAL;
 }
 
-/* --- Parsing -------------------------------------------------------------------------------------
- */
+/* --- Parsing --- */
 
 enum { ROW_HELP = 1, ROW_FIRST = 256 }; /* values that getopt_long returns */
 
@@ -280,8 +277,7 @@ enum cm_status cm_cli_parse(const struct cm_option *options, size_t options_coun
     return status;
 }
 
-/* --- Help ----------------------------------------------------------------------------------------
- */
+/* --- Help --- */
 
 /* Prints `text` from HELP_COLUMN on, broken at spaces before column 100. */
 static void print_wrapped(FILE *stream, const char *text)

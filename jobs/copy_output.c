@@ -49,8 +49,7 @@ enum cm_status cm_copy_output_write(const struct cm_run_options *options, struct
     return status;
 }
 
-/* --- Samples -------------------------------------------------------------------------------------
- */
+/* --- Samples --- */
 
 /* The next line: up to a line end, or as much as fits, cut at a space where there is one. Text
  * without spaces, as in Chinese, is cut between characters. */

@@ -65,8 +65,7 @@ enum cm_copy_format cm_copy_format_of(const char *path)
     return jsonl ? CM_COPY_JSONL : CM_COPY_CSV;
 }
 
-/* --- CSV -----------------------------------------------------------------------------------------
- */
+/* --- CSV --- */
 
 /* The signs that start a formula, with the full-width forms that some spreadsheets take for them.
  */
@@ -176,8 +175,7 @@ static void write_csv_header(struct cm_copy_writer *writer)
     fputs(writer->options.excel ? "\r\n" : "\n", writer->stream);
 }
 
-/* --- JSON lines ----------------------------------------------------------------------------------
- */
+/* --- JSON lines --- */
 
 static json_t *json_of(const struct cell *cell)
 {
@@ -217,8 +215,7 @@ release:
     return status;
 }
 
-/* --- The writer ----------------------------------------------------------------------------------
- */
+/* --- The writer --- */
 
 static enum cm_status stream_status(struct cm_copy_writer *writer, struct cm_error *error)
 {

@@ -32,8 +32,7 @@ struct transfer {
     bool is_terminal;
 };
 
-/* --- Progress ------------------------------------------------------------------------------------
- */
+/* --- Progress --- */
 
 static int show_progress(void *context, curl_off_t total_bytes, curl_off_t now_bytes,
                          curl_off_t upload_total, curl_off_t upload_now)
@@ -54,8 +53,7 @@ static int show_progress(void *context, curl_off_t total_bytes, curl_off_t now_b
     return 0;
 }
 
-/* --- The entity tag ------------------------------------------------------------------------------
- */
+/* --- The entity tag --- */
 
 static void read_etag(struct transfer *transfer)
 {
@@ -115,8 +113,7 @@ static size_t take_body(char *bytes, size_t one, size_t length, void *context)
     return fwrite(bytes, 1, length, transfer->file);
 }
 
-/* --- One try -------------------------------------------------------------------------------------
- */
+/* --- One try --- */
 
 static CURLcode set_options(CURL *curl, const char *url, struct transfer *transfer,
                             struct curl_slist *headers)

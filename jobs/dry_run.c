@@ -22,8 +22,7 @@ struct estimate {
     uint64_t longest_tokens;  /* prompt of the longest row */
 };
 
-/* --- Reading the plan ----------------------------------------------------------------------------
- */
+/* --- Reading the plan --- */
 
 static void note_problem(struct estimate *estimate, const struct cm_job *job,
                          const struct cm_planned_row *row, const char *reason)
@@ -84,8 +83,7 @@ static enum cm_status read_plan(struct cm_job *job, struct estimate *estimate,
     return status == CM_END ? CM_OK : status;
 }
 
-/* --- Measuring the engine ------------------------------------------------------------------------
- */
+/* --- Measuring the engine --- */
 
 /* The prompts differ from their first token, so that nothing is shared. */
 static enum cm_status submit_probe(struct cm_job *job, uint32_t row, struct cm_error *error)
@@ -140,8 +138,7 @@ static enum cm_status measure(struct cm_job *job, const struct estimate *estimat
     return CM_OK;
 }
 
-/* --- Printing ------------------------------------------------------------------------------------
- */
+/* --- Printing --- */
 
 static void print_time(double time_s)
 {

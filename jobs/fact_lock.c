@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- The trie of spellings
- * ------------------------------------------------------------------------- */
+/* --- The trie of spellings --- */
 
 /* What the bytes of a text come down to. */
 enum symbol {
@@ -154,8 +153,7 @@ static void let_separators_end(struct lock *lock)
     }
 }
 
-/* --- The automaton
- * --------------------------------------------------------------------------------- */
+/* --- The automaton --- */
 
 /* A state is a node and how much has been read of a character that matters: the full-width digits
  * and signs are EF BC xx in UTF-8, the typographic apostrophe is E2 80 99. */
@@ -244,8 +242,7 @@ void cm_fact_lock_free(void *context)
     }
 }
 
-/* --- Compiling
- * ------------------------------------------------------------------------------------- */
+/* --- Compiling --- */
 
 static enum cm_status compile(const struct cm_numbers *numbers, struct cm_automaton *automaton)
 {

@@ -32,8 +32,7 @@ enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger,
 /* Drops an uncommitted batch. NULL is fine. */
 void cm_ledger_close(struct cm_ledger *ledger);
 
-/* --- A run ---------------------------------------------------------------------------------------
- */
+/* --- A run --- */
 
 struct cm_ledger_setting {
     const char *name;
@@ -93,8 +92,7 @@ enum cm_status cm_ledger_reuse(struct cm_ledger *ledger, const struct cm_ledger_
 /* The batch is durable at return. Nothing to do for an empty one. */
 enum cm_status cm_ledger_commit(struct cm_ledger *ledger, struct cm_error *error) CM_MUST_CHECK;
 
-/* --- Reading the plan ----------------------------------------------------------------------------
- */
+/* --- Reading the plan --- */
 
 /* Planned rows in output order: rewind (which commits), then next until CM_END. A row is valid
  * until the next call. One reader at a time, and no other thread meanwhile. */
@@ -102,8 +100,7 @@ enum cm_status cm_ledger_rewind(struct cm_ledger *ledger, struct cm_error *error
 enum cm_status cm_ledger_next(struct cm_ledger *ledger, struct cm_copy_row *row,
                               struct cm_error *error) CM_MUST_CHECK;
 
-/* --- Output files --------------------------------------------------------------------------------
- */
+/* --- Output files --- */
 
 /* A file as the system knows it: enough to tell whether it is still the one that was written. */
 struct cm_ledger_output {

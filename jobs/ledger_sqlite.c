@@ -71,8 +71,7 @@ static const char *const statement_sql[CM_SQLITE_STATEMENT_COUNT] = {
         " FROM plan JOIN copy ON copy.id = plan.copy_id ORDER BY position",
 };
 
-/* --- Errors --------------------------------------------------------------------------------------
- */
+/* --- Errors --- */
 
 static enum cm_status status_of(int code)
 {
@@ -146,8 +145,7 @@ enum cm_status cm_sqlite_still_broken(const struct cm_ledger *ledger, struct cm_
     return ledger->failure.status;
 }
 
-/* --- Opening -------------------------------------------------------------------------------------
- */
+/* --- Opening --- */
 
 static enum cm_status lock_path(struct cm_ledger *ledger, struct cm_error *error)
 {
@@ -324,8 +322,7 @@ void cm_ledger_close(struct cm_ledger *ledger)
     cm_free(ledger);
 }
 
-/* --- Statements ----------------------------------------------------------------------------------
- */
+/* --- Statements --- */
 
 void cm_sqlite_bind_text(sqlite3_stmt *statement, int *index, const char *text)
 {
@@ -375,8 +372,7 @@ enum cm_status cm_sqlite_commit_batch(struct cm_ledger *ledger, struct cm_error 
     return status;
 }
 
-/* --- Rows ----------------------------------------------------------------------------------------
- */
+/* --- Rows --- */
 
 enum cm_status cm_ledger_find(struct cm_ledger *ledger, const char *key,
                               struct cm_ledger_found *found, struct cm_error *error)

@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* --- A run ---------------------------------------------------------------------------------------
- */
+/* --- A run --- */
 
 static enum cm_status store_pair(struct cm_ledger *ledger, const struct cm_ledger_setting *pair,
                                  struct cm_error *error)
@@ -115,8 +114,7 @@ enum cm_status cm_ledger_begin(struct cm_ledger *ledger, const struct cm_ledger_
     return status;
 }
 
-/* --- Reading the plan ----------------------------------------------------------------------------
- */
+/* --- Reading the plan --- */
 
 enum cm_status cm_ledger_rewind(struct cm_ledger *ledger, struct cm_error *error)
 {
@@ -192,8 +190,7 @@ enum cm_status cm_ledger_next(struct cm_ledger *ledger, struct cm_copy_row *row,
     return status;
 }
 
-/* --- Output files --------------------------------------------------------------------------------
- */
+/* --- Output files --- */
 
 static void bind_output(sqlite3_stmt *statement, const struct cm_ledger_output *output)
 {

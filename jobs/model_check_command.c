@@ -36,8 +36,7 @@ static struct rules rules_of(enum cm_engine_precision precision, enum cm_referen
     }
 }
 
-/* --- Tokenizer cases -----------------------------------------------------------------------------
- */
+/* --- Tokenizer cases --- */
 
 static enum cm_exit check_tokenizer(const char *model_path, const struct cm_reference *reference)
 {
@@ -76,8 +75,7 @@ static enum cm_exit check_tokenizer(const char *model_path, const struct cm_refe
     return result;
 }
 
-/* --- Logits --------------------------------------------------------------------------------------
- */
+/* --- Logits --- */
 
 static void print_limit(double limit)
 {
@@ -139,8 +137,7 @@ static enum cm_exit check_logits(const char *model_path, enum cm_engine_precisio
     return is_good ? CM_EXIT_OK : CM_EXIT_FAILED;
 }
 
-/* --- The command ---------------------------------------------------------------------------------
- */
+/* --- The command --- */
 
 static enum cm_exit check(const char *name, const char *expected_path,
                           enum cm_engine_precision precision)

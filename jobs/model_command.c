@@ -88,8 +88,7 @@ enum cm_exit cm_model_command(int argc, char **argv)
     return CM_EXIT_USAGE;
 }
 
-/* --- list ----------------------------------------------------------------------------------------
- */
+/* --- list --- */
 
 enum cm_exit cm_model_list_command(int argc, char **argv)
 {
@@ -120,8 +119,7 @@ enum cm_exit cm_model_list_command(int argc, char **argv)
     return CM_EXIT_OK;
 }
 
-/* --- fetch ---------------------------------------------------------------------------------------
- */
+/* --- fetch --- */
 
 enum cm_exit cm_model_fetch_command(int argc, char **argv)
 {

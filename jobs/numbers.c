@@ -108,8 +108,7 @@ static bool next_number(struct cm_span text, size_t *at, struct number *number)
     return true;
 }
 
-/* --- Readings ------------------------------------------------------------------------------------
- */
+/* --- Readings --- */
 
 /* "0012" and "50" -> "12.5"; digits past the key's size are cut. */
 static void make_key(const char *whole, const char *fraction, char key[CM_NUMBER_BYTES])

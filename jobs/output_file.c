@@ -83,8 +83,7 @@ enum cm_status cm_output_check(const struct cm_output_rules *rules, struct cm_er
     return status == CM_OK ? check_folder(rules->path, error) : status;
 }
 
-/* --- Writing -------------------------------------------------------------------------------------
- */
+/* --- Writing --- */
 
 static enum cm_status name_paths(struct cm_output_file *file, const char *path,
                                  struct cm_error *error)

@@ -40,8 +40,7 @@ void cm_pipeline_fail(struct cm_pipeline *pipeline, const struct cm_error *error
     atomic_store(&pipeline->stop, true);
 }
 
-/* --- The window ----------------------------------------------------------------------------------
- */
+/* --- The window --- */
 
 static struct window *window_open(struct cm_pipeline *pipeline)
 {
@@ -81,8 +80,7 @@ static void leave_window(struct window *window, size_t slot)
     window->free_slots[window->free_count++] = (uint16_t)slot;
 }
 
-/* --- Into the engine -----------------------------------------------------------------------------
- */
+/* --- Into the engine --- */
 
 /* A row that the engine does not take becomes a failed row; the sink takes it from there. */
 static void refuse(struct window *window, const struct cm_error *error)
@@ -148,8 +146,7 @@ static enum cm_status submit_ready(struct window *window, struct cm_error *error
     return status == CM_FULL ? CM_OK : status;
 }
 
-/* --- Out of the engine ---------------------------------------------------------------------------
- */
+/* --- Out of the engine --- */
 
 static void collect(struct window *window)
 {
@@ -252,8 +249,7 @@ static enum cm_status engine_loop(struct window *window, struct cm_error *error)
     return status;
 }
 
-/* --- The frame -----------------------------------------------------------------------------------
- */
+/* --- The frame --- */
 
 static enum cm_status open_queues(struct cm_pipeline *pipeline)
 {

@@ -119,8 +119,7 @@ const char *cm_plan_describe(const struct cm_plan *plan)
     return cm_catalog_describe(plan->catalog);
 }
 
-/* --- Rows ----------------------------------------------------------------------------------------
- */
+/* --- Rows --- */
 
 /* The finished item becomes the one before, unless it was damaged; its memory is used again. */
 static void turn_page(struct cm_plan *plan)
@@ -218,8 +217,7 @@ enum cm_status cm_plan_next(struct cm_plan *plan, struct cm_planned_row *row,
     }
 }
 
-/* --- Prompts -------------------------------------------------------------------------------------
- */
+/* --- Prompts --- */
 
 /* Leaves the prompt of one segment in plan->ids. */
 static enum cm_status render(struct cm_plan *plan, const struct cm_plan_item *item,

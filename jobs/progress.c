@@ -33,8 +33,7 @@ struct cm_progress {
     char preview[PREVIEW_BYTES];
 };
 
-/* --- Figures -------------------------------------------------------------------------------------
- */
+/* --- Figures --- */
 
 struct figures {
     uint64_t done;
@@ -132,8 +131,7 @@ static void append_times(struct cm_text *line, const struct figures *figures)
     APPEND(line, " remaining");
 }
 
-/* --- The live display ----------------------------------------------------------------------------
- */
+/* --- The live display --- */
 
 static int columns_of(const struct cm_progress *progress)
 {
@@ -193,8 +191,7 @@ static void draw(struct cm_progress *progress, const struct figures *figures)
     progress->drawn = true;
 }
 
-/* --- The other modes -----------------------------------------------------------------------------
- */
+/* --- The other modes --- */
 
 static void print_plain(struct cm_progress *progress, const struct figures *figures)
 {
@@ -245,8 +242,7 @@ static void print_json(struct cm_progress *progress, const struct figures *figur
     json_decref(object);
 }
 
-/* --- Opening and updating ------------------------------------------------------------------------
- */
+/* --- Opening and updating --- */
 
 static void before_log(void *context)
 {

@@ -118,8 +118,7 @@ void cm_prompts_hash(const struct cm_prompts *prompts, struct cm_hash *hash)
     cm_hash_field(hash, cm_template_source(prompts->template));
 }
 
-/* --- Language ------------------------------------------------------------------------------------
- */
+/* --- Language --- */
 
 /* "ZH_cn" and "zh-CN" are one language; false where `from` is no code at all. */
 static bool take_language(const char *from, char language[CM_LANGUAGE_BYTES])
@@ -159,8 +158,7 @@ void cm_prompts_language(const char *requested, const struct cm_item *item,
     }
 }
 
-/* --- Rendering -----------------------------------------------------------------------------------
- */
+/* --- Rendering --- */
 
 static const char *const ROLES[] = {
     [CM_TEMPLATE_SYSTEM] = "system",

@@ -26,8 +26,7 @@ struct sink {
     bool broken; /* the ledger failed: nothing more is stored */
 };
 
-/* --- Judgement -----------------------------------------------------------------------------------
- */
+/* --- Judgement --- */
 
 static enum cm_status score_text(const struct cm_row_task *task, struct cm_span text,
                                  struct cm_score *score)
@@ -79,8 +78,7 @@ static enum cm_status judge(struct sink *sink, struct cm_row_task *task)
     return CM_OK;
 }
 
-/* --- Storing -------------------------------------------------------------------------------------
- */
+/* --- Storing --- */
 
 static void fail_sink(struct sink *sink, const struct cm_error *error)
 {
@@ -226,8 +224,7 @@ static void store_best(struct sink *sink, const struct cm_row_task *task)
     store(sink, task, &row);
 }
 
-/* --- The stage -----------------------------------------------------------------------------------
- */
+/* --- The stage --- */
 
 static void finish_attempt(struct sink *sink, struct cm_row_task *task)
 {

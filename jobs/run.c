@@ -29,8 +29,7 @@ struct run {
     struct cm_pipeline_counts counts;
 };
 
-/* --- Before the work -----------------------------------------------------------------------------
- */
+/* --- Before the work --- */
 
 static enum cm_status name_ledger(struct run *run, struct cm_error *error)
 {
@@ -144,8 +143,7 @@ static enum cm_status open_ledger(struct run *run, struct cm_error *error)
     return CM_OK;
 }
 
-/* --- The work ------------------------------------------------------------------------------------
- */
+/* --- The work --- */
 
 static enum cm_status generate(struct run *run, struct cm_error *error)
 {
@@ -199,8 +197,7 @@ static enum cm_status write_output(struct run *run, struct cm_error *error)
     return status;
 }
 
-/* --- After the work ------------------------------------------------------------------------------
- */
+/* --- After the work --- */
 
 static uint64_t rows_stored(const struct run *run)
 {

@@ -120,8 +120,7 @@ void cm_run_options_init(struct cm_run_options *options)
     };
 }
 
-/* --- Checks over several options -----------------------------------------------------------------
- */
+/* --- Checks over several options --- */
 
 static bool is_dash(const char *path)
 {

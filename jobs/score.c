@@ -33,8 +33,7 @@ static void found(struct finding *finding, const char *format, ...)
     finding->found = true;
 }
 
-/* --- Numbers -------------------------------------------------------------------------------------
- */
+/* --- Numbers --- */
 
 static enum cm_status add_attributes(struct cm_numbers *facts,
                                      const struct cm_attribute *attributes, size_t count)
@@ -90,8 +89,7 @@ static enum cm_status check_numbers(const struct cm_score_input *input, struct f
     return status;
 }
 
-/* --- Language and form ---------------------------------------------------------------------------
- */
+/* --- Language and form --- */
 
 static enum cm_status check_language(const struct cm_score_input *input, struct finding *finding)
 {
@@ -203,8 +201,7 @@ static enum cm_status check_length(const struct cm_score_input *input, struct fi
     return CM_OK;
 }
 
-/* --- Patterns ------------------------------------------------------------------------------------
- */
+/* --- Patterns --- */
 
 enum place { ANYWHERE, LINE_START, TEXT_START };
 
@@ -359,8 +356,7 @@ static enum cm_status check_leaks(const struct cm_score_input *input, struct fin
     return find_patterns(input->text, LEAKS, sizeof LEAKS / sizeof LEAKS[0], finding);
 }
 
-/* --- The score -----------------------------------------------------------------------------------
- */
+/* --- The score --- */
 
 static const struct check {
     const char *flag;

@@ -68,8 +68,7 @@ static enum cm_status fail(const struct parser *parser, const char *where, const
     return cm_error_set(parser->error, CM_INVALID_DATA, "%s:%zu: %s", parser->name, line, message);
 }
 
-/* --- Tags ----------------------------------------------------------------------------------------
- */
+/* --- Tags --- */
 
 enum tag_kind { TAG_VALUE, TAG_IF, TAG_ELSE, TAG_END };
 
@@ -139,8 +138,7 @@ static enum cm_status read_tag(struct parser *parser, struct tag *tag)
     return CM_OK;
 }
 
-/* --- The tree ------------------------------------------------------------------------------------
- */
+/* --- The tree --- */
 
 /* Adds a node and links it after `*link`'s place; `*index` is the new node. */
 static enum cm_status add_node(struct parser *parser, struct node node, int *index)
@@ -282,8 +280,7 @@ static enum cm_status parse_nodes(struct parser *parser, int depth, int *first, 
     }
 }
 
-/* --- Sections ------------------------------------------------------------------------------------
- */
+/* --- Sections --- */
 
 static struct cm_span line_at(const char *at, const char *end)
 {
@@ -461,8 +458,7 @@ struct cm_span cm_template_source(const struct cm_template *template)
     return (struct cm_span){ template->source, template->source_bytes };
 }
 
-/* --- Rendering -----------------------------------------------------------------------------------
- */
+/* --- Rendering --- */
 
 static enum cm_status append_value(const struct node *node, const struct cm_template_data *data,
                                    struct cm_text *text)

@@ -50,8 +50,7 @@ const char *cm_backend_variant(const struct cm_backend *backend);
 uint32_t cm_backend_threads(const struct cm_backend *backend);
 enum cm_precision cm_backend_precision(const struct cm_backend *backend); /* never AUTO */
 
-/* --- Memory
- * ---------------------------------------------------------------------------------------- */
+/* --- Memory --- */
 
 /* Zeroed, 64-byte aligned; NULL when there is no more. */
 void *cm_backend_alloc(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
@@ -59,8 +58,7 @@ void cm_backend_free(struct cm_backend *backend, void *memory);
 void cm_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes);
 void cm_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes);
 
-/* --- Weights
- * --------------------------------------------------------------------------------------- */
+/* --- Weights --- */
 
 /* A packed weight matrix [n_out, n_in] with an optional bias [n_out]. */
 struct cm_matrix;
@@ -95,8 +93,7 @@ enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tenso
                                struct cm_table **table, struct cm_error *error) CM_MUST_CHECK;
 void cm_table_close(struct cm_table *table);
 
-/* --- Ops: embed
- * ------------------------------------------------------------------------------------ */
+/* --- Ops: embed --- */
 
 /* out[r, :] = scale * table[tokens[r], :] */
 void cm_op_embed(struct cm_backend *backend, const struct cm_table *table, const int32_t *tokens,
@@ -106,8 +103,7 @@ void cm_op_embed(struct cm_backend *backend, const struct cm_table *table, const
 void cm_op_gather(struct cm_backend *backend, const float *x, uint32_t dim, const int32_t *rows,
                   uint32_t n_rows, float *out /* [n_rows, dim] */);
 
-/* --- Ops: norm
- * ------------------------------------------------------------------------------------- */
+/* --- Ops: norm --- */
 
 enum cm_norm_kind {
     CM_NORM_RMS,      /* x / sqrt(mean(x^2) + eps) * w */
@@ -131,15 +127,13 @@ void cm_op_norm(struct cm_backend *backend, const struct cm_norm_args *args);
 /* x[r, :] += y[r, :] */
 void cm_op_add(struct cm_backend *backend, float *x, const float *y, uint32_t n_rows, uint32_t dim);
 
-/* --- Ops: matmul
- * ----------------------------------------------------------------------------------- */
+/* --- Ops: matmul --- */
 
 /* y[n_rows, n_out] = x[n_rows, n_in] * W^T + bias */
 void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
                   uint32_t n_rows, float *y);
 
-/* --- Ops: activation
- * ------------------------------------------------------------------------------- */
+/* --- Ops: activation --- */
 
 enum cm_activation_kind { CM_ACTIVATION_SILU, CM_ACTIVATION_GELU_TANH, CM_ACTIVATION_GELU_ERF };
 
@@ -151,8 +145,7 @@ void cm_op_gated(struct cm_backend *backend, enum cm_activation_kind kind, const
 void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
                       uint32_t n_rows, uint32_t dim, float *out);
 
-/* --- The paged KV cache
- * ---------------------------------------------------------------------------- */
+/* --- The paged KV cache --- */
 
 /* A page holds the keys and values of CM_PAGE_TOKENS consecutive absolute positions for all layers:
  * page p covers [block * CM_PAGE_TOKENS, ...) of whoever lists it as its block-th page. */
@@ -177,8 +170,7 @@ void cm_kv_pool_close(struct cm_kv_pool *pool);
 void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                        uint32_t to_page, uint32_t tokens);
 
-/* --- Ops: rope and KV append
- * ------------------------------------------------------------------------ */
+/* --- Ops: rope and KV append --- */
 
 enum cm_rope_kind {
     CM_ROPE_NONE,
@@ -206,8 +198,7 @@ struct cm_rope_append_args {
 };
 void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args);
 
-/* --- Ops: attention
- * ---------------------------------------------------------------------------------- */
+/* --- Ops: attention --- */
 
 /* One visit of one page by rows [row_begin, row_end), all of which have it on their path. Row r
  * sees the page's positions first_position + t with t < CM_PAGE_TOKENS, position <= positions[r]
@@ -253,8 +244,7 @@ struct cm_attention_args {
  * company, so the cut of the tree, the chunk and the batch cannot change a bit. */
 void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args *args);
 
-/* --- Ops: sample
- * --------------------------------------------------------------------------------------- */
+/* --- Ops: sample --- */
 
 enum { CM_SAMPLE_BANS_MAX = 3 };
 
@@ -299,8 +289,7 @@ void cm_op_sample(struct cm_backend *backend, const struct cm_sample_args *args)
 void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_sample_args *args,
                                 float *probabilities /* [n_rows, n_vocab] */);
 
-/* --- Limits of the machine
- * ------------------------------------------------------------------------------ */
+/* --- Limits of the machine --- */
 
 /* Measured now, in this process, with this back end's threads (about a second). Zero: not
  * available. */

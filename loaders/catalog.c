@@ -46,8 +46,7 @@ static enum cm_status out_of_memory(const struct cm_catalog *catalog, struct cm_
     return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", name_of(catalog));
 }
 
-/* --- --map -------------------------------------------------------------------------------------
- */
+/* --- --map --- */
 
 /* Splits "field=column"; both must be there and the field must be known. */
 static enum cm_status parse_map(const char *map, enum cm_item_field *field, struct cm_span *column,
@@ -110,8 +109,7 @@ static enum cm_status apply_maps(struct cm_catalog *catalog,
     return CM_OK;
 }
 
-/* --- CSV rows ----------------------------------------------------------------------------------
- */
+/* --- CSV rows --- */
 
 static bool is_filled(struct cm_span cell)
 {
@@ -214,8 +212,7 @@ static enum cm_status open_csv(struct cm_catalog *catalog, struct cm_error *erro
     return CM_OK;
 }
 
-/* --- JSON rows ---------------------------------------------------------------------------------
- */
+/* --- JSON rows --- */
 
 /* Index of the column of that name, added where it is new; the number of columns where there is no
  * room for another. */
@@ -286,8 +283,7 @@ static enum cm_status open_json(struct cm_catalog *catalog,
     return cm_json_reader_open(catalog->input, &catalog->json, error);
 }
 
-/* --- Items -------------------------------------------------------------------------------------
- */
+/* --- Items --- */
 
 static enum cm_status read_row(struct cm_catalog *catalog, struct cm_error *error)
 {
@@ -402,8 +398,7 @@ enum cm_status cm_catalog_next(struct cm_catalog *catalog, struct cm_item *item,
     return CM_OK;
 }
 
-/* --- Opening -----------------------------------------------------------------------------------
- */
+/* --- Opening --- */
 
 static bool ends_with(const char *text, const char *end)
 {

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- Data: export formats ----------------------------------------------------------------------
- */
+/* --- Data: export formats --- */
 
 /* The first whose required columns are all there. */
 static const struct cm_table_format formats[] = {
@@ -43,8 +42,7 @@ static const struct cm_table_format formats[] = {
 
 static const struct cm_table_format generic = { .name = "generic" };
 
-/* --- Data: columns that are a well-known field, best first --------------------------------------
- */
+/* --- Data: columns that are a well-known field, best first --- */
 
 static const char *const ids[] = {
     "id",          "item_id",        "product_id",   "productid", "sku",      "item_sku",
@@ -109,8 +107,7 @@ static const char *const *const synonyms[CM_ITEM_FIELD_COUNT] = {
     [CM_ITEM_LANGUAGE] = languages,
 };
 
-/* --- Data: columns that are no facts about the product ------------------------------------------
- */
+/* --- Data: columns that are no facts about the product --- */
 
 static const char *const ignored_patterns[] = {
     /* pictures and addresses */
@@ -290,8 +287,7 @@ static const char *const label_prefixes[] = { "custom_field.custom.", "Feature:"
                                               "attribute:pa_",        "attribute:" };
 static const char *const label_suffixes[] = { " (product.metafields.", " (x,y,z" };
 
-/* --- Names -------------------------------------------------------------------------------------
- */
+/* --- Names --- */
 
 static bool is_word_byte(unsigned char byte)
 {
@@ -344,8 +340,7 @@ static bool is_one_of(const char *normal, const char *const *names, size_t names
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
 
-/* --- Formats -----------------------------------------------------------------------------------
- */
+/* --- Formats --- */
 
 static bool has_column(const struct cm_span *names, size_t count, const char *wanted)
 {
@@ -374,8 +369,7 @@ const struct cm_table_format *cm_table_format_find(const struct cm_span *names, 
     return &generic;
 }
 
-/* --- Columns -----------------------------------------------------------------------------------
- */
+/* --- Columns --- */
 
 /* "option1_name", "option_2_value", "attribute_1_value_s". */
 static bool recognize_option(const char *normal, struct cm_column *column)

@@ -31,8 +31,7 @@ struct cm_csv_reader {
     char problem[200];
 };
 
-/* --- Delimiter ---------------------------------------------------------------------------------
- */
+/* --- Delimiter --- */
 
 enum { DETECT_RECORDS_MAX = 8 };
 
@@ -83,8 +82,7 @@ char cm_csv_detect_delimiter(struct cm_span prefix)
     return best;
 }
 
-/* --- What libcsv calls -------------------------------------------------------------------------
- */
+/* --- What libcsv calls --- */
 
 static void *resize(void *block, size_t bytes)
 {
@@ -137,8 +135,7 @@ static void take_record(int terminator, void *context)
     reader->record_done = true;
 }
 
-/* --- Records -----------------------------------------------------------------------------------
- */
+/* --- Records --- */
 
 static void start_parser(struct cm_csv_reader *reader)
 {

@@ -41,8 +41,7 @@ const char *cm_encoding_name(enum cm_encoding encoding)
     return names[encoding];
 }
 
-/* --- Detection ---------------------------------------------------------------------------------
- */
+/* --- Detection --- */
 
 /* Bytes that a UTF-8 sequence with this first byte should have; 1 also for invalid first bytes. */
 static size_t utf8_expected_bytes(uint8_t first)
@@ -175,8 +174,7 @@ enum cm_encoding cm_encoding_detect(struct cm_span prefix, bool whole, size_t *m
                                                     : CM_ENCODING_WINDOWS_1252;
 }
 
-/* --- Reading -----------------------------------------------------------------------------------
- */
+/* --- Reading --- */
 
 /* Moves what is left to the front and reads until the buffer is full or the file ends. */
 static enum cm_status fill(struct cm_text_input *input, struct cm_error *error)
@@ -297,8 +295,7 @@ const char *cm_text_input_name(const struct cm_text_input *input)
     return input->name;
 }
 
-/* --- Opening -----------------------------------------------------------------------------------
- */
+/* --- Opening --- */
 
 static enum cm_status open_descriptor(struct cm_text_input *input, const char *path,
                                       struct cm_error *error)

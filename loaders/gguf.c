@@ -2,7 +2,7 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
-#include "loaders/utf8.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -501,8 +501,7 @@ const struct cm_tensor *cm_gguf_tensors(const struct cm_gguf *gguf)
     return gguf->tensors;
 }
 
-/* --- Typed values --------------------------------------------------------------------------------
- */
+/* --- Typed values --- */
 
 const struct cm_gguf_entry *cm_gguf_find(const struct cm_gguf *gguf, const char *key)
 {

@@ -1,7 +1,8 @@
 #include "loaders/gguf_config.h"
 
+#include "base/utf8.h"
+
 #include "loaders/model_config.h"
-#include "loaders/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -37,8 +37,7 @@ void cm_item_builder_deinit(struct cm_item_builder *builder)
     builder->hash = NULL;
 }
 
-/* --- Groups ------------------------------------------------------------------------------------
- */
+/* --- Groups --- */
 
 static struct cm_span group_of(const struct cm_cell *cells, size_t cells_count)
 {
@@ -77,8 +76,7 @@ static enum cm_status set_text(struct cm_text *text, struct cm_span value)
     return cm_text_append_span(text, value);
 }
 
-/* --- Values ------------------------------------------------------------------------------------
- */
+/* --- Values --- */
 
 static enum cm_status copy_text(const struct cm_text *text, char **copy)
 {
@@ -173,8 +171,7 @@ static bool is_address(const struct cm_text *text)
             strncmp(value, "//", 2) == 0);
 }
 
-/* --- Attributes --------------------------------------------------------------------------------
- */
+/* --- Attributes --- */
 
 /* Whether `value` is one of the parts of "a, b, c". */
 static bool list_has(const char *list, const char *value)
@@ -261,8 +258,7 @@ static enum cm_status add_value(struct cm_item_builder *builder, struct cm_span 
     return status == CM_OK ? add_attribute(builder, name, gathered) : status;
 }
 
-/* --- Options and packed attributes -------------------------------------------------------------
- */
+/* --- Options and packed attributes --- */
 
 /* Shopify's "Title: Default Title" stands for a product without options. */
 static bool is_no_option(struct cm_span name, struct cm_span value)
@@ -368,8 +364,7 @@ static enum cm_status add_variants(struct cm_item_builder *builder, struct cm_sp
     return status;
 }
 
-/* --- Rows --------------------------------------------------------------------------------------
- */
+/* --- Rows --- */
 
 static bool is_better(const struct cm_cell *cell, const struct cm_cell *best)
 {
@@ -484,8 +479,7 @@ void cm_item_builder_drop(struct cm_item_builder *builder)
     builder->active = false;
 }
 
-/* --- Completion --------------------------------------------------------------------------------
- */
+/* --- Completion --- */
 
 /* "row-" and a hash of the content: the same row has the same id in every run. */
 static enum cm_status make_id(struct cm_item_builder *builder)

@@ -82,8 +82,7 @@ static enum cm_status skip_spaces(struct cm_json_reader *reader, char *byte, str
     return status;
 }
 
-/* --- Extents -----------------------------------------------------------------------------------
- */
+/* --- Extents --- */
 
 static void scan_in_string(struct extent *extent, char byte)
 {
@@ -211,8 +210,7 @@ static enum cm_status read_line_element(struct cm_json_reader *reader, struct ex
     }
 }
 
-/* --- Records -----------------------------------------------------------------------------------
- */
+/* --- Records --- */
 
 /* CM_END after the last element; otherwise the reader stands at the first byte of the next. */
 static enum cm_status find_element(struct cm_json_reader *reader, struct cm_error *error)

@@ -66,8 +66,7 @@ struct writer {
     bool line;  /* and it is a line end */
 };
 
-/* --- Output ------------------------------------------------------------------------------------
- */
+/* --- Output --- */
 
 static bool is_white(uint32_t character)
 {
@@ -114,8 +113,7 @@ static enum cm_status put(struct writer *writer, uint32_t character)
     return status;
 }
 
-/* --- Tags --------------------------------------------------------------------------------------
- */
+/* --- Tags --- */
 
 /* Length of the tag or comment that the text begins with; 0 where it is a plain "<". The maxima
  * keep a cell of unclosed tags from taking quadratic time. */
@@ -202,8 +200,7 @@ static bool has_block_tags(struct cm_span text)
     return false;
 }
 
-/* --- Entities ----------------------------------------------------------------------------------
- */
+/* --- Entities --- */
 
 static bool named_entity(struct cm_span name, uint32_t *character)
 {
@@ -261,8 +258,7 @@ static size_t entity_bytes(struct cm_span text, uint32_t *character)
     return 0;
 }
 
-/* --- Text --------------------------------------------------------------------------------------
- */
+/* --- Text --- */
 
 static enum cm_status put_character(struct writer *writer, struct cm_span *text, bool is_html)
 {

@@ -38,8 +38,7 @@ static enum cm_status fail_memory(const char *path, struct cm_error *error)
     return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", path);
 }
 
-/* --- Tensors -------------------------------------------------------------------------------------
- */
+/* --- Tensors --- */
 
 static int compare_tensors(const void *left, const void *right)
 {
@@ -103,8 +102,7 @@ static enum cm_status check_embedding(const struct cm_model_file *file, struct c
     return CM_OK;
 }
 
-/* --- GGUF ----------------------------------------------------------------------------------------
- */
+/* --- GGUF --- */
 
 static enum cm_status open_gguf(struct cm_model_file *file, struct cm_error *error)
 {
@@ -152,8 +150,7 @@ static enum cm_status open_single_file(struct cm_model_file *file, struct cm_err
     return open_gguf(file, error);
 }
 
-/* --- Hugging Face folder -------------------------------------------------------------------------
- */
+/* --- Hugging Face folder --- */
 
 static enum cm_status open_shard(struct cm_model_file *file, const char *name,
                                  struct cm_error *error)
@@ -364,8 +361,7 @@ const struct cm_tensor *cm_model_file_find(const struct cm_model_file *file, con
                    compare_tensors);
 }
 
-/* --- Digest --------------------------------------------------------------------------------------
- */
+/* --- Digest --- */
 
 static void hash_map(struct cm_hash *hash, const struct cm_file_map *map)
 {

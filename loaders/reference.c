@@ -30,8 +30,7 @@ static enum cm_status no_memory(const struct place *place)
     return cm_error_set(place->error, CM_OUT_OF_MEMORY, "%s: no memory to read it.", place->path);
 }
 
-/* --- Arrays --------------------------------------------------------------------------------------
- */
+/* --- Arrays --- */
 
 static enum cm_status read_ids(const struct place *place, const json_t *array, const char *field,
                                int32_t **ids, size_t *count)
@@ -109,8 +108,7 @@ static enum cm_status read_top(const struct place *place, const json_t *array,
     return CM_OK;
 }
 
-/* --- Cases ---------------------------------------------------------------------------------------
- */
+/* --- Cases --- */
 
 static enum cm_status read_tokenizer_case(const struct place *place, const json_t *json,
                                           struct cm_reference_case *out)

@@ -2,8 +2,8 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "loaders/json_file.h"
-#include "loaders/utf8.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -285,8 +285,7 @@ const struct cm_tensor *cm_safetensors_tensors(const struct cm_safetensors *file
     return file->tensors;
 }
 
-/* --- The index of several files ------------------------------------------------------------------
- */
+/* --- The index of several files --- */
 
 static int compare_names(const void *left, const void *right)
 {

@@ -45,8 +45,7 @@ static enum cm_status refuse(const struct table *table, struct cm_error *error, 
                         (unsigned long long)table->line, what);
 }
 
-/* --- Direct identifiers ------------------------------------------------------------------------
- */
+/* --- Direct identifiers --- */
 
 static bool is_mail_byte(char byte)
 {
@@ -125,8 +124,7 @@ static enum cm_status check_anonymous(const struct table *table, const char *nam
                         kind);
 }
 
-/* --- Rows --------------------------------------------------------------------------------------
- */
+/* --- Rows --- */
 
 static enum cm_status read_csv_row(struct table *table, struct cm_error *error)
 {
@@ -256,8 +254,7 @@ static enum cm_status fill_segment(struct table *table, struct cm_segment *segme
     return CM_OK;
 }
 
-/* --- The file ----------------------------------------------------------------------------------
- */
+/* --- The file --- */
 
 static enum cm_status add_segment(struct table *table, struct cm_error *error)
 {

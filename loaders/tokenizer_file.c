@@ -1,10 +1,10 @@
 #include "loaders/tokenizer_file.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "loaders/json_file.h"
 #include "loaders/model_config.h"
 #include "loaders/tokenizer_storage.h"
-#include "loaders/utf8.h"
 
 #include <inttypes.h>
 #include <string.h>

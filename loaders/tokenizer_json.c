@@ -71,8 +71,7 @@ static int32_t find_token(const struct cm_tokenizer_file *file, struct cm_span n
     return -1;
 }
 
-/* --- Pre-tokenizer -------------------------------------------------------------------------------
- */
+/* --- Pre-tokenizer --- */
 
 static enum cm_status read_split(const struct reader *reader, const json_t *split,
                                  enum cm_pre_tokenizer *pre_tokenizer)
@@ -124,8 +123,7 @@ static enum cm_status read_pre_tokenizer(struct reader *reader, const json_t *pr
     return unsupported(reader, "pre_tokenizer is an unknown combination");
 }
 
-/* --- Vocabulary and merges -----------------------------------------------------------------------
- */
+/* --- Vocabulary and merges --- */
 
 static enum cm_status check_id(const struct reader *reader, const json_t *id, const char *token)
 {
@@ -260,8 +258,7 @@ static enum cm_status check_model(const struct reader *reader, const json_t *doc
     return CM_OK;
 }
 
-/* --- Special tokens ------------------------------------------------------------------------------
- */
+/* --- Special tokens --- */
 
 /* A TemplateProcessing whose `single` starts with a special token puts BOS before every text. */
 static void read_template_processing(struct cm_tokenizer_file *file, const json_t *processor)
@@ -341,8 +338,7 @@ static enum cm_status read_ids(struct reader *reader)
     return status;
 }
 
-/* --- Chat template -------------------------------------------------------------------------------
- */
+/* --- Chat template --- */
 
 /* chat_template is the source, or a list of named ones of which "default" counts. */
 static struct cm_span find_template(const json_t *config)

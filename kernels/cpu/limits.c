@@ -28,8 +28,7 @@ static _Thread_local volatile float sink;
 
 typedef void (*burst_function)(void);
 
-/* --- One burst per instruction
- * ------------------------------------ */
+/* --- One burst per instruction --- */
 
 __attribute__((target("avx512f,avx512vnni"))) static void burst_int8_avx512(void)
 {
@@ -157,8 +156,7 @@ static void burst_fp32_portable(void)
     }
 }
 
-/* --- Measuring
- * ------------------------------------------------------------------------------------- */
+/* --- Measuring --- */
 
 static void run_burst(void *context, uint32_t thread_index, uint32_t threads_count)
 {

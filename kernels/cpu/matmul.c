@@ -59,8 +59,7 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
     return CM_FORMAT_INT8;
 }
 
-/* --- Creation
- * ------------------------------------------------------------------------------- */
+/* --- Creation --- */
 
 static bool is_plain(enum cm_dtype dtype)
 {
@@ -268,8 +267,7 @@ void cm_table_close(struct cm_table *table)
     cm_free(table);
 }
 
-/* --- The op
- * --------------------------------------------------------------------------------- */
+/* --- The op --- */
 
 struct matmul {
     const struct cm_matmul_kernels *kernels;

@@ -13,8 +13,7 @@ enum { FLOAT_ROWS = 3, INT8_ROWS = 4, VECTORS = CM_PANEL / 8 };
 #define INSTANCE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* --- F32 and BF16
- * ---------------------------------------------------------------------------- */
+/* --- F32 and BF16 --- */
 
 INSTANCE void add_products(const __m256 w[VECTORS], const float *x, uint32_t rows,
                            __m256 sums[FLOAT_ROWS][VECTORS])
@@ -111,8 +110,7 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
     multiply_float(tile, true);
 }
 
-/* --- INT8
- * ------------------------------------------------------------------------------------ */
+/* --- INT8 --- */
 
 /* dots[t] += codes (unsigned) . x (signed) over four inputs. vpmaddubsw would saturate; bytes of
  * even and odd position are widened to 16 bits instead, where vpmaddwd is exact. */

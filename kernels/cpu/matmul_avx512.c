@@ -19,8 +19,7 @@ static const float *float_at(const void *base, size_t floats)
     return (const float *)base + floats;
 }
 
-/* --- F32 and BF16
- * ---------------------------------------------------------------------------- */
+/* --- F32 and BF16 --- */
 
 INSTANCE void add_chunk(const struct cm_matmul_tile *tile, uint32_t rows, bool first,
                         const __m512 sums[FLOAT_ROWS][2])
@@ -132,8 +131,7 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
     multiply_float(tile, true);
 }
 
-/* --- INT8
- * ------------------------------------------------------------------------------------ */
+/* --- INT8 --- */
 
 /* sums[i] += w[4i..4i+3] (unsigned) . x[0..3] (signed). Written out because GCC 12 moves the
  * intrinsic's operands through the stack, which costs two thirds of the speed. */

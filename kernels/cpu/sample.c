@@ -53,7 +53,7 @@ struct row {
     float highest;
 };
 
-/* --- Passes over the vocabulary */
+/* --- Passes over the vocabulary --- */
 
 static float block_maximum(const float *x, uint32_t n)
 {
@@ -190,7 +190,7 @@ static void mask(const struct cm_sample_row *controls, const int32_t *ids, float
     }
 }
 
-/* --- Sparse: candidates in a heap */
+/* --- Sparse: candidates in a heap --- */
 
 /* Appends block elements divided by `divisor` that are at least `lowest`; false when full. */
 static bool collect_block(const float *x, uint32_t begin, uint32_t end, float divisor, float lowest,
@@ -298,7 +298,7 @@ static bool draw_sparse(const struct cm_sample_row *controls, double uniform, do
     return false;
 }
 
-/* --- Dense: weights of the whole vocabulary */
+/* --- Dense: weights of the whole vocabulary --- */
 
 /* Integers in the order of floats, so that a search can halve an interval of values. */
 static int32_t ordered_bits(float value)
@@ -402,7 +402,7 @@ static double cut_dense(const struct cm_sample_row *controls, float *weights, ui
     return mass_at_least(weights, n, 0.0f);
 }
 
-/* --- The ops */
+/* --- The ops --- */
 
 static bool is_greedy(const struct row *row)
 {

@@ -29,7 +29,8 @@ class ControlsTest(CopymillTest):
 
     def test_banned_words_do_not_occur(self):
         ban = self.folder / "ban.txt"
-        ban.write_text("# letters, since the model knows no words\nto\nin\n'\n,\n", encoding="utf-8")
+        ban.write_text("# short ones, since the model knows no words\nto\nin\n'\n,\n",
+                       encoding="utf-8")
         pattern = re.compile(r"\b(to|in)\b|'|,", re.ASCII | re.IGNORECASE)
         self.assertTrue(any(pattern.search(text) for text in self.texts("free.csv")))
         self.assertEqual([text for text in self.texts("clean.csv", "--ban", ban)
@@ -50,7 +51,8 @@ class ControlsTest(CopymillTest):
         mean = sum(float(row["score"]) for row in best) / len(best)
         self.assertGreater(mean, sum(float(row["score"]) for row in once) / len(once))
         before = self.bytes_of("best.csv")
-        again = self.call_job("best.csv", "--attempts", "1", "--best-of", "4", "--progress", "plain")
+        again = self.call_job("best.csv", "--attempts", "1", "--best-of", "4", "--progress",
+                              "plain")
         self.assertIn(f"({len(best)} from an earlier run)", again.stderr)
         self.assertEqual(self.bytes_of("best.csv"), before)
 

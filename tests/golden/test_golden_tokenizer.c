@@ -203,8 +203,7 @@ static void gemma_prompts(void **state)
     subject_close(&subject);
 }
 
-/* --- Vocabularies without a model: texts in NAME.gguf.inp, a line of ids for each in .out --------
- */
+/* --- Vocabularies without a model: texts in NAME.gguf.inp, a line of ids for each in .out --- */
 
 #define TEXT_SEPARATOR "\n__ggml_vocab_test__\n"
 

@@ -21,8 +21,7 @@ static const uint32_t rows_counts[] = { 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 6
 static const enum cm_precision precisions[] = { CM_PRECISION_EXACT, CM_PRECISION_BF16,
                                                 CM_PRECISION_INT8 };
 
-/* --- Random tensors
- * -------------------------------------------------------------------------- */
+/* --- Random tensors --- */
 
 static uint32_t random_state = 1;
 
@@ -95,8 +94,7 @@ static float *random_rows(uint32_t rows, uint32_t columns)
     return x;
 }
 
-/* --- The oracle
- * ------------------------------------------------------------------------------ */
+/* --- The oracle --- */
 
 struct operands {
     double *x;     /* [n_in] as the precision sees it */
@@ -173,8 +171,7 @@ static void check_row(const struct cm_backend *backend, const struct cm_tensor *
     free(operands.w_err);
 }
 
-/* --- Comparing
- * ------------------------------------------------------------------------------- */
+/* --- Comparing --- */
 
 static struct cm_backend *open_backend(enum cm_cpu_isa isa, enum cm_precision precision,
                                        uint32_t threads)
@@ -256,8 +253,7 @@ static void check_matmul(enum cm_cpu_isa isa, enum cm_precision precision, enum 
     free((void *)weight.data);
 }
 
-/* --- Tests
- * ----------------------------------------------------------------------------------- */
+/* --- Tests --- */
 
 static void every_type_and_precision_matches_the_oracle(void **state)
 {

@@ -259,8 +259,7 @@ enum cm_status cm_engine_logits(struct cm_engine *engine, const int32_t *tokens,
     return cm_error_set(error, CM_UNSUPPORTED, "the fake engine has no logits");
 }
 
-/* --- The tokenizer: one token per byte -----------------------------------------------------------
- */
+/* --- The tokenizer: one token per byte --- */
 
 void cm_token_list_deinit(struct cm_token_list *list)
 {

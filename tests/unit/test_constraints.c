@@ -28,8 +28,7 @@ static bool accepts(const struct cm_automaton *automaton, const char *text)
     return automaton->may_end(automaton->context, state);
 }
 
-/* --- Fact lock
- * ------------------------------------------------------------------------------------- */
+/* --- Fact lock --- */
 
 static const char *const facts[] = { "Steel Mug 350 ml", "1,299.00 USD", "12.5 cm, 62% wool",
                                      "USB 3.2",          "5 or 50",      "0.32 oz" };
@@ -106,8 +105,7 @@ static void nothing_unsupported_slips_through(void **state)
     cm_fact_lock_free((void *)(uintptr_t)lock.context);
 }
 
-/* --- Ban list
- * -------------------------------------------------------------------------------------- */
+/* --- Ban list --- */
 
 static struct cm_ban_list *parse(const char *text)
 {
@@ -175,8 +173,7 @@ static void bad_ban_lists_are_refused(void **state)
     }
 }
 
-/* --- Masks
- * ----------------------------------------------------------------------------------------- */
+/* --- Masks --- */
 
 static bool mask_allows(const struct cm_token_mask *mask, int32_t token)
 {

@@ -139,8 +139,7 @@ static void test_good(void **state)
     cm_text_deinit(&bytes);
 }
 
-/* --- One thing wrong -----------------------------------------------------------------------------
- */
+/* --- One thing wrong --- */
 
 static void info(struct gguf_writer *writer, const char *name, uint32_t n_dims,
                  const uint64_t *dims, uint32_t type, uint64_t offset)
@@ -538,8 +537,7 @@ static void test_rejects(void **state)
     }
 }
 
-/* --- Any damage ----------------------------------------------------------------------------------
- */
+/* --- Any damage --- */
 
 /* Reads every byte that the open file hands out. */
 static unsigned touch(const struct cm_model_file *file)

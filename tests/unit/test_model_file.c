@@ -120,8 +120,7 @@ static void test_qwen25(void **state)
     cm_model_file_close(file);
 }
 
-/* --- Tiny checkpoints of Hugging Face folders ----------------------------------------------------
- */
+/* --- Tiny checkpoints of Hugging Face folders --- */
 
 static const char *tiny(const char *name)
 {

@@ -114,8 +114,7 @@ static void check_text(const struct cm_tokenizer *tokenizer, const int32_t *ids,
 
 #define BYTE(value) (FIRST_BYTE + (value))
 
-/* --- Merging -------------------------------------------------------------------------------------
- */
+/* --- Merging --- */
 
 static void the_best_score_is_joined_first_then_the_leftmost(void **state)
 {
@@ -229,8 +228,7 @@ static void merges_of_a_list_count_where_there_are_no_scores(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Spaces --------------------------------------------------------------------------------------
- */
+/* --- Spaces --- */
 
 static void spaces_are_characters(void **state)
 {
@@ -257,8 +255,7 @@ static void spaces_are_characters(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Bytes ---------------------------------------------------------------------------------------
- */
+/* --- Bytes --- */
 
 static void what_is_not_in_the_vocabulary_becomes_bytes(void **state)
 {
@@ -305,8 +302,7 @@ static void without_bytes_it_is_unknown_once_or_dropped(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- User-defined tokens and markers -------------------------------------------------------------
- */
+/* --- User-defined tokens and markers --- */
 
 static void user_defined_tokens_come_first_and_the_longest_of_them(void **state)
 {
@@ -357,8 +353,7 @@ static void text_never_becomes_a_marker(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Conversations -------------------------------------------------------------------------------
- */
+/* --- Conversations --- */
 
 static void check_chat(const struct cm_tokenizer *tokenizer, const struct cm_chat_message *messages,
                        size_t messages_count, const char *expected)
@@ -411,8 +406,7 @@ static void gemma_turns_have_no_system(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Faults --------------------------------------------------------------------------------------
- */
+/* --- Faults --- */
 
 static void check_refused(const char *byte_name)
 {

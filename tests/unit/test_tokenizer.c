@@ -12,8 +12,7 @@
 
 #include <cmocka.h>
 
-/* --- A vocabulary: the 256 bytes, then what each merge makes, then the markers ------------------
- */
+/* --- A vocabulary: the 256 bytes, then what each merge makes, then the markers --- */
 
 enum { TOKENS_MAX = 512, NAME_BYTES_MAX = 160 };
 
@@ -101,8 +100,7 @@ static void check_ids(const struct cm_tokenizer *tokenizer, struct cm_span text,
     check_ids(tokenizer, cm_span_of(text), (int32_t[]){ __VA_ARGS__ }, \
               sizeof((int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t))
 
-/* --- Merging -------------------------------------------------------------------------------------
- */
+/* --- Merging --- */
 
 static void merges_go_by_rank_then_from_the_left(void **state)
 {
@@ -227,8 +225,7 @@ static void bytes_outside_the_vocabulary_are_unknown_or_dropped(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Words ---------------------------------------------------------------------------------------
- */
+/* --- Words --- */
 
 /* The words of `text`, joined by '|'. */
 static void check_words(enum cm_pre_tokenizer kind, const char *text, const char *expected)
@@ -291,8 +288,7 @@ static void bytes_that_are_no_text_stand_alone(void **state)
     check_words(CM_PRE_GPT2, "\xF4\x90\x80\x80", "\xF4\x90\x80\x80"); /* past U+10FFFF */
 }
 
-/* --- Text from ids -------------------------------------------------------------------------------
- */
+/* --- Text from ids --- */
 
 static void check_text(const struct cm_tokenizer *tokenizer, const int32_t *ids, size_t count,
                        const char *expected)
@@ -350,8 +346,7 @@ static void decoding_drops_a_cut_end_and_marks_what_is_wrong_before(void **state
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Markers and conversations -------------------------------------------------------------------
- */
+/* --- Markers and conversations --- */
 
 static void text_never_becomes_a_marker(void **state)
 {
@@ -429,8 +424,7 @@ static void conversations_are_laid_out_in_the_models_format(void **state)
     cm_tokenizer_close(tokenizer);
 }
 
-/* --- Faults --------------------------------------------------------------------------------------
- */
+/* --- Faults --- */
 
 static void damaged_vocabularies_are_refused(void **state)
 {

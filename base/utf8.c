@@ -1,4 +1,4 @@
-#include "host/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -48,4 +48,19 @@ size_t cm_utf8_valid_bytes(const uint8_t *bytes, size_t count)
         position += length;
     }
     return position;
+}
+
+bool cm_utf8_valid(struct cm_span text)
+{
+    return cm_utf8_valid_bytes((const uint8_t *)text.data, text.length) == text.length;
+}
+
+bool cm_utf8_valid_name(struct cm_span name)
+{
+    for (size_t i = 0; i < name.length; i++) {
+        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7f) {
+            return false;
+        }
+    }
+    return name.length > 0 && cm_utf8_valid(name);
 }

@@ -1,8 +1,11 @@
 /* UTF-8, one step at a time (Unicode Standard, table 3-7). Own code because utf8proc does not tell
  * a character that is cut at the end from one that is wrong. */
-#ifndef CM_HOST_UTF8_H
-#define CM_HOST_UTF8_H
+#ifndef CM_BASE_UTF8_H
+#define CM_BASE_UTF8_H
 
+#include "base/text.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,5 +21,11 @@ enum cm_utf8_step cm_utf8_step(const uint8_t *bytes, size_t count, size_t *lengt
 
 /* Bytes at the start that are whole, valid characters. */
 size_t cm_utf8_valid_bytes(const uint8_t *bytes, size_t count);
+
+/* Valid UTF-8 (no surrogates, no overlong forms); the empty span is. */
+bool cm_utf8_valid(struct cm_span text);
+
+/* A name that can be shown and compared: not empty, valid UTF-8, no control characters. */
+bool cm_utf8_valid_name(struct cm_span name);
 
 #endif
