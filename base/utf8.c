@@ -64,3 +64,19 @@ bool cm_utf8_valid_name(struct cm_span name)
     }
     return name.length > 0 && cm_utf8_valid(name);
 }
+
+void cm_utf8_clean(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length;
+        if (cm_utf8_step((const uint8_t *)text, left, &length) != CM_UTF8_VALID) {
+            *text = '?';
+            length = 1;
+        } else if ((unsigned char)*text < 0x20 || *text == 0x7f) {
+            *text = ' ';
+        }
+        text += length;
+        left -= length;
+    }
+}

@@ -28,4 +28,8 @@ bool cm_utf8_valid(struct cm_span text);
 /* A name that can be shown and compared: not empty, valid UTF-8, no control characters. */
 bool cm_utf8_valid_name(struct cm_span name);
 
+/* Makes a string one that can be shown: a space for every control character and a question mark for
+ * every byte that is not valid UTF-8, such as those of a character that a buffer's end cut. */
+void cm_utf8_clean(char *text);
+
 #endif

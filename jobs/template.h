@@ -48,7 +48,7 @@ enum cm_status cm_template_render(const struct cm_template *template, enum cm_te
                                   const struct cm_template_data *data,
                                   struct cm_text *text) CM_MUST_CHECK;
 
-/* The source as it was given, for hashing. */
+/* The source as it was given but for a byte order mark, for hashing. */
 struct cm_span cm_template_source(const struct cm_template *template);
 
 #endif

@@ -1,6 +1,7 @@
 #include "loaders/columns.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -483,6 +484,8 @@ enum cm_status cm_columns_add(struct cm_columns *columns, struct cm_span name)
         cm_free(column.label);
         return CM_OUT_OF_MEMORY;
     }
+    cm_utf8_clean(column.name);
+    cm_utf8_clean(column.label);
     columns->items[columns->count++] = column;
     return CM_OK;
 }

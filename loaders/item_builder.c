@@ -1,6 +1,7 @@
 #include "loaders/item_builder.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "loaders/markup.h"
 
 #include <ctype.h>
@@ -210,6 +211,7 @@ static void mark_damaged(struct cm_item *item, const char *problem)
     if (!item->damaged) {
         item->damaged = true;
         snprintf(item->problem, sizeof item->problem, "%s", problem);
+        cm_utf8_clean(item->problem);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "loaders/json_reader.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "loaders/json_flatten.h"
 
 #include <stdio.h>
@@ -261,6 +262,7 @@ static void judge(struct cm_json_reader *reader, const struct extent *extent)
         what = "has bytes that are not valid in the file's encoding; save the file as UTF-8";
     }
     snprintf(reader->problem, sizeof reader->problem, "%s", what == NULL ? "" : what);
+    cm_utf8_clean(reader->problem); /* jansson quotes the text it stumbled over */
 }
 
 enum cm_status cm_json_reader_next(struct cm_json_reader *reader, struct cm_json_record *record,

@@ -1,6 +1,7 @@
 #include "loaders/segments.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "loaders/columns.h"
 #include "loaders/csv_reader.h"
 #include "loaders/encoding.h"
@@ -242,6 +243,7 @@ static enum cm_status fill_segment(struct table *table, struct cm_segment *segme
         if (attribute->name == NULL) {
             return out_of_memory(table, error);
         }
+        cm_utf8_clean(attribute->name);
         if (is_named(pair->name, "language") || is_named(pair->name, "lang")) {
             cm_free(segment->language);
             segment->language = cm_strdup(value);
