@@ -14,12 +14,26 @@
 
 /* --- A synthetic workload --- */
 
-/* Token `position` of a prompt. Shared positions do not depend on the sequence. */
-static int32_t random_token(uint32_t round, uint32_t sequence, uint32_t position, uint32_t n_vocab)
+/* Whose token stands at `position`: everyone's, an item's or the sequence's own. */
+static uint32_t owner_of(const struct cm_bench_shape *shape, uint32_t sequence, uint32_t position)
+{
+    const uint32_t ITEM = UINT32_C(1) << 31;
+    if (position < shape->shared_prefix_tokens) {
+        return UINT32_MAX;
+    }
+    if (shape->segments_per_item > 1 &&
+        position - shape->shared_prefix_tokens < shape->item_tokens) {
+        return ITEM | sequence / shape->segments_per_item;
+    }
+    return sequence;
+}
+
+/* Token `position` of a prompt. */
+static int32_t random_token(uint32_t round, uint32_t owner, uint32_t position, uint32_t n_vocab)
 {
     uint32_t numbers[4];
-    cm_philox4x32((uint32_t[]){ position, sequence, round, 0 },
-                  (uint32_t[]){ 0x636f7079, 0x6d696c6c }, numbers);
+    cm_philox4x32((uint32_t[]){ position, owner, round, 0 }, (uint32_t[]){ 0x636f7079, 0x6d696c6c },
+                  numbers);
     return (int32_t)(numbers[0] % n_vocab);
 }
 
@@ -27,8 +41,7 @@ static void fill_prompt(const struct cm_bench_shape *shape, uint32_t round, uint
                         uint32_t n_vocab, int32_t *prompt)
 {
     for (uint32_t i = 0; i < shape->prompt_tokens; i++) {
-        uint32_t owner = i < shape->shared_prefix_tokens ? UINT32_MAX : sequence;
-        prompt[i] = random_token(round, owner, i, n_vocab);
+        prompt[i] = random_token(round, owner_of(shape, sequence, i), i, n_vocab);
     }
 }
 

@@ -15,6 +15,8 @@ struct cm_bench_shape {
     uint32_t output_tokens;
     uint32_t sequences_count;
     uint32_t shared_prefix_tokens; /* the same first tokens in all prompts */
+    uint32_t item_tokens;          /* after these: the same in all prompts of an item */
+    uint32_t segments_per_item;    /* consecutive prompts of one item; 0: as 1 */
 };
 
 /* One timed pass over a workload. */

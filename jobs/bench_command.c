@@ -38,6 +38,10 @@ static const struct cm_option BENCH_OPTIONS[] = {
       .offset = FIELD(shape.output_tokens), .minimum = 1, .maximum = 1e6 },
     { "shared-prefix", "N", "tokens at the start that all prompts have in common (0)",
       CM_OPTION_U32, .offset = FIELD(shape.shared_prefix_tokens), .minimum = 0, .maximum = 1e6 },
+    { "segments-per-item", "N", "consecutive prompts that are about one item (1)", CM_OPTION_U32,
+      .offset = FIELD(shape.segments_per_item), .minimum = 1, .maximum = 1e6 },
+    { "item-tokens", "N", "tokens after the shared ones that prompts of one item share (0)",
+      CM_OPTION_U32, .offset = FIELD(shape.item_tokens), .minimum = 0, .maximum = 1e6 },
 };
 enum { BENCH_OPTIONS_COUNT = sizeof BENCH_OPTIONS / sizeof BENCH_OPTIONS[0], OPTIONS_MAX = 64 };
 
@@ -73,10 +77,13 @@ static size_t all_options(struct cm_option options[OPTIONS_MAX])
 static enum cm_status check_catalog(struct bench_options *options, struct cm_error *error)
 {
     const struct cm_bench_shape *shape = &options->shape;
-    if (shape->prompt_tokens + shape->output_tokens + shape->shared_prefix_tokens > 0) {
+    if (shape->prompt_tokens + shape->output_tokens + shape->shared_prefix_tokens +
+            shape->item_tokens + shape->segments_per_item >
+        0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
-                            "--prompt-tokens, --output-tokens and --shared-prefix are for a "
-                            "synthetic workload: leave them out beside --catalog");
+                            "--prompt-tokens, --output-tokens, --shared-prefix, --item-tokens and "
+                            "--segments-per-item are for a synthetic workload: leave them out "
+                            "beside --catalog");
     }
     options->repeat = options->repeat == 0 ? 1 : options->repeat;
     if (options->repeat > 1 && strcmp(options->run.catalog_path, "-") == 0) {
@@ -105,6 +112,12 @@ static enum cm_status check_synthetic(struct bench_options *options, struct cm_e
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "--shared-prefix %u: expected at most --prompt-tokens, %u",
                             shape->shared_prefix_tokens, shape->prompt_tokens);
+    }
+    if (shape->item_tokens > shape->prompt_tokens - shape->shared_prefix_tokens) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--item-tokens %u: expected at most %u, what --shared-prefix leaves of "
+                            "--prompt-tokens",
+                            shape->item_tokens, shape->prompt_tokens - shape->shared_prefix_tokens);
     }
     return CM_OK;
 }

@@ -58,9 +58,11 @@ class Overview(unittest.TestCase):
             (("bench", "--batch", "many"), "--batch many: expected a whole number from 1 to 65536"),
             (("bench", "--shared-prefix", "9", "--prompt-tokens", "8"),
              "--shared-prefix 9: expected at most --prompt-tokens, 8"),
+            (("bench", "--shared-prefix", "3", "--item-tokens", "6", "--prompt-tokens", "8"),
+             "--item-tokens 6: expected at most 5"),
             (("bench", "--model", "no-such-model"), "no-such-model"),
             (("bench", "--catalog", str(CATALOG), "--prompt-tokens", "8"),
-             "--prompt-tokens, --output-tokens and --shared-prefix are for a synthetic workload"),
+             "--item-tokens and --segments-per-item are for a synthetic workload"),
             (("bench", "--segments", str(SEGMENTS)), "expected --catalog FILE beside it"),
             (("bench", "--catalog", "-", "--repeat", "2"), "standard input can be read once"),
             (("bench", "--catalog", str(CATALOG), "--out", "copy.csv"), "unknown option --out"),
@@ -101,6 +103,12 @@ class Bench(unittest.TestCase):
         figures = json.loads(self.bench("--json", "--repeat=1", "--shared-prefix=32"))
         self.assertEqual(figures["prefill_tokens"] + figures["cached_tokens"], 200)
         self.assertEqual(figures["cached_tokens"], 4 * 32)
+
+    def test_the_tokens_of_an_item_are_computed_once_for_its_segments(self):
+        figures = json.loads(self.bench("--json", "--repeat=1", "--shared-prefix=16",
+                                        "--item-tokens=16", "--segments-per-item=2"))
+        self.assertEqual(figures["prefill_tokens"] + figures["cached_tokens"], 200)
+        self.assertEqual(figures["cached_tokens"], 4 * 16 + 2 * 16)
 
     def test_the_table_names_the_limits(self):
         table = self.bench("--repeat=1")
