@@ -9,19 +9,6 @@
  * share. */
 enum { WINDOW_AHEAD_MIN = 64 };
 
-const struct cm_sampling CM_SAMPLING_GREEDY = {
-    .temperature = 0.0f,
-    .top_k = 0,
-    .top_p = 1.0f,
-    .min_p = 0.0f,
-    .repetition_penalty = 1.0f,
-};
-
-const char *cm_finish_reason_name(enum cm_finish_reason reason)
-{
-    return reason == CM_FINISH_STOP ? "stop" : "length";
-}
-
 struct cm_scheduler {
     struct cm_scheduler_options options;
     struct cm_kv_pages *pages;
@@ -45,33 +32,6 @@ struct cm_scheduler {
     uint64_t shared_tokens;
     uint64_t copied_tokens;
 };
-
-/* --- Lists --- */
-
-static void list_push_back(struct cm_sequence_list *list, struct cm_sequence *sequence)
-{
-    sequence->previous = list->last;
-    sequence->next = NULL;
-    *(list->last != NULL ? &list->last->next : &list->first) = sequence;
-    list->last = sequence;
-    list->count++;
-}
-
-static void list_push_front(struct cm_sequence_list *list, struct cm_sequence *sequence)
-{
-    sequence->previous = NULL;
-    sequence->next = list->first;
-    *(list->first != NULL ? &list->first->previous : &list->last) = sequence;
-    list->first = sequence;
-    list->count++;
-}
-
-static void list_remove(struct cm_sequence_list *list, struct cm_sequence *sequence)
-{
-    *(sequence->previous != NULL ? &sequence->previous->next : &list->first) = sequence->next;
-    *(sequence->next != NULL ? &sequence->next->previous : &list->last) = sequence->previous;
-    list->count--;
-}
 
 static struct cm_sequence *find_taken(struct cm_scheduler *scheduler, uint64_t id)
 {
@@ -108,18 +68,6 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
     return CM_OK;
 }
 
-static void free_sequence(struct cm_sequence *sequence)
-{
-    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
-        cm_constraint_release(sequence->request.constraints[i]);
-    }
-    cm_free(sequence->prompt);
-    cm_free(sequence->output);
-    cm_free(sequence->path);
-    cm_free(sequence->pages);
-    cm_free(sequence);
-}
-
 /* Gives back the pages beyond the prompt and leaves the path to the others. */
 static void leave_flight(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
 {
@@ -140,12 +88,12 @@ static void drop_list(struct cm_scheduler *scheduler, struct cm_sequence_list *l
 {
     while (list->first != NULL) {
         struct cm_sequence *sequence = list->first;
-        list_remove(list, sequence);
+        cm_sequence_remove(list, sequence);
         if (in_flight) {
             leave_flight(scheduler, sequence);
         }
         cm_prefix_tree_release(scheduler->tree, sequence->path, sequence->path_length);
-        free_sequence(sequence);
+        cm_sequence_free(sequence);
     }
 }
 
@@ -170,12 +118,6 @@ void cm_scheduler_close(struct cm_scheduler *scheduler)
 }
 
 /* --- Submitting --- */
-
-/* Positions whose keys and values are kept: all but the last token generated. */
-static uint32_t positions_count(const struct cm_request *request)
-{
-    return request->prompt_tokens + request->output_tokens_max - 1;
-}
 
 static enum cm_status check_request(const struct cm_scheduler *scheduler,
                                     const struct cm_request *request, struct cm_error *error)
@@ -203,50 +145,6 @@ static enum cm_status check_request(const struct cm_scheduler *scheduler,
             request->prompt_tokens, request->output_tokens_max, needed - room, room);
     }
     return CM_OK;
-}
-
-static void restart_output(struct cm_sequence *sequence)
-{
-    sequence->output_tokens = 0;
-    sequence->endable_tokens = 0;
-    sequence->logprob_sum = 0.0;
-    sequence->tail.length = 0;
-    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
-        const struct cm_constraint *constraint = sequence->request.constraints[i];
-        sequence->constraint_states[i] = constraint != NULL ? cm_constraint_start(constraint) : 0;
-    }
-}
-
-static struct cm_sequence *make_sequence(const struct cm_request *request)
-{
-    struct cm_sequence *sequence = cm_alloc(1, sizeof *sequence);
-    if (sequence == NULL) {
-        return NULL;
-    }
-    sequence->request = *request;
-    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
-        if (request->constraints[i] != NULL) {
-            cm_constraint_share(request->constraints[i]);
-        }
-    }
-    restart_output(sequence);
-    sequence->path_length = cm_prefix_tree_path_length(request->prompt_tokens);
-    sequence->pages_count = cm_prefix_tree_path_length(positions_count(request));
-    sequence->prompt = cm_alloc(request->prompt_tokens, sizeof *sequence->prompt);
-    sequence->output = cm_alloc(request->output_tokens_max, sizeof *sequence->output);
-    sequence->path = cm_alloc(sequence->path_length, sizeof(struct cm_node *));
-    sequence->pages = cm_alloc(sequence->pages_count, sizeof *sequence->pages);
-    if (sequence->prompt == NULL || sequence->output == NULL || sequence->path == NULL ||
-        sequence->pages == NULL) {
-        free_sequence(sequence);
-        return NULL;
-    }
-    memcpy(sequence->prompt, request->prompt, request->prompt_tokens * sizeof *sequence->prompt);
-    sequence->request.prompt = sequence->prompt;
-    for (uint32_t i = 0; i < sequence->pages_count; i++) {
-        sequence->pages[i] = CM_NO_PAGE;
-    }
-    return sequence;
 }
 
 /* Remembers the path of the newest prompt in place of the one before. */
@@ -278,7 +176,7 @@ enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct 
     if (window >= 2 * scheduler->options.batch + WINDOW_AHEAD_MIN) {
         return CM_FULL;
     }
-    struct cm_sequence *sequence = make_sequence(request);
+    struct cm_sequence *sequence = cm_sequence_create(request);
     if (sequence == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a request");
     }
@@ -291,10 +189,10 @@ enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct 
         }
     }
     if (status != CM_OK) {
-        free_sequence(sequence);
+        cm_sequence_free(sequence);
         return cm_error_set(error, status, "out of memory for a request");
     }
-    list_push_back(&scheduler->waiting, sequence);
+    cm_sequence_push_back(&scheduler->waiting, sequence);
     return CM_OK;
 }
 
@@ -306,8 +204,8 @@ enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler, struct cm_r
     if (sequence == NULL) {
         return CM_END;
     }
-    list_remove(&scheduler->finished, sequence);
-    list_push_back(&scheduler->taken, sequence);
+    cm_sequence_remove(&scheduler->finished, sequence);
+    cm_sequence_push_back(&scheduler->taken, sequence);
     sequence->state = CM_SEQUENCE_TAKEN;
     *result = (struct cm_result){
         .id = sequence->request.id,
@@ -325,9 +223,9 @@ void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id)
 {
     struct cm_sequence *sequence = find_taken(scheduler, id);
     CM_ASSERT(sequence != NULL);
-    list_remove(&scheduler->taken, sequence);
+    cm_sequence_remove(&scheduler->taken, sequence);
     cm_prefix_tree_release(scheduler->tree, sequence->path, sequence->path_length);
-    free_sequence(sequence);
+    cm_sequence_free(sequence);
 }
 
 enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, uint32_t attempt,
@@ -338,12 +236,12 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "request %" PRIu64 " is not there to be retried", id);
     }
-    list_remove(&scheduler->taken, sequence);
+    cm_sequence_remove(&scheduler->taken, sequence);
     sequence->request.attempt = attempt;
     sequence->request.sampling = *sampling;
-    restart_output(sequence);
+    cm_sequence_restart(sequence);
     sequence->state = CM_SEQUENCE_WAITING;
-    list_push_front(&scheduler->waiting, sequence);
+    cm_sequence_push_front(&scheduler->waiting, sequence);
     return CM_OK;
 }
 
@@ -405,9 +303,9 @@ static void admit(struct cm_scheduler *scheduler)
             evict_for(scheduler, sequence);
         }
         CM_ASSERT(pages_missing(sequence) <= cm_kv_pages_free_count(scheduler->pages));
-        list_remove(&scheduler->waiting, sequence);
+        cm_sequence_remove(&scheduler->waiting, sequence);
         take_pages(scheduler, sequence);
-        list_push_back(&scheduler->active, sequence);
+        cm_sequence_push_back(&scheduler->active, sequence);
         scheduler->prompt_tokens += sequence->request.prompt_tokens;
     }
 }
@@ -576,71 +474,11 @@ static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence 
 static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
                    enum cm_finish_reason reason)
 {
-    /* The limit may fall into the middle of a number: then the text ends before it. */
-    sequence->output_tokens = sequence->endable_tokens;
     sequence->finish_reason = reason;
     sequence->state = CM_SEQUENCE_FINISHED;
     leave_flight(scheduler, sequence);
-    list_remove(&scheduler->active, sequence);
-    list_push_back(&scheduler->finished, sequence);
-}
-
-/* Moves the constraints over the token. False: it must not stand here, which only happens where no
- * token at all was possible. */
-static bool advance_constraints(struct cm_sequence *sequence, int32_t token)
-{
-    bool alive = true;
-    bool endable = true;
-    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
-        const struct cm_constraint *constraint = sequence->request.constraints[i];
-        if (constraint != NULL) {
-            uint32_t *state = &sequence->constraint_states[i];
-            *state = cm_constraint_advance(constraint, *state, token);
-            alive = alive && *state != CM_AUTOMATON_DEAD;
-            endable = endable && alive && cm_constraint_may_end(constraint, *state);
-        }
-    }
-    if (endable) {
-        sequence->endable_tokens = sequence->output_tokens + 1;
-    }
-    return alive;
-}
-
-/* Whether the text ends with the token just appended, and why. */
-static bool ends_here(const struct cm_scheduler *scheduler, struct cm_sequence *sequence,
-                      int32_t token, enum cm_finish_reason *reason)
-{
-    const struct cm_request *request = &sequence->request;
-    uint32_t left = request->output_tokens_max - sequence->output_tokens;
-    *reason = CM_FINISH_STOP;
-    if (request->stop_strings_count > 0 || request->closing_tokens > 0) {
-        struct cm_span bytes = cm_tokenizer_token_bytes(scheduler->options.tokenizer, token);
-        if (cm_text_tail_append(&sequence->tail, bytes, request->stop_strings,
-                                request->stop_strings_count) ||
-            (left < request->closing_tokens && cm_text_tail_ends_sentence(&sequence->tail))) {
-            return true;
-        }
-    }
-    *reason = CM_FINISH_LENGTH;
-    return left == 0;
-}
-
-static void accept_token(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
-                         int32_t token, float logprob)
-{
-    enum cm_finish_reason reason;
-    scheduler->output_tokens++;
-    bool is_stop = !sequence->request.sampling.ignore_stop &&
-                   cm_tokenizer_is_stop(scheduler->options.tokenizer, token);
-    if (is_stop || !advance_constraints(sequence, token)) {
-        finish(scheduler, sequence, CM_FINISH_STOP);
-        return;
-    }
-    sequence->output[sequence->output_tokens++] = token;
-    sequence->logprob_sum += (double)logprob;
-    if (ends_here(scheduler, sequence, token, &reason)) {
-        finish(scheduler, sequence, reason);
-    }
+    cm_sequence_remove(&scheduler->active, sequence);
+    cm_sequence_push_back(&scheduler->finished, sequence);
 }
 
 void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
@@ -652,7 +490,12 @@ void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_
             complete_prefill(scheduler, sequence, &work->rows[i]);
         }
         if (work->rows[i].want_logits) {
-            accept_token(scheduler, sequence, tokens[i], logprobs[i]);
+            enum cm_finish_reason reason;
+            scheduler->output_tokens++;
+            if (cm_sequence_accept(sequence, scheduler->options.tokenizer, tokens[i], logprobs[i],
+                                   &reason)) {
+                finish(scheduler, sequence, reason);
+            }
         }
     }
 }

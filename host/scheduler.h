@@ -13,50 +13,11 @@
 #include "base/status.h"
 #include "host/engine.h"
 #include "host/kv_pages.h"
-#include "host/prefix_tree.h"
+#include "host/sequence.h"
 #include "host/step_plan.h"
-#include "host/text_tail.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-enum cm_sequence_state {
-    CM_SEQUENCE_WAITING,
-    CM_SEQUENCE_PREFILL,
-    CM_SEQUENCE_DECODE,
-    CM_SEQUENCE_FINISHED, /* its text waits to be taken */
-    CM_SEQUENCE_TAKEN,    /* waits for release or retry */
-};
-
-/* A request in the window. */
-struct cm_sequence {
-    struct cm_sequence *previous; /* in whichever list it is */
-    struct cm_sequence *next;
-    enum cm_sequence_state state;
-    struct cm_request request; /* its prompt is owned here */
-    int32_t *prompt;           /* [prompt_tokens] */
-    int32_t *output;           /* [output_tokens_max] */
-    uint32_t output_tokens;
-    uint32_t endable_tokens; /* leading output tokens after which the constraints let a text end */
-    enum cm_finish_reason finish_reason;
-    double logprob_sum;
-    uint32_t constraint_states[CM_CONSTRAINTS_MAX]; /* after the output so far */
-    struct cm_text_tail tail;
-
-    struct cm_node **path; /* [path_length] nodes of the prompt */
-    uint32_t path_length;
-    int32_t *pages; /* [pages_count] page table: the path's pages, then its own */
-    uint32_t pages_count;
-    uint32_t prefilled_tokens; /* leading prompt tokens that are in its pages */
-    uint32_t computed_tokens;  /* prompt tokens that this request computed itself */
-    uint32_t copied_tokens;    /* prompt tokens copied from a donor's page */
-};
-
-struct cm_sequence_list {
-    struct cm_sequence *first;
-    struct cm_sequence *last;
-    uint32_t count;
-};
 
 /* Copy the first `tokens` positions of one page to another before the step runs. */
 struct cm_page_copy {
