@@ -155,7 +155,9 @@ static enum cm_status find_mask(struct cm_sampler *sampler, struct cm_constraint
         return status;
     }
     uint32_t begin = sampler->mask_ids_count;
-    memcpy(sampler->host_mask_ids + begin, mask.ids, mask.count * sizeof *mask.ids);
+    if (mask.count > 0) {
+        memcpy(sampler->host_mask_ids + begin, mask.ids, mask.count * sizeof *mask.ids);
+    }
     sampler->mask_ids_count += mask.count;
     *found = (struct known_mask){ constraint, state, mask.only, { begin, begin + mask.count } };
     sampler->known_masks[sampler->known_masks_count++] = *found;
