@@ -3,7 +3,8 @@
 # under AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 #     ./test.sh           what a change must pass (minutes)
-#     ./test.sh --long    also large catalogs, all reference models, many kills, static analysis
+#     ./test.sh --long    also large catalogs, all reference models, many kills, static analysis,
+#                         ten minutes of fuzzing for each reader
 #
 # Ends with ctest's closing line for the release suite and fails if any test of either build failed.
 set -euo pipefail

@@ -9,7 +9,9 @@ readonly BUILD_PACKAGES=(
     libcurl4-openssl-dev libssl-dev libhwloc-dev libcmocka-dev
     ca-certificates python3 python3-pip
 )
-readonly TEST_PACKAGES=(clang-format-14 shellcheck) LONG_TEST_PACKAGES=(clang-tidy-14 cppcheck)
+readonly TEST_PACKAGES=(clang-format-14 shellcheck) LONG_TEST_PACKAGES=(
+    clang-tidy-14 cppcheck clang libclang-rt-14-dev
+)
 
 say() {
     printf '\n== %s\n' "$*" >&2
