@@ -18,9 +18,9 @@ static const char *const names[] = {
 static void write_weights(void)
 {
     static const char HEADER[] = "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\","
-                                 "\"shape\":[2,4],\"data_offsets\":[0,32]}}";
+                                 "\"shape\":[3,4],\"data_offsets\":[0,48]}}";
     enum { HEADER_BYTES = (sizeof HEADER + 6) / 8 * 8 }; /* spaces after it align the data */
-    char file[8 + HEADER_BYTES + 32] = { HEADER_BYTES };
+    char file[8 + HEADER_BYTES + 48] = { HEADER_BYTES };
     memset(file + 8, ' ', HEADER_BYTES);
     memcpy(file + 8, HEADER, sizeof HEADER - 1);
     scratch_write("model.safetensors", file, sizeof file);
