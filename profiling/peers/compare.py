@@ -4,10 +4,10 @@
     profiling/peers/compare.py --model FILE.gguf [--rounds 3] [--shape NAME ...]
 
 The first call makes a virtual environment with llama-cpp-python, compiled for this processor, and
-the model in llama.cpp's other formats, both under a cache folder. Every engine is given the same
-token shapes and the same threads. A turn during which other programs took more of the processors
-than --foreign allows is measured again: engines that wait by spinning lose far more to a busy
-machine than others, so that noise does not hit both alike.
+CTranslate2, and brings the model into their other formats; both lie in a cache folder. Every engine
+is given the same token shapes and the same threads. A turn during which other programs took more of
+the processors than --foreign allows is measured again: engines that wait by spinning lose far more
+to a busy machine than others, so that noise does not hit both alike.
 """
 
 import argparse
@@ -25,8 +25,8 @@ import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PEER_PACKAGE = "llama-cpp-python==0.3.36"
-FORMATS = ("shipped", "q4_0", "q8_0")
+PEER_PACKAGES = ("llama-cpp-python==0.3.36", "ctranslate2==4.8.5", "gguf==0.19.0")
+FORMATS = ("shipped", "q4_0", "q8_0", "ct2")
 
 # Settings of llama.cpp for every shape; README.md of `profiling` has what the others gave.
 LLAMA_CPP = {"ubatch": 512, "unified_kv": False, "flash_attention": True}
@@ -56,10 +56,11 @@ def prepare_environment(folder):
     python = folder / "venv" / "bin" / "python"
     if not python.exists():
         venv.create(folder / "venv", with_pip=True)
-    probe = subprocess.run([python, "-c", "import llama_cpp"], capture_output=True, check=False)
+    probe = subprocess.run([python, "-c", "import llama_cpp, ctranslate2, gguf"],
+                           capture_output=True, check=False)
     if probe.returncode != 0:
-        print(f"Building {PEER_PACKAGE}; this takes some minutes ...", file=sys.stderr)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", PEER_PACKAGE], check=True,
+        print("Installing the peers; compiling takes some minutes ...", file=sys.stderr)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True,
                        env=os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF"})
     return python
 
@@ -67,18 +68,23 @@ def prepare_environment(folder):
 def prepare_model(python, model, name, folder):
     if name == "shipped":
         return model
-    path = folder / "models" / f"{model.stem}.{name}.gguf"
+    path = folder / "models" / f"{model.stem}.{name}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        subprocess.run([python, HERE / "llama_cpp_peer.py", "quantize", model, partial, name],
-                       check=True)
+        partial = path.with_name(path.name + ".partial")
+        if name == "ct2":
+            command = [python, HERE / "ctranslate2_peer.py", "convert", model, partial]
+        else:
+            command = [python, HERE / "llama_cpp_peer.py", "quantize", model, partial, name]
+        subprocess.run(command, check=True)
         partial.rename(path)
     return path
 
 
 def copymill_command(options, shape):
-    return [options.copymill, "bench", "--json", "--repeat=1", f"--model={options.model}",
+    """Three passes: the first one also touches its memory for the first time, which the peer has
+    done before its clock starts."""
+    return [options.copymill, "bench", "--json", "--repeat=3", f"--model={options.model}",
             f"--threads={options.threads}", f"--precision={options.precision}",
             f"--batch={shape['sequences']}", f"--prompt-tokens={shape['prompt_tokens']}",
             f"--output-tokens={shape['output_tokens']}",
@@ -94,9 +100,14 @@ def commands_of(options, name, python, models):
     for share in shares:
         settings = shape | LLAMA_CPP | {"threads": options.threads, "share": share}
         suffix = "" if share == "nothing" else f", {share} shared"
-        for form in options.format:
+        for form in [form for form in options.format if form != "ct2"]:
             commands[f"llama.cpp {form}{suffix}"] = [
                 python, HERE / "llama_cpp_peer.py", "run", models[form], json.dumps(settings)]
+    if "ct2" in options.format:
+        suffix = ", template shared" if shape["template_tokens"] > 0 else ""
+        commands[f"ctranslate2 int8{suffix}"] = [
+            python, HERE / "ctranslate2_peer.py", "run", models["ct2"],
+            json.dumps(shape | {"threads": options.threads})]
     return commands
 
 
@@ -209,8 +220,11 @@ def main():
               for form in options.format}
     now = datetime.datetime.now(datetime.timezone.utc)
     report = {"date": now.isoformat(timespec="seconds"), "processor": processor_name(),
-              "cores": os.cpu_count(), "threads": options.threads, "peer": PEER_PACKAGE,
+              "cores": os.cpu_count(), "threads": options.threads, "peers": PEER_PACKAGES,
               "model": options.model.name, "settings": LLAMA_CPP, "shapes": {}}
+    out = options.out or (ROOT / "profiling" / "results" /
+                          f"peers-{now:%Y%m%d-%H%M}-{options.model.stem}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
     for name in options.shape:
         commands = commands_of(options, name, python, models)
         turns = {engine: [] for engine in commands}
@@ -221,10 +235,7 @@ def main():
         summary = summarise(name, turns)
         report["shapes"][name] = {"shape": SHAPES[name], **summary, "turns": turns}
         print_summary(name, summary)
-    out = options.out or (ROOT / "profiling" / "results" /
-                          f"peers-{now:%Y%m%d-%H%M}-{options.model.stem}.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\n{out}")
 
 
