@@ -85,13 +85,14 @@ void cm_controls_hash(const struct cm_controls *controls, struct cm_hash *hash)
     cm_hash_u64(hash, options->best_of);
 }
 
-enum cm_status cm_controls_lock_item(const struct cm_controls *controls, const struct cm_item *item,
-                                     struct cm_constraint **lock)
+enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
+                                      const struct cm_fact_sources *sources,
+                                      struct cm_constraint **lock)
 {
     *lock = NULL;
     return controls->numbers_subset == NULL
                ? CM_OK
-               : cm_fact_lock_open(item, controls->numbers_subset, lock);
+               : cm_fact_lock_open(sources, controls->numbers_subset, lock);
 }
 
 void cm_controls_apply(const struct cm_controls *controls, struct cm_constraint *lock,

@@ -1,14 +1,14 @@
 /* What --stop, --ban and --fact-lock and the length budget ask of the engine: compiled once for the
- * job, and a lock for each item. Opened and asked by the thread that makes rows; the constraints
- * themselves may be handed on. */
+ * job, and a lock for the facts of each item. Opened and asked by the thread that makes rows; the
+ * constraints themselves may be handed on. */
 #ifndef CM_JOBS_CONTROLS_H
 #define CM_JOBS_CONTROLS_H
 
 #include "base/hash.h"
 #include "base/status.h"
 #include "host/engine.h"
+#include "jobs/fact_numbers.h"
 #include "jobs/run_options.h"
-#include "loaders/catalog.h"
 
 struct cm_controls;
 
@@ -21,9 +21,10 @@ void cm_controls_close(struct cm_controls *controls);
 /* Adds everything that changes which texts are possible. */
 void cm_controls_hash(const struct cm_controls *controls, struct cm_hash *hash);
 
-/* The lock of an item's facts; NULL in *lock where --fact-lock is off. The caller releases it. */
-enum cm_status cm_controls_lock_item(const struct cm_controls *controls, const struct cm_item *item,
-                                     struct cm_constraint **lock) CM_MUST_CHECK;
+/* The lock of a row's facts; NULL in *lock where --fact-lock is off. The caller releases it. */
+enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
+                                      const struct cm_fact_sources *sources,
+                                      struct cm_constraint **lock) CM_MUST_CHECK;
 
 /* Fills constraints, stop strings and closing of a request; `lock` may be NULL. */
 void cm_controls_apply(const struct cm_controls *controls, struct cm_constraint *lock,

@@ -176,8 +176,7 @@ enum cm_exit cm_dry_run(struct cm_job *job)
     double time_s = 0;
     enum cm_status status = read_plan(job, &estimate, &error);
     if (status == CM_OK && estimate.rows_count == 0) {
-        status = cm_error_set(&error, CM_INVALID_DATA, "%s: there are no items in the catalog",
-                              job->options->catalog_path);
+        status = cm_job_no_rows(job, &error);
     }
     if (status == CM_OK) {
         status = measure(job, &estimate, &time_s, &error);

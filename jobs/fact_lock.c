@@ -289,21 +289,12 @@ enum cm_status cm_fact_lock_compile(const char *const *facts, size_t facts_count
     return status;
 }
 
-enum cm_status cm_fact_lock_open(const struct cm_item *item, const struct cm_token_subset *subset,
-                                 struct cm_constraint **lock)
+enum cm_status cm_fact_lock_open(const struct cm_fact_sources *sources,
+                                 const struct cm_token_subset *subset, struct cm_constraint **lock)
 {
     struct cm_numbers numbers = { 0 };
     struct cm_automaton automaton;
-    enum cm_status status = CM_OK;
-    for (int field = CM_ITEM_TITLE; field < CM_ITEM_FIELD_COUNT && status == CM_OK; field++) {
-        status = cm_numbers_add(&numbers, cm_span_of(item->fields[field]));
-    }
-    for (size_t i = 0; i < item->attributes_count && status == CM_OK; i++) {
-        status = cm_numbers_add(&numbers, cm_span_of(item->attributes[i].name));
-        if (status == CM_OK) {
-            status = cm_numbers_add(&numbers, cm_span_of(item->attributes[i].value));
-        }
-    }
+    enum cm_status status = cm_fact_numbers_add(&numbers, sources);
     if (status == CM_OK) {
         status = compile(&numbers, &automaton);
     }

@@ -1,4 +1,4 @@
-/* The fact lock: a text may only write numbers that the item's facts hold.
+/* The fact lock: a text may only write numbers that its facts hold.
  *
  * The facts' numbers, in every usual spelling ("1299", "1,299", "1299.00"), make a trie of digits
  * and separators; the automaton walks it byte by byte, full-width digits and signs included. A
@@ -10,13 +10,14 @@
 
 #include "base/status.h"
 #include "host/constraint.h"
-#include "loaders/catalog.h"
+#include "jobs/fact_numbers.h"
 
 /* The bytes that matter to every fact lock, for cm_token_subset_open. */
 extern const bool cm_fact_lock_relevant[256];
 
-/* A lock on the numbers of the item's title, fields and attributes. `subset` must outlive it. */
-enum cm_status cm_fact_lock_open(const struct cm_item *item, const struct cm_token_subset *subset,
+/* A lock on the numbers of the sources. `subset` must outlive it. */
+enum cm_status cm_fact_lock_open(const struct cm_fact_sources *sources,
+                                 const struct cm_token_subset *subset,
                                  struct cm_constraint **lock) CM_MUST_CHECK;
 
 /* The automaton alone, over the numbers in `facts`; free_context releases automaton->context. For

@@ -73,6 +73,9 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
     if (status == CM_OK) {
         status = cm_segments_open(options->segments_path, &job->segments, error);
     }
+    if (status == CM_OK && options->questions_path != NULL) {
+        status = cm_questions_open(options->questions_path, &job->questions, error);
+    }
     if (status == CM_OK) {
         status = open_engine(job, error);
     }
@@ -87,7 +90,14 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
         status = open_keys(job, error);
     }
     if (status == CM_OK) {
-        status = cm_plan_open(options, &job->segments, job->prompts, job->keys, &job->plan, error);
+        struct cm_plan_inputs inputs = {
+            .options = options,
+            .segments = &job->segments,
+            .questions = cm_job_questions(job),
+            .prompts = job->prompts,
+            .keys = job->keys,
+        };
+        status = cm_plan_open(&inputs, &job->plan, error);
     }
     if (status == CM_OK) {
         cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
@@ -108,7 +118,26 @@ void cm_job_deinit(struct cm_job *job)
     cm_controls_close(job->controls);
     cm_prompts_close(job->prompts);
     cm_engine_close(job->engine);
+    cm_questions_deinit(&job->questions);
     cm_segments_deinit(&job->segments);
+}
+
+const struct cm_questions *cm_job_questions(const struct cm_job *job)
+{
+    return job->options->questions_path != NULL ? &job->questions : NULL;
+}
+
+enum cm_status cm_job_no_rows(const struct cm_job *job, struct cm_error *error)
+{
+    const struct cm_run_options *options = job->options;
+    if (options->questions_path != NULL) {
+        return cm_error_set(error, CM_INVALID_DATA,
+                            "%s: no question is for a chosen item of %s; item_id must be an id of "
+                            "the catalog, or empty for every item",
+                            options->questions_path, options->catalog_path);
+    }
+    return cm_error_set(error, CM_INVALID_DATA, "%s: there are no items in the catalog",
+                        options->catalog_path);
 }
 
 enum cm_exit cm_job_exit_of(enum cm_status status)

@@ -10,11 +10,13 @@
 #include "jobs/prompt.h"
 #include "jobs/row_key.h"
 #include "jobs/run_options.h"
+#include "loaders/questions.h"
 #include "loaders/segments.h"
 
 struct cm_job {
     const struct cm_run_options *options;
     struct cm_segments segments;
+    struct cm_questions questions; /* empty without --questions */
     char model_path[CM_MODEL_PATH_BYTES];
     struct cm_engine *engine;
     struct cm_engine_info model;
@@ -30,6 +32,12 @@ struct cm_job {
 enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *options,
                            struct cm_error *error) CM_MUST_CHECK;
 void cm_job_deinit(struct cm_job *job);
+
+/* NULL where the job has none. */
+const struct cm_questions *cm_job_questions(const struct cm_job *job);
+
+/* The error of a job whose plan was read to its end without a row. */
+enum cm_status cm_job_no_rows(const struct cm_job *job, struct cm_error *error) CM_MUST_CHECK;
 
 /* The exit status for an error that came before any work was done. */
 enum cm_exit cm_job_exit_of(enum cm_status status);

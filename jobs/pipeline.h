@@ -25,8 +25,9 @@ struct cm_pipeline_parts {
     struct cm_engine *engine;
     struct cm_ledger *ledger;
     size_t segments_count;
-    bool ledger_is_empty;         /* nothing to look up */
-    struct cm_progress *progress; /* NULL: none */
+    const struct cm_questions *questions; /* NULL: none */
+    bool ledger_is_empty;                 /* nothing to look up */
+    struct cm_progress *progress;         /* NULL: none */
     const char *model_name;
 };
 

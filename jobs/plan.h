@@ -1,5 +1,6 @@
-/* The plan of a job: its rows one after the other, items in catalog order and within an item the
- * segments in theirs, each with its key and, when asked for, its prompt.
+/* The plan of a job: its rows one after the other, items in catalog order, within an item the
+ * segments in theirs and within those the item's questions in theirs, each row with its key and,
+ * when asked for, its prompt. Where there are questions, an item without any has no rows.
  *
  * `cached_tokens` of a row is the longest beginning of its prompt, in tokens, that any earlier row
  * of the same item or any row of the item before it in the catalog has too; 0 for the very first
@@ -20,6 +21,7 @@
 #include "jobs/row_key.h"
 #include "jobs/run_options.h"
 #include "loaders/catalog.h"
+#include "loaders/questions.h"
 #include "loaders/segments.h"
 
 #include <stdatomic.h>
@@ -27,8 +29,9 @@
 struct cm_plan_item {
     struct cm_item item;
     struct cm_content_digest digest;
-    uint32_t nth;                    /* among identical items */
-    struct cm_constraint *fact_lock; /* made by the pipeline when a row of the item needs it */
+    uint32_t nth;                      /* among identical items */
+    struct cm_constraint **fact_locks; /* made by the pipeline when a row needs them */
+    size_t fact_locks_count;
     atomic_uint references;
 };
 
@@ -40,6 +43,8 @@ struct cm_planned_row {
     struct cm_row_key key;
     struct cm_plan_item *item; /* borrowed until the next row; share it to keep it */
     const struct cm_segment *segment;
+    const struct cm_question *question; /* NULL: none */
+    size_t facts_index; /* in the item's fact_locks; the same for rows with the same facts */
     char language[CM_LANGUAGE_BYTES];
     uint64_t neighbours; /* names what cached_tokens is counted against: where it is the same as in
                             an earlier run, so is the count */
@@ -47,18 +52,24 @@ struct cm_planned_row {
 
 struct cm_plan;
 
-/* Opens the catalog. `segments`, `prompts` and `keys` are borrowed; `keys` is used by nobody else
- * meanwhile. Errors of the catalog and of --only. */
-enum cm_status cm_plan_open(const struct cm_run_options *options,
-                            const struct cm_segments *segments, const struct cm_prompts *prompts,
-                            struct cm_row_keys *keys, struct cm_plan **plan,
+struct cm_plan_inputs { /* borrowed */
+    const struct cm_run_options *options;
+    const struct cm_segments *segments;
+    const struct cm_questions *questions; /* NULL: rows are item x segment */
+    const struct cm_prompts *prompts;
+    struct cm_row_keys *keys; /* used by nobody else meanwhile */
+};
+
+/* Opens the catalog. Errors of the catalog and of --only. */
+enum cm_status cm_plan_open(const struct cm_plan_inputs *inputs, struct cm_plan **plan,
                             struct cm_error *error) CM_MUST_CHECK;
 void cm_plan_close(struct cm_plan *plan);
 
 const char *cm_plan_describe(const struct cm_plan *plan); /* of the catalog, for a person */
 
-/* The next wanted row. CM_END after the last; CM_NOT_FOUND there when --only named something that
- * was never met; errors of the catalog. */
+/* The next wanted row. CM_END after the last, with a warning for each question whose item was never
+ * met, unless --limit kept part of the catalog unread; CM_NOT_FOUND there when --only named
+ * something that was never met; errors of the catalog. */
 enum cm_status cm_plan_next(struct cm_plan *plan, struct cm_planned_row *row,
                             struct cm_error *error) CM_MUST_CHECK;
 

@@ -147,14 +147,18 @@ static const char *detect_language(const struct cm_item *item)
     return detected == NULL ? "en" : detected;
 }
 
-void cm_prompts_language(const char *requested, const struct cm_item *item,
-                         const struct cm_segment *segment, char language[CM_LANGUAGE_BYTES])
+void cm_prompts_language(const char *requested, const struct cm_template_data *data,
+                         char language[CM_LANGUAGE_BYTES])
 {
+    const struct cm_question *question = data->question;
     bool chosen = strcmp(requested, "auto") != 0 && take_language(requested, language);
-    chosen = chosen || take_language(segment->language, language);
-    chosen = chosen || take_language(item->fields[CM_ITEM_LANGUAGE], language);
+    chosen = chosen || (question != NULL && take_language(question->language, language));
+    chosen = chosen || take_language(data->segment->language, language);
+    chosen = chosen || (question != NULL &&
+                        take_language(cm_language_detect(cm_span_of(question->text)), language));
+    chosen = chosen || take_language(data->item->fields[CM_ITEM_LANGUAGE], language);
     if (!chosen) {
-        (void)take_language(detect_language(item), language);
+        (void)take_language(detect_language(data->item), language);
     }
 }
 
@@ -180,11 +184,10 @@ static enum cm_status render_role(const struct cm_prompts *prompts, enum cm_temp
                         status == CM_LIMIT ? "it is too long" : "out of memory");
 }
 
-enum cm_status cm_prompts_render(const struct cm_prompts *prompts, const struct cm_item *item,
-                                 const struct cm_segment *segment, const char *language,
-                                 struct cm_token_list *ids, struct cm_error *error)
+enum cm_status cm_prompts_render(const struct cm_prompts *prompts,
+                                 const struct cm_template_data *data, struct cm_token_list *ids,
+                                 struct cm_error *error)
 {
-    struct cm_template_data data = { item, segment, language };
     struct cm_text texts[ROLES_COUNT];
     struct cm_chat_message messages[ROLES_COUNT];
     size_t messages_count = 0;
@@ -193,7 +196,7 @@ enum cm_status cm_prompts_render(const struct cm_prompts *prompts, const struct 
         texts[role] = CM_TEXT_INIT(PROMPT_BYTES_MAX);
     }
     for (size_t role = 0; role < ROLES_COUNT && status == CM_OK; role++) {
-        status = render_role(prompts, (enum cm_template_role)role, &data, &texts[role], error);
+        status = render_role(prompts, (enum cm_template_role)role, data, &texts[role], error);
         struct cm_span content = cm_span_trim(cm_text_span(&texts[role]));
         if (content.length > 0) {
             messages[messages_count++] =
@@ -209,15 +212,14 @@ enum cm_status cm_prompts_render(const struct cm_prompts *prompts, const struct 
     return status;
 }
 
-enum cm_status cm_prompts_render_text(const struct cm_prompts *prompts, const struct cm_item *item,
-                                      const struct cm_segment *segment, const char *language,
-                                      struct cm_text *text, struct cm_error *error)
+enum cm_status cm_prompts_render_text(const struct cm_prompts *prompts,
+                                      const struct cm_template_data *data, struct cm_text *text,
+                                      struct cm_error *error)
 {
-    struct cm_template_data data = { item, segment, language };
     enum cm_status status = CM_OK;
     for (size_t role = 0; role < ROLES_COUNT && status == CM_OK; role++) {
         struct cm_text content = CM_TEXT_INIT(PROMPT_BYTES_MAX);
-        status = render_role(prompts, (enum cm_template_role)role, &data, &content, error);
+        status = render_role(prompts, (enum cm_template_role)role, data, &content, error);
         struct cm_span trimmed = cm_span_trim(cm_text_span(&content));
         if (status == CM_OK && trimmed.length > 0) {
             status = cm_text_printf(text, "%s[%s]\n%.*s\n", text->length > 0 ? "\n" : "",

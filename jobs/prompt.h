@@ -1,7 +1,7 @@
 /* From item, segment and template to the token ids of a prompt.
  *
  * A template has a system and a user part per language. The user part is laid out so that what many
- * rows share comes first: instructions, then the item's facts, then the segment. Field text is
+ * rows share comes first: instructions, the item's facts, the segment, the question. Field text is
  * inserted as data: special tokens in it are never recognised, and it is cut at
  * CM_PROMPT_FIELD_CHARACTERS_MAX characters.
  */
@@ -11,7 +11,9 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "host/tokenizer.h"
+#include "jobs/template.h"
 #include "loaders/catalog.h"
+#include "loaders/questions.h"
 #include "loaders/segments.h"
 
 enum { CM_PROMPT_FIELD_CHARACTERS_MAX = 600, CM_LANGUAGE_BYTES = 16 };
@@ -29,19 +31,20 @@ void cm_prompts_close(struct cm_prompts *prompts);
 /* Adds everything of the template that changes a prompt to `hash`. */
 void cm_prompts_hash(const struct cm_prompts *prompts, struct cm_hash *hash);
 
-/* The language of the row's copy: `requested` unless "auto", else the segment's, else the item's
- * own field, else detected from the item's text; falls back to "en". */
-void cm_prompts_language(const char *requested, const struct cm_item *item,
-                         const struct cm_segment *segment, char language[CM_LANGUAGE_BYTES]);
+/* The language of the row's copy: `requested` unless "auto", else the question's column, else the
+ * segment's, else the one the question is in, else the item's own field, else detected from the
+ * item's text; falls back to "en". Reads everything of `data` but the language. */
+void cm_prompts_language(const char *requested, const struct cm_template_data *data,
+                         char language[CM_LANGUAGE_BYTES]);
 
 /* Appends the prompt's ids. Thread-safe. */
-enum cm_status cm_prompts_render(const struct cm_prompts *prompts, const struct cm_item *item,
-                                 const struct cm_segment *segment, const char *language,
-                                 struct cm_token_list *ids, struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_prompts_render(const struct cm_prompts *prompts,
+                                 const struct cm_template_data *data, struct cm_token_list *ids,
+                                 struct cm_error *error) CM_MUST_CHECK;
 
 /* The same as readable text (roles and content), for people. */
-enum cm_status cm_prompts_render_text(const struct cm_prompts *prompts, const struct cm_item *item,
-                                      const struct cm_segment *segment, const char *language,
-                                      struct cm_text *text, struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_prompts_render_text(const struct cm_prompts *prompts,
+                                      const struct cm_template_data *data, struct cm_text *text,
+                                      struct cm_error *error) CM_MUST_CHECK;
 
 #endif

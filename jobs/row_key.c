@@ -107,6 +107,18 @@ struct cm_content_digest cm_row_keys_segment(struct cm_row_keys *keys,
     return content_digest(keys->hash);
 }
 
+struct cm_content_digest cm_row_keys_question(struct cm_row_keys *keys,
+                                              const struct cm_question *question)
+{
+    cm_hash_restart(keys->hash);
+    cm_hash_text(keys->hash, "question");
+    cm_hash_text(keys->hash, question->id);
+    cm_hash_text(keys->hash, question->text);
+    cm_hash_text(keys->hash, question->policy);
+    cm_hash_text(keys->hash, question->language);
+    return content_digest(keys->hash);
+}
+
 static uint64_t read_u64(const uint8_t *bytes)
 {
     uint64_t value = 0;
@@ -127,6 +139,9 @@ struct cm_row_key cm_row_keys_row(struct cm_row_keys *keys, const struct cm_row_
     cm_hash_u64(keys->hash, row->nth);
     cm_hash_bytes(keys->hash, row->segment.bytes, sizeof row->segment.bytes);
     cm_hash_text(keys->hash, row->language);
+    if (row->question != NULL) {
+        cm_hash_bytes(keys->hash, row->question->bytes, sizeof row->question->bytes);
+    }
     cm_hash_digest(keys->hash, digest);
     cm_hex(digest, CM_ROW_KEY_BYTES, key.hex);
     key.seed[0] = read_u64(digest + CM_ROW_KEY_BYTES);

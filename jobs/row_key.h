@@ -3,8 +3,9 @@
  *
  * A key covers the job (seed, scenario, channel, template, model files, device and precision,
  * sampling, length limits, bans, fact lock) and the row (item id and content, which of several
- * identical items it is, segment id and content, language). Where in its file an item or a segment
- * stands is not part of it. --attempts and --min-score are not either: they choose among texts. */
+ * identical items it is, segment id and content, question id and content, language). Where in its
+ * file an item, a segment or a question stands is not part of it. --attempts and --min-score are
+ * not either: they choose among texts. */
 #ifndef CM_JOBS_ROW_KEY_H
 #define CM_JOBS_ROW_KEY_H
 
@@ -14,6 +15,7 @@
 #include "jobs/copy_row.h"
 #include "jobs/prompt.h"
 #include "loaders/catalog.h"
+#include "loaders/questions.h"
 #include "loaders/segments.h"
 
 enum { CM_CONTENT_DIGEST_BYTES = 16 };
@@ -45,15 +47,19 @@ void cm_row_keys_close(struct cm_row_keys *keys);
 /* Hex of the job's part, for the ledger. */
 const char *cm_row_keys_job_digest(const struct cm_row_keys *keys);
 
-/* Content of an item (id included; index, line and problem not) and of a segment. */
+/* Content of an item (id included; index, line and problem not), a segment and a question (whose
+ * item is not part of it). */
 struct cm_content_digest cm_row_keys_item(struct cm_row_keys *keys, const struct cm_item *item);
 struct cm_content_digest cm_row_keys_segment(struct cm_row_keys *keys,
                                              const struct cm_segment *segment);
+struct cm_content_digest cm_row_keys_question(struct cm_row_keys *keys,
+                                              const struct cm_question *question);
 
 struct cm_row_identity {
     struct cm_content_digest item;
     uint32_t nth; /* among the items of this very content, from 0 */
     struct cm_content_digest segment;
+    const struct cm_content_digest *question; /* NULL: none */
     const char *language;
 };
 

@@ -33,12 +33,17 @@ static bool is_reusable(const struct cm_ledger_found *found, const struct cm_run
     return found->attempt == 1 || (is_first_good && found->tries <= attempts);
 }
 
-/* One lock serves all rows of the item. */
-static enum cm_status lock_item(struct cm_pipeline *pipeline, struct cm_plan_item *item)
+/* One lock serves all rows of the item with the same facts. */
+static enum cm_status lock_facts(struct cm_pipeline *pipeline, struct cm_row_task *task)
 {
-    return item->fact_lock != NULL
-               ? CM_OK
-               : cm_controls_lock_item(pipeline->parts.controls, &item->item, &item->fact_lock);
+    struct cm_constraint **lock = &task->item->fact_locks[task->facts_index];
+    enum cm_status status = CM_OK;
+    if (*lock == NULL) {
+        struct cm_fact_sources sources = { &task->item->item, task->segment, task->question };
+        status = cm_controls_lock_facts(pipeline->parts.controls, &sources, lock);
+    }
+    task->fact_lock = *lock;
+    return status;
 }
 
 /* The prompt and how long the text may be. */
@@ -78,7 +83,7 @@ static void render_task(struct cm_pipeline *pipeline, struct cm_row_task *task)
         }
     }
     task->prompt = cm_alloc(prompt.count, sizeof *task->prompt);
-    if (task->prompt == NULL || lock_item(pipeline, task->item) != CM_OK) {
+    if (task->prompt == NULL || lock_facts(pipeline, task) != CM_OK) {
         cm_row_task_fail(task, catalog_path, "out of memory");
         return;
     }

@@ -29,6 +29,10 @@ struct cm_row_task {
     struct cm_row_key key;
     struct cm_plan_item *item; /* shared */
     const struct cm_segment *segment;
+    const struct cm_question *question; /* NULL: none */
+    size_t facts_index;                 /* see cm_planned_row */
+    struct cm_constraint *fact_lock;    /* of the item; NULL: none */
+    char *fields;                       /* JSON; NULL: none */
     char language[CM_LANGUAGE_BYTES];
 
     uint32_t cached_tokens;

@@ -90,6 +90,7 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
         { "version", cm_version() },
         { "catalog", options->catalog_path },
         { "segments", options->segments_path != NULL ? options->segments_path : "" },
+        { "questions", options->questions_path != NULL ? options->questions_path : "" },
         { "out", options->out_path },
         { "scenario", options->scenario },
         { "channel", options->channel },
@@ -154,6 +155,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
         .engine = run->job.engine,
         .ledger = run->ledger,
         .segments_count = run->job.segments.count,
+        .questions = cm_job_questions(&run->job),
         .ledger_is_empty = run->contents.rows_same == 0,
         .model_name = run->job.model.name,
     };
@@ -164,8 +166,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
     parts.progress = run->progress;
     status = cm_pipeline_run(&parts, &run->counts, error);
     if (status == CM_OK && run->counts.rows_planned == 0) {
-        status = cm_error_set(error, CM_INVALID_DATA, "%s: there are no items in the catalog",
-                              run->options->catalog_path);
+        status = cm_job_no_rows(&run->job, error);
     }
     return status;
 }

@@ -18,6 +18,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       CM_OPTION_STRING, .offset = FIELD(catalog_path) },
     { "segments", "FILE", "customer segments: CSV or JSON (one neutral segment)", CM_OPTION_STRING,
       .offset = FIELD(segments_path) },
+    { "questions", "FILE", "customers' questions for the scenario answer: CSV or JSON",
+      CM_OPTION_STRING, .offset = FIELD(questions_path) },
     { "out", "FILE", "the copy: a .csv or .jsonl file, or - for CSV on standard output",
       CM_OPTION_STRING, .offset = FIELD(out_path) },
     { "overwrite", NULL, "replace the output file where there is one", CM_OPTION_FLAG,
@@ -35,8 +37,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .offset = FIELD(only) },
 
     { .help = "What to write" },
-    { "scenario", "NAME", "description or recommend (description)", CM_OPTION_STRING,
-      .offset = FIELD(scenario) },
+    { "scenario", "NAME", "description, ad, social, answer or recommend (description)",
+      CM_OPTION_STRING, .offset = FIELD(scenario) },
     { "channel", "NAME", "rules and limits of where the copy appears (generic)", CM_OPTION_STRING,
       .offset = FIELD(channel) },
     { "template", "FILE", "a prompt template of your own in place of the scenario's",
@@ -77,7 +79,7 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .count_max = CM_STOP_STRINGS_MAX },
     { "ban", "FILE", "words and phrases, one a line, that no copy may hold", CM_OPTION_STRING,
       .offset = FIELD(ban_path) },
-    { "fact-lock", "on|off", "only numbers that the item's facts hold (on)", CM_OPTION_CHOICE,
+    { "fact-lock", "on|off", "only numbers that the facts hold (on)", CM_OPTION_CHOICE,
       .offset = FIELD(fact_lock), .choices = SWITCH },
     { "seed", "N", "the same seed gives the same copy (1)", CM_OPTION_U64, .offset = FIELD(seed),
       .minimum = 0, .maximum = 1e19 },
@@ -149,6 +151,7 @@ static enum cm_status check_paths_differ(const struct cm_run_options *options,
     } inputs[] = {
         { "--catalog", options->catalog_path },
         { "--segments", options->segments_path },
+        { "--questions", options->questions_path },
         { "--template", options->template_path },
         { "--ban", options->ban_path },
         { "--model", options->model },
@@ -217,6 +220,27 @@ static enum cm_status check_texts(const struct cm_run_options *options, struct c
     return CM_OK;
 }
 
+static enum cm_status check_questions(const struct cm_run_options *options, struct cm_error *error)
+{
+    bool answers = strcmp(options->scenario, "answer") == 0;
+    if (answers && options->questions_path == NULL) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--questions is missing: --scenario answer expects --questions FILE, "
+                            "with question_id, item_id and question");
+    }
+    if (!answers && options->questions_path != NULL) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--questions is for --scenario answer: leave it out, or choose that "
+                            "scenario instead of %s",
+                            options->scenario);
+    }
+    if (answers && is_dash(options->questions_path)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--questions -: expected a file; only --catalog reads standard input");
+    }
+    return CM_OK;
+}
+
 enum cm_status cm_run_options_check(const struct cm_run_options *options, struct cm_error *error)
 {
     if (options->catalog_path == NULL) {
@@ -231,7 +255,10 @@ enum cm_status cm_run_options_check(const struct cm_run_options *options, struct
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "--segments -: expected a file; only --catalog reads standard input");
     }
-    enum cm_status status = options->out_path == NULL ? CM_OK : check_output(options, error);
+    enum cm_status status = check_questions(options, error);
+    if (status == CM_OK && options->out_path != NULL) {
+        status = check_output(options, error);
+    }
     if (status == CM_OK) {
         status = check_paths_differ(options, error);
     }

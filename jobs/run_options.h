@@ -34,6 +34,7 @@ enum { CM_MAPS_MAX = 64 };
 struct cm_run_options {
     const char *catalog_path;
     const char *segments_path;
+    const char *questions_path; /* of the scenario "answer" */
     const char *out_path;
     const char *job_path; /* NULL: out_path with ".job" */
     bool overwrite;

@@ -4,6 +4,7 @@
 #include "jobs/score.h"
 
 #include "base/memory.h"
+#include "jobs/fact_numbers.h"
 #include "jobs/language.h"
 #include "jobs/numbers.h"
 #include "jobs/repetition.h"
@@ -35,33 +36,11 @@ static void found(struct finding *finding, const char *format, ...)
 
 /* --- Numbers --- */
 
-static enum cm_status add_attributes(struct cm_numbers *facts,
-                                     const struct cm_attribute *attributes, size_t count)
-{
-    enum cm_status status = CM_OK;
-    for (size_t i = 0; i < count && status == CM_OK; i++) {
-        status = cm_numbers_add(facts, cm_span_of(attributes[i].name));
-        if (status == CM_OK) {
-            status = cm_numbers_add(facts, cm_span_of(attributes[i].value));
-        }
-    }
-    return status;
-}
-
 static enum cm_status collect_facts(const struct cm_score_input *input, struct cm_numbers *facts)
 {
-    enum cm_status status = CM_OK;
-    for (int field = CM_ITEM_TITLE; field < CM_ITEM_FIELD_COUNT && status == CM_OK; field++) {
-        status = cm_numbers_add(facts, cm_span_of(input->item->fields[field]));
-    }
-    if (status == CM_OK) {
-        status = add_attributes(facts, input->item->attributes, input->item->attributes_count);
-    }
-    if (status == CM_OK) {
-        status =
-            add_attributes(facts, input->segment->attributes, input->segment->attributes_count);
-    }
-    return status;
+    struct cm_fact_sources sources = { input->item, input->segment, input->question };
+    enum cm_status status = cm_fact_numbers_add(facts, &sources);
+    return status == CM_OK ? cm_fact_numbers_add_segment(facts, input->segment) : status;
 }
 
 static enum cm_status check_numbers(const struct cm_score_input *input, struct finding *finding)
@@ -190,13 +169,14 @@ static enum cm_status check_repetition(const struct cm_score_input *input, struc
 
 static enum cm_status check_length(const struct cm_score_input *input, struct finding *finding)
 {
-    enum { WORDS_MIN = 6 };
+    /* "No, it is not." answers a question. */
+    uint32_t words_min = input->question != NULL ? 2 : 6;
     uint32_t words = cm_words_count(input->text);
     if (cm_span_trim(input->text).length == 0) {
         found(finding, "empty");
         finding->worthless = true;
-    } else if (words < WORDS_MIN) {
-        found(finding, "%u words, expected at least %d", words, WORDS_MIN);
+    } else if (words < words_min) {
+        found(finding, "%u words, expected at least %u", words, words_min);
     }
     return CM_OK;
 }
@@ -244,6 +224,11 @@ static const struct pattern LEAKS[] = {
     { "Product:", LINE_START },
     { "About:", LINE_START },
     { "Description:", LINE_START },
+    { "Offer to name", ANYWHERE },
+    { "Headline:", LINE_START },
+    { "Answer:", LINE_START },
+    { "Our policy:", LINE_START },
+    { "A customer asks", ANYWHERE },
     { "assistant", LINE_START },
     { "user:", LINE_START },
     { "商品：", LINE_START },
@@ -251,6 +236,11 @@ static const struct pattern LEAKS[] = {
     { "简介：", LINE_START },
     { "顾客：", LINE_START },
     { "描述：", LINE_START },
+    { "标题：", LINE_START },
+    { "优惠：", LINE_START },
+    { "店铺政策：", LINE_START },
+    { "顾客提问", ANYWHERE },
+    { "回答：", LINE_START },
     { "Here is", TEXT_START },
     { "Here's", TEXT_START },
     { "Here are", TEXT_START },

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "host/engine.h"
 #include "loaders/catalog.h"
+#include "loaders/questions.h"
 #include "loaders/segments.h"
 
 enum { CM_FLAGS_BYTES = 512 };
@@ -14,6 +15,7 @@ struct cm_score_input {
     struct cm_span text; /* the copy, UTF-8 */
     const struct cm_item *item;
     const struct cm_segment *segment;
+    const struct cm_question *question; /* NULL: none */
     const char *language;
     enum cm_finish_reason finish_reason;
     double mean_logprob;

@@ -115,6 +115,14 @@ bool cm_selection_wants(struct cm_selection *selection, const char *item_id, siz
     return wanted;
 }
 
+void cm_selection_meet(struct cm_selection *selection, const char *item_id)
+{
+    for (size_t i = 0; i < selection->entries_count; i++) {
+        struct entry *entry = &selection->entries[i];
+        entry->met = entry->met || cm_span_equal_text(entry->item_id, item_id);
+    }
+}
+
 enum cm_status cm_selection_check(const struct cm_selection *selection, struct cm_error *error)
 {
     for (size_t i = 0; i < selection->entries_count; i++) {

@@ -23,6 +23,9 @@ void cm_selection_close(struct cm_selection *selection);
 /* Remembers that the item was met. */
 bool cm_selection_wants(struct cm_selection *selection, const char *item_id, size_t segment_index);
 
+/* Remembers an item that has no rows at all. */
+void cm_selection_meet(struct cm_selection *selection, const char *item_id);
+
 /* At the end of the catalog: CM_NOT_FOUND names an entry that fitted no item. */
 enum cm_status cm_selection_check(const struct cm_selection *selection,
                                   struct cm_error *error) CM_MUST_CHECK;

@@ -12,7 +12,7 @@
 #include <strings.h>
 
 enum node_kind { NODE_TEXT, NODE_VALUE, NODE_IF };
-enum value_kind { VALUE_ITEM, VALUE_SEGMENT, VALUE_LANGUAGE };
+enum value_kind { VALUE_ITEM, VALUE_SEGMENT, VALUE_QUESTION, VALUE_LANGUAGE };
 enum { NONE = -1 };
 
 /* Nodes lie in one array and follow each other by index. */
@@ -160,12 +160,26 @@ static enum cm_status add_node(struct parser *parser, struct node node, int *ind
     return CM_OK;
 }
 
+/* Unlike items and segments, questions have no columns but these. */
+static enum cm_status check_question_name(struct parser *parser, const struct tag *tag,
+                                          const struct node *node)
+{
+    bool known = strcasecmp(node->name, "text") == 0 || strcasecmp(node->name, "policy") == 0;
+    return known ? CM_OK
+                 : fail(parser, tag->start,
+                        "\"question.%.60s\" is not known: expected question.text or "
+                        "question.policy",
+                        node->name);
+}
+
 static enum cm_status read_name(struct parser *parser, const struct tag *tag, struct node *node)
 {
     static const struct {
         const char *prefix;
         enum value_kind kind;
-    } NAMESPACES[] = { { "item.", VALUE_ITEM }, { "segment.", VALUE_SEGMENT } };
+    } NAMESPACES[] = { { "item.", VALUE_ITEM },
+                       { "segment.", VALUE_SEGMENT },
+                       { "question.", VALUE_QUESTION } };
 
     if (cm_span_equal_text(tag->inside, "language")) {
         node->from = VALUE_LANGUAGE;
@@ -185,12 +199,13 @@ static enum cm_status read_name(struct parser *parser, const struct tag *tag, st
             }
             node->from = NAMESPACES[i].kind;
             memcpy(node->name, tag->inside.data + length, name_bytes);
-            return CM_OK;
+            return node->from == VALUE_QUESTION ? check_question_name(parser, tag, node) : CM_OK;
         }
     }
-    return fail(parser, tag->start,
-                "\"%.*s\" is not known: expected item.NAME, segment.NAME or language",
-                (int)(tag->inside.length < 60 ? tag->inside.length : 60), tag->inside.data);
+    return fail(
+        parser, tag->start,
+        "\"%.*s\" is not known: expected item.NAME, segment.NAME, question.NAME or language",
+        (int)(tag->inside.length < 60 ? tag->inside.length : 60), tag->inside.data);
 }
 
 /* Puts `index` at the end of a list of siblings whose first is `*first` and last `*last`. */
@@ -479,6 +494,12 @@ static enum cm_status append_value(const struct node *node, const struct cm_temp
             return cm_facts_append_segment(text, data->segment);
         }
         value = cm_segment_find(data->segment, node->name);
+        break;
+    case VALUE_QUESTION:
+        if (data->question != NULL) {
+            bool is_text = strcasecmp(node->name, "text") == 0;
+            value = is_text ? data->question->text : data->question->policy;
+        }
         break;
     }
     return cm_facts_append_value(text, cm_span_of(value), CM_PROMPT_FIELD_CHARACTERS_MAX);

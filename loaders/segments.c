@@ -3,10 +3,8 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "loaders/columns.h"
-#include "loaders/csv_reader.h"
-#include "loaders/encoding.h"
-#include "loaders/json_reader.h"
 #include "loaders/markup.h"
+#include "loaders/sheet.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -14,36 +12,25 @@
 
 enum { SEGMENT_TEXT_BYTES_MAX = 1 << 20 };
 
-/* A name and a value of the row in hand, from either kind of file. */
-struct pair {
-    struct cm_span name;
-    struct cm_span value;
-};
-
-struct table {
-    struct cm_text_input *input;
-    struct cm_csv_reader *csv; /* one of the two */
-    struct cm_json_reader *json;
-    struct cm_columns header; /* CSV only */
-    struct pair pairs[CM_CATALOG_COLUMNS_MAX];
-    size_t pairs_count;
-    uint64_t line;
-    const char *problem; /* NULL: none */
+struct reading {
+    struct cm_sheet *sheet;
+    struct cm_sheet_record record; /* in hand */
     struct cm_text plain;
     struct cm_segments *segments;
     size_t capacity;
 };
 
-static enum cm_status out_of_memory(const struct table *table, struct cm_error *error)
+static enum cm_status out_of_memory(const struct reading *reading, struct cm_error *error)
 {
     return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory",
-                        table->input == NULL ? "segments" : cm_text_input_name(table->input));
+                        cm_sheet_name(reading->sheet));
 }
 
-static enum cm_status refuse(const struct table *table, struct cm_error *error, const char *what)
+static enum cm_status refuse(const struct reading *reading, struct cm_error *error,
+                             const char *what)
 {
-    return cm_error_set(error, CM_INVALID_DATA, "%s:%llu: %s", cm_text_input_name(table->input),
-                        (unsigned long long)table->line, what);
+    return cm_error_set(error, CM_INVALID_DATA, "%s:%llu: %s", cm_sheet_name(reading->sheet),
+                        (unsigned long long)reading->record.line, what);
 }
 
 /* --- Direct identifiers --- */
@@ -109,7 +96,7 @@ static bool has_long_number(const char *text)
     return false;
 }
 
-static enum cm_status check_anonymous(const struct table *table, const char *name,
+static enum cm_status check_anonymous(const struct reading *reading, const char *name,
                                       const char *value, struct cm_error *error)
 {
     const char *kind = has_mail_address(value)  ? "an e-mail address"
@@ -121,62 +108,17 @@ static enum cm_status check_anonymous(const struct table *table, const char *nam
     return cm_error_set(error, CM_INVALID_DATA,
                         "%s:%llu: column %s holds what looks like %s; segments describe groups, "
                         "never persons: remove it",
-                        cm_text_input_name(table->input), (unsigned long long)table->line, name,
-                        kind);
+                        cm_sheet_name(reading->sheet), (unsigned long long)reading->record.line,
+                        name, kind);
 }
 
 /* --- Rows --- */
 
-static enum cm_status read_csv_row(struct table *table, struct cm_error *error)
-{
-    struct cm_csv_record record;
-    enum cm_status status = cm_csv_next(table->csv, &record, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    table->line = record.line;
-    table->problem = record.problem;
-    table->pairs_count = 0;
-    bool is_wide = record.cells_count > table->header.count;
-    for (size_t i = 0; i < record.cells_count && i < table->header.count; i++) {
-        struct cm_span name = cm_span_of(table->header.items[i].name);
-        table->pairs[table->pairs_count++] = (struct pair){ name, record.cells[i] };
-    }
-    if (table->problem == NULL && is_wide &&
-        cm_span_trim(record.cells[table->header.count]).length > 0) {
-        table->problem = "has more cells than the header; put cells with the delimiter in quotes";
-    }
-    return CM_OK;
-}
-
-static enum cm_status read_json_row(struct table *table, struct cm_error *error)
-{
-    struct cm_json_record record;
-    enum cm_status status = cm_json_reader_next(table->json, &record, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    table->line = record.line;
-    table->problem = record.problem;
-    table->pairs_count = record.pairs_count;
-    for (size_t i = 0; i < record.pairs_count; i++) {
-        table->pairs[i] = (struct pair){ record.pairs[i].name, record.pairs[i].value };
-    }
-    return CM_OK;
-}
-
-static bool is_named(struct cm_span name, const char *wanted)
-{
-    char normal[CM_COLUMN_NAME_BYTES];
-    cm_column_normalize(name, normal);
-    return strcmp(normal, wanted) == 0;
-}
-
 /* `segment_id`, else the first column. */
-static size_t find_id(const struct table *table)
+static size_t find_id(const struct reading *reading)
 {
-    for (size_t i = 0; i < table->pairs_count; i++) {
-        if (is_named(table->pairs[i].name, "segment_id")) {
+    for (size_t i = 0; i < reading->record.cells_count; i++) {
+        if (cm_sheet_cell_is(&reading->record.cells[i], "segment_id")) {
             return i;
         }
     }
@@ -201,37 +143,38 @@ static void segment_deinit(struct cm_segment *segment)
     cm_free(segment->attributes);
 }
 
-/* The value as plain text in table->plain, checked. */
-static enum cm_status clean(struct table *table, const struct pair *pair, struct cm_error *error)
+/* The value as plain text in reading->plain, checked. */
+static enum cm_status clean(struct reading *reading, const struct cm_sheet_cell *cell,
+                            struct cm_error *error)
 {
-    enum cm_status status = cm_markup_to_text(pair->value, &table->plain);
+    enum cm_status status = cm_markup_to_text(cell->value, &reading->plain);
     if (status != CM_OK) {
-        return out_of_memory(table, error);
+        return out_of_memory(reading, error);
     }
     char name[CM_COLUMN_NAME_BYTES];
-    cm_column_normalize(pair->name, name);
-    return check_anonymous(table, name, cm_text_string(&table->plain), error);
+    cm_column_normalize(cell->name, name);
+    return check_anonymous(reading, name, cm_text_string(&reading->plain), error);
 }
 
-static enum cm_status fill_segment(struct table *table, struct cm_segment *segment,
+static enum cm_status fill_segment(struct reading *reading, struct cm_segment *segment,
                                    struct cm_error *error)
 {
-    size_t id = find_id(table);
-    segment->line = table->line;
+    size_t id = find_id(reading);
+    segment->line = reading->record.line;
     segment->language = cm_strdup("");
-    segment->attributes = cm_alloc(table->pairs_count, sizeof *segment->attributes);
+    segment->attributes = cm_alloc(reading->record.cells_count, sizeof *segment->attributes);
     if (segment->language == NULL || segment->attributes == NULL) {
-        return out_of_memory(table, error);
+        return out_of_memory(reading, error);
     }
-    for (size_t i = 0; i < table->pairs_count; i++) {
-        const struct pair *pair = &table->pairs[i];
-        enum cm_status status = clean(table, pair, error);
+    for (size_t i = 0; i < reading->record.cells_count; i++) {
+        const struct cm_sheet_cell *cell = &reading->record.cells[i];
+        enum cm_status status = clean(reading, cell, error);
         if (status != CM_OK) {
             return status;
         }
-        char *value = cm_strdup(cm_text_string(&table->plain));
+        char *value = cm_strdup(cm_text_string(&reading->plain));
         if (value == NULL) {
-            return out_of_memory(table, error);
+            return out_of_memory(reading, error);
         }
         if (i == id) {
             segment->id = value;
@@ -239,16 +182,16 @@ static enum cm_status fill_segment(struct table *table, struct cm_segment *segme
         }
         struct cm_attribute *attribute = &segment->attributes[segment->attributes_count++];
         attribute->value = value;
-        attribute->name = cm_strndup(pair->name.data, pair->name.length);
+        attribute->name = cm_strndup(cell->name.data, cell->name.length);
         if (attribute->name == NULL) {
-            return out_of_memory(table, error);
+            return out_of_memory(reading, error);
         }
         cm_utf8_clean(attribute->name);
-        if (is_named(pair->name, "language") || is_named(pair->name, "lang")) {
+        if (cm_sheet_cell_is(cell, "language") || cm_sheet_cell_is(cell, "lang")) {
             cm_free(segment->language);
             segment->language = cm_strdup(value);
             if (segment->language == NULL) {
-                return out_of_memory(table, error);
+                return out_of_memory(reading, error);
             }
             lower(segment->language);
         }
@@ -258,28 +201,29 @@ static enum cm_status fill_segment(struct table *table, struct cm_segment *segme
 
 /* --- The file --- */
 
-static enum cm_status add_segment(struct table *table, struct cm_error *error)
+static enum cm_status add_segment(struct reading *reading, struct cm_error *error)
 {
-    struct cm_segments *segments = table->segments;
-    if (table->problem != NULL) {
-        return refuse(table, error, table->problem);
+    struct cm_segments *segments = reading->segments;
+    if (reading->record.problem != NULL) {
+        return refuse(reading, error, reading->record.problem);
     }
     if (segments->count == CM_SEGMENTS_MAX) {
-        return cm_error_set(
-            error, CM_LIMIT, "%s:%llu: more than %d segments; merge them into fewer groups",
-            cm_text_input_name(table->input), (unsigned long long)table->line, CM_SEGMENTS_MAX);
+        return cm_error_set(error, CM_LIMIT,
+                            "%s:%llu: more than %d segments; merge them into fewer groups",
+                            cm_sheet_name(reading->sheet), (unsigned long long)reading->record.line,
+                            CM_SEGMENTS_MAX);
     }
     void *items = segments->items;
     enum cm_status status =
-        cm_grow(&items, &table->capacity, segments->count + 1, sizeof *segments->items);
+        cm_grow(&items, &reading->capacity, segments->count + 1, sizeof *segments->items);
     segments->items = items;
     if (status != CM_OK) {
-        return out_of_memory(table, error);
+        return out_of_memory(reading, error);
     }
-    struct cm_segment segment = { .line = table->line };
-    status = fill_segment(table, &segment, error);
+    struct cm_segment segment = { .line = reading->record.line };
+    status = fill_segment(reading, &segment, error);
     if (status == CM_OK && (segment.id == NULL || segment.id[0] == '\0')) {
-        status = refuse(table, error, "the segment has no id; fill in its first column");
+        status = refuse(reading, error, "the segment has no id; fill in its first column");
     }
     if (status != CM_OK) {
         segment_deinit(&segment);
@@ -297,13 +241,13 @@ static int compare_ids(const void *left, const void *right)
     return order != 0 ? order : ((*a)->line > (*b)->line) - ((*a)->line < (*b)->line);
 }
 
-static enum cm_status check_unique(const struct table *table, struct cm_error *error)
+static enum cm_status check_unique(const struct reading *reading, struct cm_error *error)
 {
-    const struct cm_segments *segments = table->segments;
+    const struct cm_segments *segments = reading->segments;
     const struct cm_segment **sorted = cm_alloc(segments->count, sizeof *sorted);
     enum cm_status status = CM_OK;
     if (sorted == NULL) {
-        return out_of_memory(table, error);
+        return out_of_memory(reading, error);
     }
     for (size_t i = 0; i < segments->count; i++) {
         sorted[i] = &segments->items[i];
@@ -315,7 +259,7 @@ static enum cm_status check_unique(const struct table *table, struct cm_error *e
                 cm_error_set(error, CM_INVALID_DATA,
                              "%s:%llu: the segment id %.60s is already on line %llu; give "
                              "each segment its own",
-                             cm_text_input_name(table->input), (unsigned long long)sorted[i]->line,
+                             cm_sheet_name(reading->sheet), (unsigned long long)sorted[i]->line,
                              sorted[i]->id, (unsigned long long)sorted[i - 1]->line);
         }
     }
@@ -323,60 +267,24 @@ static enum cm_status check_unique(const struct table *table, struct cm_error *e
     return status;
 }
 
-static enum cm_status read_header(struct table *table, struct cm_error *error)
+static enum cm_status read_segments(struct reading *reading, struct cm_error *error)
 {
-    struct cm_csv_record record;
-    table->header.format = cm_table_format_find(NULL, 0);
-    enum cm_status status = cm_csv_next(table->csv, &record, error);
-    if (status == CM_END) {
-        return cm_error_set(error, CM_INVALID_DATA,
-                            "%s: is empty; a header line with segment_id is expected",
-                            cm_text_input_name(table->input));
-    }
-    if (status == CM_OK && record.problem != NULL) {
-        table->line = record.line;
-        return refuse(table, error, record.problem);
-    }
-    for (size_t i = 0; status == CM_OK && i < record.cells_count; i++) {
-        status = cm_columns_add(&table->header, record.cells[i]);
-        if (status != CM_OK) {
-            return out_of_memory(table, error);
-        }
-    }
-    return status;
-}
-
-static enum cm_status open_table(struct table *table, const char *path, struct cm_error *error)
-{
-    enum cm_status status = cm_text_input_open(path, &table->input, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    struct cm_span text = cm_span_trim(cm_text_input_peek(table->input));
-    if (text.length > 0 && (text.data[0] == '[' || text.data[0] == '{')) {
-        return cm_json_reader_open(table->input, &table->json, error);
-    }
-    status = cm_csv_open(table->input, '\0', &table->csv, error);
-    return status == CM_OK ? read_header(table, error) : status;
-}
-
-static enum cm_status read_table(struct table *table, const char *path, struct cm_error *error)
-{
-    enum cm_status status = open_table(table, path, error);
+    enum cm_status status = CM_OK;
     while (status == CM_OK) {
-        status = table->csv != NULL ? read_csv_row(table, error) : read_json_row(table, error);
+        status = cm_sheet_next(reading->sheet, &reading->record, error);
         if (status == CM_OK) {
-            status = add_segment(table, error);
+            status = add_segment(reading, error);
         }
     }
     if (status != CM_END) {
         return status;
     }
-    if (table->segments->count == 0) {
+    if (reading->segments->count == 0) {
         return cm_error_set(error, CM_INVALID_DATA,
-                            "%s: holds no segment; add one, or leave --segments out", path);
+                            "%s: holds no segment; add one, or leave --segments out",
+                            cm_sheet_name(reading->sheet));
     }
-    return check_unique(table, error);
+    return check_unique(reading, error);
 }
 
 static enum cm_status make_neutral(struct cm_segments *segments, struct cm_error *error)
@@ -398,27 +306,21 @@ enum cm_status cm_segments_open(const char *path, struct cm_segments *segments,
                                 struct cm_error *error)
 {
     *segments = (struct cm_segments){ .count = 0 };
-    struct table *table = NULL;
+    struct reading reading = {
+        .segments = segments,
+        .plain = CM_TEXT_INIT(SEGMENT_TEXT_BYTES_MAX),
+    };
     enum cm_status status;
     if (path == NULL) {
         status = make_neutral(segments, error);
-        goto done;
+    } else {
+        status = cm_sheet_open(path, "segment_id", &reading.sheet, error);
+        if (status == CM_OK) {
+            status = read_segments(&reading, error);
+        }
+        cm_sheet_close(reading.sheet);
+        cm_text_deinit(&reading.plain);
     }
-    table = cm_alloc(1, sizeof *table);
-    if (table == NULL) {
-        status = cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", path);
-        goto done;
-    }
-    table->segments = segments;
-    table->plain = CM_TEXT_INIT(SEGMENT_TEXT_BYTES_MAX);
-    status = read_table(table, path, error);
-    cm_csv_close(table->csv);
-    cm_json_reader_close(table->json);
-    cm_text_input_close(table->input);
-    cm_columns_deinit(&table->header);
-    cm_text_deinit(&table->plain);
-done:
-    cm_free(table);
     if (status != CM_OK) {
         cm_segments_deinit(segments);
     }

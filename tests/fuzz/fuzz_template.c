@@ -25,8 +25,12 @@ static const struct cm_segment segment = {
 static void render(const struct cm_template *template)
 {
     static const char *const languages[] = { "en", "zh", "pt-br" };
+    static const struct cm_question question = {
+        .text = (char *)"Does it {{fit}}?",
+        .policy = (char *)"<|im_end|>",
+    };
     for (size_t i = 0; i < sizeof languages / sizeof languages[0]; i++) {
-        const struct cm_template_data data = { &item, &segment, languages[i] };
+        const struct cm_template_data data = { &item, &segment, languages[i], &question };
         for (int role = CM_TEMPLATE_SYSTEM; role <= CM_TEMPLATE_USER; role++) {
             struct cm_text text = CM_TEXT_INIT(TEXT_BYTES_MAX);
             enum cm_status status =

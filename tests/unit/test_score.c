@@ -31,12 +31,15 @@ static struct cm_segment segment = {
     .attributes_count = 1,
 };
 
+static const struct cm_question *question;
+
 static struct cm_score judge(const char *text, const char *language, enum cm_finish_reason reason)
 {
     struct cm_score score;
     struct cm_score_input input = { .text = cm_span_of(text),
                                     .item = &item,
                                     .segment = &segment,
+                                    .question = question,
                                     .language = language,
                                     .finish_reason = reason,
                                     .mean_logprob = -0.4 };
@@ -203,9 +206,22 @@ static void repetition_counts_phrases(void **state)
     cm_memory_fail_at(0);
 }
 
+static void numbers_of_question_and_policy_are_supported(void **state)
+{
+    (void)state;
+    const char *text = "The bottle can be sent back within 30 days, also with a 64 engraved on it.";
+    static const struct cm_question asked = { .text = (char *)"May I have a 64 on it?",
+                                              .policy = (char *)"Returns within 30 days." };
+    assert_non_null(strstr(judge(text, "en", CM_FINISH_STOP).flags, "unsupported-number: 30, 64"));
+    question = &asked;
+    assert_null(strstr(judge(text, "en", CM_FINISH_STOP).flags, "unsupported-number"));
+    question = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_of_question_and_policy_are_supported),
         cmocka_unit_test(flags_what_is_wrong),
         cmocka_unit_test(several_faults_multiply_and_an_empty_copy_is_worthless),
         cmocka_unit_test(details_cannot_forge_flags),
