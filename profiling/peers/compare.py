@@ -135,10 +135,21 @@ def run_turn(command):
     return figures
 
 
+def wait_for_quiet(options):
+    """Until others leave the processors alone for a second, or the patience ends."""
+    end = time.monotonic() + options.wait
+    while time.monotonic() < end:
+        busy = busy_s()
+        time.sleep(1)
+        if (busy_s() - busy) / os.cpu_count() <= options.foreign:
+            return
+
+
 def quiet_turn(name, command, options):
     """The turn with the least disturbance among a few; the first quiet one ends the search."""
     turns = []
     for _ in range(options.tries):
+        wait_for_quiet(options)
         turns.append(run_turn(command))
         best = min(turns, key=lambda turn: turn["foreign_share"])
         if best["foreign_share"] <= options.foreign:
@@ -207,6 +218,8 @@ def parse_arguments():
     parser.add_argument("--foreign", type=float, default=0.05,
                         help="share of the processors that others may take in a turn (0.05)")
     parser.add_argument("--tries", type=int, default=3, help="most tries for a quiet turn (3)")
+    parser.add_argument("--wait", type=float, default=60,
+                        help="most seconds to wait for a quiet machine before a turn (60)")
     parser.add_argument("--cache", type=pathlib.Path, default=cache_folder())
     parser.add_argument("--out", type=pathlib.Path,
                         help="where the JSON goes (profiling/results/peers-DATE-MODEL.json)")
