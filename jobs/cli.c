@@ -205,7 +205,7 @@ static enum cm_status refuse_unknown(const struct option *rows, const char *word
 {
     const char *names[256];
     size_t count = 0;
-    for (; rows[count].name != NULL && count < sizeof names / sizeof names[0]; count++) {
+    for (; count < sizeof names / sizeof names[0] && rows[count].name != NULL; count++) {
         names[count] = rows[count].name;
     }
     char name[WORD_MAX + 1] = "";

@@ -146,7 +146,7 @@ INSTANCE void multiply_int8_columns(const struct cm_matmul_tile *tile, uint32_t 
         const struct cm_int8_unit *unit = (const void *)(weights + u * unit_bytes);
         const float *minima = (const void *)(unit + 1);
         const int32_t *starts = x + CM_INT8_QUADS * rows;
-        const float *x_scales = (const float *)(starts + rows);
+        const float *x_scales = (const void *)(starts + rows);
         const float *x_sums = x_scales + rows;
         __m256i dots[INT8_ROWS];
         UNROLL

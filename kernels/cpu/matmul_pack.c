@@ -132,6 +132,8 @@ static void pack_panel(const struct packing *packing, uint32_t panel, float *row
 {
     struct cm_matrix *matrix = packing->matrix;
     uint8_t *bytes = matrix->panels + panel * matrix->panel_bytes;
+    float *floats = (void *)bytes; /* the panel holds one of these */
+    uint16_t *halves = (void *)bytes;
     for (uint32_t c = 0; c < CM_PANEL && panel * CM_PANEL + c < matrix->n_out; c++) {
         struct row_origin origin = find_row(packing->sources, (uint64_t)panel * CM_PANEL + c);
         if (matrix->format == CM_FORMAT_INT8 || matrix->format == CM_FORMAT_INT8_MIN) {
@@ -141,10 +143,10 @@ static void pack_panel(const struct packing *packing, uint32_t panel, float *row
         read_row(origin, matrix->n_in, row);
         for (uint32_t k = 0; k < matrix->n_in; k++) {
             if (matrix->format == CM_FORMAT_F32) {
-                ((float *)bytes)[(size_t)k * CM_PANEL + c] = row[k];
+                floats[(size_t)k * CM_PANEL + c] = row[k];
             } else {
                 size_t pair = (size_t)(k / 2) * CM_PANEL + c;
-                ((uint16_t *)bytes)[pair * 2 + k % 2] = cm_bf16_from_float(row[k]);
+                halves[pair * 2 + k % 2] = cm_bf16_from_float(row[k]);
             }
         }
     }

@@ -87,8 +87,8 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
             keys[i * CM_PAGE_TOKENS + slot] = rounded[i];
         }
     } else {
-        float *keys = (float *)cm_kv_keys(pool, page, args->layer, head);
-        float *values = (float *)cm_kv_values(pool, page, args->layer, head);
+        float *keys = (void *)cm_kv_keys(pool, page, args->layer, head);
+        float *values = (void *)cm_kv_values(pool, page, args->layer, head);
         for (uint32_t i = 0; i < args->head_dim; i++) {
             keys[i * CM_PAGE_TOKENS + slot] = key[i];
             values[first_value + i] = value[i];
