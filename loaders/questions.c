@@ -21,19 +21,6 @@ struct reading {
     size_t capacity;
 };
 
-static enum cm_status out_of_memory(const struct reading *reading, struct cm_error *error)
-{
-    return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory",
-                        cm_sheet_name(reading->sheet));
-}
-
-static enum cm_status refuse(const struct reading *reading, struct cm_error *error,
-                             const char *what)
-{
-    return cm_error_set(error, CM_INVALID_DATA, "%s:%llu: %s", cm_sheet_name(reading->sheet),
-                        (unsigned long long)reading->record.line, what);
-}
-
 /* --- Rows --- */
 
 static const struct column {
@@ -97,10 +84,10 @@ static enum cm_status fill_cell(struct reading *reading, const struct cm_sheet_c
                             cm_sheet_name(reading->sheet), column->name);
     }
     if (cm_markup_to_text(cell->value, &reading->plain) != CM_OK) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     *text = cm_strdup(cm_text_string(&reading->plain));
-    return *text != NULL ? CM_OK : out_of_memory(reading, error);
+    return *text != NULL ? CM_OK : cm_sheet_out_of_memory(reading->sheet, error);
 }
 
 /* What the row does not have is empty, and "*" is the same as no item. */
@@ -111,14 +98,16 @@ static enum cm_status complete(const struct reading *reading, struct cm_question
         char **text = text_of(question, &COLUMNS[i]);
         *text = *text == NULL ? cm_strdup("") : *text;
         if (*text == NULL) {
-            return out_of_memory(reading, error);
+            return cm_sheet_out_of_memory(reading->sheet, error);
         }
     }
     if (question->id[0] == '\0') {
-        return refuse(reading, error, "the question has no id; fill in the column question_id");
+        return cm_sheet_refuse(reading->sheet, &reading->record, error,
+                               "the question has no id; fill in the column question_id");
     }
     if (question->text[0] == '\0') {
-        return refuse(reading, error, "the question is empty; fill in the column question");
+        return cm_sheet_refuse(reading->sheet, &reading->record, error,
+                               "the question is empty; fill in the column question");
     }
     if (strcmp(question->item_id, "*") == 0) {
         question->item_id[0] = '\0';
@@ -133,7 +122,7 @@ static enum cm_status add_question(struct reading *reading, struct cm_error *err
 {
     struct cm_questions *questions = reading->questions;
     if (reading->record.problem != NULL) {
-        return refuse(reading, error, reading->record.problem);
+        return cm_sheet_refuse(reading->sheet, &reading->record, error, reading->record.problem);
     }
     if (questions->count == CM_QUESTIONS_MAX) {
         return cm_error_set(error, CM_LIMIT, "%s:%llu: more than %d questions; split the file",
@@ -145,7 +134,7 @@ static enum cm_status add_question(struct reading *reading, struct cm_error *err
         cm_grow(&items, &reading->capacity, questions->count + 1, sizeof *questions->items);
     questions->items = items;
     if (status != CM_OK) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     struct cm_question question = { .line = reading->record.line };
     for (size_t i = 0; i < reading->record.cells_count && status == CM_OK; i++) {
@@ -205,7 +194,7 @@ static enum cm_status sort(const struct reading *reading, struct cm_error *error
     struct cm_questions *questions = reading->questions;
     questions->by_item = cm_alloc(questions->count, sizeof *questions->by_item);
     if (questions->by_item == NULL) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     for (size_t i = 0; i < questions->count; i++) {
         questions->by_item[i] = i;

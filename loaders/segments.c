@@ -20,19 +20,6 @@ struct reading {
     size_t capacity;
 };
 
-static enum cm_status out_of_memory(const struct reading *reading, struct cm_error *error)
-{
-    return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory",
-                        cm_sheet_name(reading->sheet));
-}
-
-static enum cm_status refuse(const struct reading *reading, struct cm_error *error,
-                             const char *what)
-{
-    return cm_error_set(error, CM_INVALID_DATA, "%s:%llu: %s", cm_sheet_name(reading->sheet),
-                        (unsigned long long)reading->record.line, what);
-}
-
 /* --- Direct identifiers --- */
 
 static bool is_mail_byte(char byte)
@@ -149,7 +136,7 @@ static enum cm_status clean(struct reading *reading, const struct cm_sheet_cell 
 {
     enum cm_status status = cm_markup_to_text(cell->value, &reading->plain);
     if (status != CM_OK) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     char name[CM_COLUMN_NAME_BYTES];
     cm_column_normalize(cell->name, name);
@@ -164,7 +151,7 @@ static enum cm_status fill_segment(struct reading *reading, struct cm_segment *s
     segment->language = cm_strdup("");
     segment->attributes = cm_alloc(reading->record.cells_count, sizeof *segment->attributes);
     if (segment->language == NULL || segment->attributes == NULL) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     for (size_t i = 0; i < reading->record.cells_count; i++) {
         const struct cm_sheet_cell *cell = &reading->record.cells[i];
@@ -174,7 +161,7 @@ static enum cm_status fill_segment(struct reading *reading, struct cm_segment *s
         }
         char *value = cm_strdup(cm_text_string(&reading->plain));
         if (value == NULL) {
-            return out_of_memory(reading, error);
+            return cm_sheet_out_of_memory(reading->sheet, error);
         }
         if (i == id) {
             segment->id = value;
@@ -184,14 +171,14 @@ static enum cm_status fill_segment(struct reading *reading, struct cm_segment *s
         attribute->value = value;
         attribute->name = cm_strndup(cell->name.data, cell->name.length);
         if (attribute->name == NULL) {
-            return out_of_memory(reading, error);
+            return cm_sheet_out_of_memory(reading->sheet, error);
         }
         cm_utf8_clean(attribute->name);
         if (cm_sheet_cell_is(cell, "language") || cm_sheet_cell_is(cell, "lang")) {
             cm_free(segment->language);
             segment->language = cm_strdup(value);
             if (segment->language == NULL) {
-                return out_of_memory(reading, error);
+                return cm_sheet_out_of_memory(reading->sheet, error);
             }
             lower(segment->language);
         }
@@ -205,7 +192,7 @@ static enum cm_status add_segment(struct reading *reading, struct cm_error *erro
 {
     struct cm_segments *segments = reading->segments;
     if (reading->record.problem != NULL) {
-        return refuse(reading, error, reading->record.problem);
+        return cm_sheet_refuse(reading->sheet, &reading->record, error, reading->record.problem);
     }
     if (segments->count == CM_SEGMENTS_MAX) {
         return cm_error_set(error, CM_LIMIT,
@@ -218,12 +205,13 @@ static enum cm_status add_segment(struct reading *reading, struct cm_error *erro
         cm_grow(&items, &reading->capacity, segments->count + 1, sizeof *segments->items);
     segments->items = items;
     if (status != CM_OK) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     struct cm_segment segment = { .line = reading->record.line };
     status = fill_segment(reading, &segment, error);
     if (status == CM_OK && (segment.id == NULL || segment.id[0] == '\0')) {
-        status = refuse(reading, error, "the segment has no id; fill in its first column");
+        status = cm_sheet_refuse(reading->sheet, &reading->record, error,
+                                 "the segment has no id; fill in its first column");
     }
     if (status != CM_OK) {
         segment_deinit(&segment);
@@ -247,7 +235,7 @@ static enum cm_status check_unique(const struct reading *reading, struct cm_erro
     const struct cm_segment **sorted = cm_alloc(segments->count, sizeof *sorted);
     enum cm_status status = CM_OK;
     if (sorted == NULL) {
-        return out_of_memory(reading, error);
+        return cm_sheet_out_of_memory(reading->sheet, error);
     }
     for (size_t i = 0; i < segments->count; i++) {
         sorted[i] = &segments->items[i];

@@ -129,6 +129,18 @@ enum cm_status cm_sheet_next(struct cm_sheet *sheet, struct cm_sheet_record *rec
     return sheet->csv != NULL ? next_csv(sheet, record, error) : next_json(sheet, record, error);
 }
 
+enum cm_status cm_sheet_refuse(const struct cm_sheet *sheet, const struct cm_sheet_record *record,
+                               struct cm_error *error, const char *what)
+{
+    return cm_error_set(error, CM_INVALID_DATA, "%s:%llu: %s", cm_sheet_name(sheet),
+                        (unsigned long long)record->line, what);
+}
+
+enum cm_status cm_sheet_out_of_memory(const struct cm_sheet *sheet, struct cm_error *error)
+{
+    return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", cm_sheet_name(sheet));
+}
+
 const char *cm_sheet_name(const struct cm_sheet *sheet)
 {
     return cm_text_input_name(sheet->input);

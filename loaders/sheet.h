@@ -35,6 +35,12 @@ void cm_sheet_close(struct cm_sheet *sheet);
 enum cm_status cm_sheet_next(struct cm_sheet *sheet, struct cm_sheet_record *record,
                              struct cm_error *error) CM_MUST_CHECK;
 
+/* Errors in the words of every such file: "FILE:LINE: what", CM_INVALID_DATA; "FILE: out of
+ * memory". */
+enum cm_status cm_sheet_refuse(const struct cm_sheet *sheet, const struct cm_sheet_record *record,
+                               struct cm_error *error, const char *what);
+enum cm_status cm_sheet_out_of_memory(const struct cm_sheet *sheet, struct cm_error *error);
+
 const char *cm_sheet_name(const struct cm_sheet *sheet); /* for messages */
 
 /* Whether a column has this name in normal form (see columns.h). */
