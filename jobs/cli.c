@@ -58,6 +58,35 @@ const char *cm_cli_closest(const char *word, const char *const *candidates, size
     return best;
 }
 
+/* --- A command line as text --- */
+
+static enum cm_status append_word(struct cm_text *text, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_./=:,@%+";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        return cm_text_append_string(text, word);
+    }
+    enum cm_status status = cm_text_append_char(text, '\'');
+    for (const char *at = word; status == CM_OK && *at != '\0'; at++) {
+        status =
+            *at == '\'' ? cm_text_append_string(text, "'\\''") : cm_text_append_char(text, *at);
+    }
+    return status == CM_OK ? cm_text_append_char(text, '\'') : status;
+}
+
+enum cm_status cm_cli_append_command(struct cm_text *text, int argc, char **argv)
+{
+    enum cm_status status = cm_text_append_string(text, "copymill");
+    for (int i = 0; status == CM_OK && i < argc; i++) {
+        status = cm_text_append_char(text, ' ');
+        if (status == CM_OK) {
+            status = append_word(text, argv[i]);
+        }
+    }
+    return status;
+}
+
 /* --- Values --- */
 
 static enum cm_status refuse_number(const struct cm_option *option, const char *value,

@@ -4,6 +4,7 @@
 #define CM_JOBS_CLI_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +47,9 @@ enum cm_status cm_cli_parse(const struct cm_option *options, size_t options_coun
 
 /* The option part of a help text. */
 void cm_cli_print_options(FILE *stream, const struct cm_option *options, size_t options_count);
+
+/* Appends a command line as a shell would read it: "copymill run --out 'my copy.csv'". */
+enum cm_status cm_cli_append_command(struct cm_text *text, int argc, char **argv) CM_MUST_CHECK;
 
 /* The candidate closest to a mistyped word, or NULL where none is close. */
 const char *cm_cli_closest(const char *word, const char *const *candidates, size_t count);

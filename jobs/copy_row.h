@@ -41,6 +41,7 @@ struct cm_copy_row {
     uint64_t seed;    /* of the job */
     const char *model;
     const char *error;
+    const char *judgement; /* a JSON object with the evidence behind score and flags, or "" */
 };
 
 #endif

@@ -29,6 +29,12 @@ struct cm_ledger;
 enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger,
                               struct cm_error *error) CM_MUST_CHECK;
 
+/* Opens a ledger that is there to look at it, while another process may be working on it: only the
+ * calls that read can be used. A ledger of an earlier version is upgraded first. CM_NOT_FOUND:
+ * there is none; otherwise as above. */
+enum cm_status cm_ledger_open_reading(const char *path, struct cm_ledger **ledger,
+                                      struct cm_error *error) CM_MUST_CHECK;
+
 /* Drops an uncommitted batch. NULL is fine. */
 void cm_ledger_close(struct cm_ledger *ledger);
 
@@ -51,11 +57,41 @@ struct cm_ledger_contents {
     uint64_t rows_other; /* of other settings: another template, model, seed ... */
 };
 
-/* Starts a run: forgets the plan of the one before and remembers its settings. Durable at return.
- */
+/* Starts a run: forgets the plan of the one before and remembers its settings and when it began.
+ * Durable at return. */
 enum cm_status cm_ledger_begin(struct cm_ledger *ledger, const struct cm_ledger_settings *settings,
                                struct cm_ledger_contents *contents,
                                struct cm_error *error) CM_MUST_CHECK;
+
+/* The run as it goes, for a plot: all counts since it began. Durable with the next commit. */
+struct cm_ledger_sample {
+    uint64_t at_ms;
+    uint64_t rows; /* finished by this run; reused ones not */
+    uint64_t prefill_tokens;
+    uint64_t shared_tokens;
+    uint64_t output_tokens;
+    uint32_t active; /* copies in work at that time */
+};
+enum cm_status cm_ledger_put_sample(struct cm_ledger *ledger, const struct cm_ledger_sample *sample,
+                                    struct cm_error *error) CM_MUST_CHECK;
+
+/* Ends the run that was begun. `figures` is a JSON object, see run_figures.h. Durable at return. */
+enum cm_status cm_ledger_end_run(struct cm_ledger *ledger, const char *figures,
+                                 struct cm_error *error) CM_MUST_CHECK;
+
+/* What rows are written from is stored once for all of them and found again by the digest of its
+ * content. `attributes` is a JSON object, name -> value. Both give the number by which rows refer
+ * to it; 0 is none's. */
+struct cm_ledger_source {
+    const char *digest; /* hex */
+    const char *title;  /* of an item; unused for a segment */
+    const char *attributes;
+};
+enum cm_status cm_ledger_put_item(struct cm_ledger *ledger, const struct cm_ledger_source *item,
+                                  int64_t *number, struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_ledger_put_segment(struct cm_ledger *ledger,
+                                     const struct cm_ledger_source *segment, int64_t *number,
+                                     struct cm_error *error) CM_MUST_CHECK;
 
 /* What is needed to decide whether a stored row can be used again. */
 struct cm_ledger_found {
@@ -67,6 +103,7 @@ struct cm_ledger_found {
     uint32_t tries;
     uint32_t cached_tokens;
     uint64_t neighbours; /* see plan.h */
+    bool has_sources;    /* item and segment are known; not in ledgers of version 1 */
 };
 
 /* CM_NOT_FOUND (without a message) where there is no such row. */
@@ -78,13 +115,16 @@ struct cm_ledger_place {
     uint64_t position;   /* in the output; unique */
     uint64_t neighbours; /* what the row's cached_tokens was counted against */
     double gate_score;
+    int64_t item; /* see cm_ledger_put_item */
+    int64_t segment;
 };
 
 /* Stores a finished row, in place of one with the same key, and plans it. */
 enum cm_status cm_ledger_put(struct cm_ledger *ledger, const struct cm_ledger_place *place,
                              const struct cm_copy_row *row, struct cm_error *error) CM_MUST_CHECK;
 
-/* Plans a row that is there already. `update` also stores its new count of cached tokens. */
+/* Plans a row that is there already. `update` also stores its new count of cached tokens; where the
+ * place names an item and a segment, they are stored too. */
 enum cm_status cm_ledger_reuse(struct cm_ledger *ledger, const struct cm_ledger_place *place,
                                int64_t row_id, bool update, uint32_t cached_tokens,
                                struct cm_error *error) CM_MUST_CHECK;

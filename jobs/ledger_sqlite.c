@@ -13,46 +13,24 @@
 #include <unistd.h>
 
 enum {
-    APPLICATION_ID = 0x434D4A42, /* "CMJB" */
-    SCHEMA_VERSION = 1,
     /* A killed process gives its lock back only after its memory, which may be many gigabytes. */
     LOCK_PAUSE_MS = 50,
     LOCK_TRIES_MAX = 40,
 };
 
-static const char schema_sql[] =
-    "CREATE TABLE settings(id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE,"
-    " last_run TEXT NOT NULL);"
-    "CREATE TABLE setting(settings_id INTEGER NOT NULL REFERENCES settings(id),"
-    " name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(settings_id, name)) WITHOUT ROWID;"
-    "CREATE TABLE copy(id INTEGER PRIMARY KEY, row_key TEXT NOT NULL UNIQUE,"
-    " settings_id INTEGER NOT NULL REFERENCES settings(id),"
-    " status INTEGER NOT NULL CHECK(status BETWEEN 0 AND 4),"
-    " item_id TEXT NOT NULL, segment_id TEXT NOT NULL, scenario TEXT NOT NULL,"
-    " channel TEXT NOT NULL, language TEXT NOT NULL, text TEXT NOT NULL, fields TEXT NOT NULL,"
-    " score REAL NOT NULL, flags TEXT NOT NULL, finish_reason TEXT NOT NULL,"
-    " prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,"
-    " output_tokens INTEGER NOT NULL, attempt INTEGER NOT NULL, tries INTEGER NOT NULL,"
-    " seed INTEGER NOT NULL, model TEXT NOT NULL, error TEXT NOT NULL,"
-    " gate_score REAL NOT NULL, neighbours INTEGER NOT NULL, finished TEXT NOT NULL);"
-    "CREATE INDEX copy_by_settings ON copy(settings_id, status);"
-    "CREATE TABLE plan(position INTEGER PRIMARY KEY, copy_id INTEGER NOT NULL);"
-    "CREATE TABLE output(inode INTEGER NOT NULL, file_bytes INTEGER NOT NULL,"
-    " modified_ns INTEGER NOT NULL, written TEXT NOT NULL,"
-    " PRIMARY KEY(inode, file_bytes, modified_ns)) WITHOUT ROWID;";
-
 static const char *const statement_sql[CM_SQLITE_STATEMENT_COUNT] = {
     [CM_SQLITE_BEGIN] = "BEGIN IMMEDIATE",
     [CM_SQLITE_COMMIT] = "COMMIT",
     [CM_SQLITE_FIND] =
-        "SELECT id, status, score, gate_score, attempt, tries, cached_tokens, neighbours"
-        " FROM copy WHERE row_key = ?1",
+        "SELECT id, status, score, gate_score, attempt, tries, cached_tokens, neighbours,"
+        " item IS NOT NULL AND segment IS NOT NULL FROM copy WHERE row_key = ?1",
     [CM_SQLITE_PUT] =
         "INSERT INTO copy(row_key, settings_id, status, item_id, segment_id, scenario, channel,"
         " language, text, fields, score, flags, finish_reason, prompt_tokens, cached_tokens,"
-        " output_tokens, attempt, tries, seed, model, error, gate_score, neighbours, finished)"
+        " output_tokens, attempt, tries, seed, model, error, gate_score, neighbours, finished,"
+        " item, segment, judgement)"
         " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,"
-        "?22,?23,?24)"
+        "?22,?23,?24,nullif(?25,0),nullif(?26,0),nullif(?27,''))"
         " ON CONFLICT(row_key) DO UPDATE SET settings_id=excluded.settings_id,"
         " status=excluded.status, text=excluded.text, fields=excluded.fields,"
         " score=excluded.score, flags=excluded.flags, finish_reason=excluded.finish_reason,"
@@ -60,15 +38,22 @@ static const char *const statement_sql[CM_SQLITE_STATEMENT_COUNT] = {
         " output_tokens=excluded.output_tokens, attempt=excluded.attempt,"
         " tries=excluded.tries, model=excluded.model, error=excluded.error,"
         " gate_score=excluded.gate_score, neighbours=excluded.neighbours,"
-        " finished=excluded.finished"
+        " finished=excluded.finished, item=excluded.item, segment=excluded.segment,"
+        " judgement=excluded.judgement"
         " RETURNING id",
     [CM_SQLITE_PLAN] = "INSERT INTO plan(position, copy_id) VALUES(?1, ?2)",
     [CM_SQLITE_UPDATE_CACHED] = "UPDATE copy SET cached_tokens=?2, neighbours=?3 WHERE id=?1",
     [CM_SQLITE_READ] =
         "SELECT row_key, status, item_id, segment_id, scenario, channel, language, text,"
         " fields, score, flags, finish_reason, prompt_tokens, cached_tokens, output_tokens,"
-        " attempt, tries, seed, model, error"
+        " attempt, tries, seed, model, error, ifnull(judgement, '')"
         " FROM plan JOIN copy ON copy.id = plan.copy_id ORDER BY position",
+    [CM_SQLITE_FIND_ITEM] = "SELECT id FROM item WHERE digest = ?1",
+    [CM_SQLITE_PUT_ITEM] = "INSERT INTO item(digest, title, facts) VALUES(?1, ?2, ?3) RETURNING id",
+    [CM_SQLITE_FIND_SEGMENT] = "SELECT id FROM segment WHERE digest = ?1",
+    [CM_SQLITE_PUT_SEGMENT] = "INSERT INTO segment(digest, attributes) VALUES(?1, ?3) RETURNING id",
+    [CM_SQLITE_UPDATE_SOURCES] = "UPDATE copy SET item=?2, segment=?3 WHERE id=?1",
+    [CM_SQLITE_PUT_SAMPLE] = "INSERT OR REPLACE INTO sample VALUES(?1,?2,?3,?4,?5,?6,?7)",
 };
 
 /* --- Errors --- */
@@ -193,71 +178,6 @@ enum cm_status cm_sqlite_prepare(struct cm_ledger *ledger, const char *sql,
     return CM_OK;
 }
 
-/* One number from a query without parameters. */
-static enum cm_status query_number(struct cm_ledger *ledger, const char *sql, int64_t *number,
-                                   struct cm_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    enum cm_status status = cm_sqlite_prepare(ledger, sql, &statement, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    if (sqlite3_step(statement) == SQLITE_ROW) {
-        *number = sqlite3_column_int64(statement, 0);
-    } else {
-        status = cm_sqlite_breaks(ledger, error);
-    }
-    sqlite3_finalize(statement);
-    return status;
-}
-
-static enum cm_status create_schema(struct cm_ledger *ledger, struct cm_error *error)
-{
-    char *sql = sqlite3_mprintf("BEGIN IMMEDIATE; %s PRAGMA application_id = %d;"
-                                "PRAGMA user_version = %d; COMMIT",
-                                schema_sql, APPLICATION_ID, SCHEMA_VERSION);
-    if (sql == NULL) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", ledger->path);
-    }
-    enum cm_status status = cm_sqlite_execute(ledger, sql, error);
-    sqlite3_free(sql);
-    return status;
-}
-
-/* A ledger of ours, or an empty file to become one. */
-static enum cm_status check_identity(struct cm_ledger *ledger, struct cm_error *error)
-{
-    int64_t application_id = 0;
-    int64_t version = 0;
-    int64_t tables_count = 0;
-    enum cm_status status = query_number(ledger, "PRAGMA application_id", &application_id, error);
-    if (status == CM_OK) {
-        status = query_number(ledger, "PRAGMA user_version", &version, error);
-    }
-    if (status == CM_OK) {
-        status = query_number(ledger, "SELECT count(*) FROM sqlite_schema", &tables_count, error);
-    }
-    if (status != CM_OK) {
-        return status;
-    }
-    if (application_id == 0 && version == 0 && tables_count == 0) {
-        return create_schema(ledger, error);
-    }
-    if (application_id != APPLICATION_ID) {
-        return cm_error_set(error, CM_INVALID_DATA,
-                            "%s: a database of another program, not a copymill ledger; name "
-                            "another file with --job",
-                            ledger->path);
-    }
-    if (version != SCHEMA_VERSION) {
-        return cm_error_set(error, CM_UNSUPPORTED,
-                            "%s: written by another version of copymill (ledger version %lld, this "
-                            "program reads %d); name another file with --job",
-                            ledger->path, (long long)version, SCHEMA_VERSION);
-    }
-    return CM_OK;
-}
-
 static enum cm_status open_database(struct cm_ledger *ledger, struct cm_error *error)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -267,18 +187,49 @@ static enum cm_status open_database(struct cm_ledger *ledger, struct cm_error *e
                    : cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", ledger->path);
     }
     sqlite3_busy_timeout(ledger->database, 2000); /* a reader may hold a lock for a moment */
-    enum cm_status status = check_identity(ledger, error);
+    return CM_OK;
+}
+
+static enum cm_status open_for_writing(struct cm_ledger *ledger, struct cm_error *error)
+{
+    enum cm_status status = lock_path(ledger, error);
+    if (status == CM_OK) {
+        status = open_database(ledger, error);
+    }
+    if (status == CM_OK) {
+        status = cm_sqlite_bring_up_to_date(ledger, error);
+    }
     if (status == CM_OK) {
         status = cm_sqlite_execute(ledger, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
                                    error);
     }
-    for (int i = 0; status == CM_OK && i < CM_SQLITE_STATEMENT_COUNT; i++) {
-        status = cm_sqlite_prepare(ledger, statement_sql[i], &ledger->statements[i], error);
-    }
     return status;
 }
 
-enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger, struct cm_error *error)
+static enum cm_status open_for_reading(struct cm_ledger *ledger, struct cm_error *error)
+{
+    bool current = false;
+    if (access(ledger->path, F_OK) != 0) {
+        return cm_error_set(error, CM_NOT_FOUND,
+                            "%s: there is no such ledger; \"copymill run\" writes one beside its "
+                            "output, copy.csv.job beside copy.csv",
+                            ledger->path);
+    }
+    enum cm_status status = open_database(ledger, error);
+    if (status == CM_OK) {
+        status = cm_sqlite_check_version(ledger, &current, error);
+    }
+    if (status == CM_OK && !current) {
+        sqlite3_close(ledger->database);
+        ledger->database = NULL;
+        status = open_for_writing(ledger, error); /* upgrades it */
+    }
+    return status == CM_OK ? cm_sqlite_execute(ledger, "PRAGMA query_only = ON", error) : status;
+}
+
+static enum cm_status
+open_ledger(const char *path, enum cm_status (*open_file)(struct cm_ledger *, struct cm_error *),
+            struct cm_ledger **ledger, struct cm_error *error)
 {
     struct cm_ledger *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
@@ -292,10 +243,10 @@ enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger, struc
         status = cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", path);
     }
     if (status == CM_OK) {
-        status = lock_path(opened, error);
+        status = open_file(opened, error);
     }
-    if (status == CM_OK) {
-        status = open_database(opened, error);
+    for (int i = 0; status == CM_OK && i < CM_SQLITE_STATEMENT_COUNT; i++) {
+        status = cm_sqlite_prepare(opened, statement_sql[i], &opened->statements[i], error);
     }
     if (status != CM_OK) {
         cm_ledger_close(opened);
@@ -303,6 +254,17 @@ enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger, struc
     }
     *ledger = opened;
     return CM_OK;
+}
+
+enum cm_status cm_ledger_open(const char *path, struct cm_ledger **ledger, struct cm_error *error)
+{
+    return open_ledger(path, open_for_writing, ledger, error);
+}
+
+enum cm_status cm_ledger_open_reading(const char *path, struct cm_ledger **ledger,
+                                      struct cm_error *error)
+{
+    return open_ledger(path, open_for_reading, ledger, error);
 }
 
 void cm_ledger_close(struct cm_ledger *ledger)
@@ -319,6 +281,7 @@ void cm_ledger_close(struct cm_ledger *ledger)
     }
     pthread_mutex_destroy(&ledger->lock);
     cm_free(ledger->path);
+    cm_free(ledger->searched);
     cm_free(ledger);
 }
 
@@ -396,6 +359,7 @@ enum cm_status cm_ledger_find(struct cm_ledger *ledger, const char *key,
         found->tries = (uint32_t)sqlite3_column_int64(statement, 5);
         found->cached_tokens = (uint32_t)sqlite3_column_int64(statement, 6);
         found->neighbours = (uint64_t)sqlite3_column_int64(statement, 7);
+        found->has_sources = sqlite3_column_int(statement, 8) != 0;
     } else {
         status = step == SQLITE_DONE ? CM_NOT_FOUND : cm_sqlite_breaks(ledger, error);
     }
@@ -445,7 +409,10 @@ static void bind_row(struct cm_ledger *ledger, sqlite3_stmt *statement,
     cm_sqlite_bind_text(statement, &index, row->error);
     sqlite3_bind_double(statement, index++, place->gate_score);
     cm_sqlite_bind_integer(statement, &index, place->neighbours);
-    sqlite3_bind_text(statement, index, now, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(statement, index++, now, -1, SQLITE_TRANSIENT);
+    cm_sqlite_bind_integer(statement, &index, (uint64_t)place->item);
+    cm_sqlite_bind_integer(statement, &index, (uint64_t)place->segment);
+    cm_sqlite_bind_text(statement, &index, row->judgement);
 }
 
 enum cm_status cm_ledger_put(struct cm_ledger *ledger, const struct cm_ledger_place *place,
@@ -485,6 +452,14 @@ enum cm_status cm_ledger_reuse(struct cm_ledger *ledger, const struct cm_ledger_
         cm_sqlite_bind_integer(statement, &index, (uint64_t)row_id);
         cm_sqlite_bind_integer(statement, &index, cached_tokens);
         cm_sqlite_bind_integer(statement, &index, place->neighbours);
+        status = cm_sqlite_run(ledger, statement, error);
+    }
+    if (status == CM_OK && place->item != 0 && place->segment != 0) {
+        sqlite3_stmt *statement = ledger->statements[CM_SQLITE_UPDATE_SOURCES];
+        int index = 1;
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)row_id);
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)place->item);
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)place->segment);
         status = cm_sqlite_run(ledger, statement, error);
     }
     if (status == CM_OK) {

@@ -16,6 +16,12 @@ enum cm_sqlite_statement {
     CM_SQLITE_PLAN,
     CM_SQLITE_UPDATE_CACHED,
     CM_SQLITE_READ,
+    CM_SQLITE_FIND_ITEM,
+    CM_SQLITE_PUT_ITEM,
+    CM_SQLITE_FIND_SEGMENT,
+    CM_SQLITE_PUT_SEGMENT,
+    CM_SQLITE_UPDATE_SOURCES,
+    CM_SQLITE_PUT_SAMPLE,
     CM_SQLITE_STATEMENT_COUNT
 };
 
@@ -27,15 +33,25 @@ struct cm_ledger {
     sqlite3 *database;
     sqlite3_stmt *statements[CM_SQLITE_STATEMENT_COUNT];
     int64_t settings_id;
+    int64_t run_id;
     bool in_batch;
     bool broken; /* a write failed: `failure` is what every later call returns */
     struct cm_error failure;
+    char *searched; /* what temp.found holds the rows of; NULL: nothing */
 };
 
 /* A write failed: what the log holds after a failed sync is unknown, so the batch is dropped and
  * nothing more is written. Returns the failure, which every later call gets too. */
 enum cm_status cm_sqlite_breaks(struct cm_ledger *ledger, struct cm_error *error);
 enum cm_status cm_sqlite_still_broken(const struct cm_ledger *ledger, struct cm_error *error);
+
+/* Whether the file is of this version. CM_INVALID_DATA: no ledger; CM_UNSUPPORTED: a later one. */
+enum cm_status cm_sqlite_check_version(struct cm_ledger *ledger, bool *current,
+                                       struct cm_error *error) CM_MUST_CHECK;
+
+/* Makes an empty file a ledger and one of an earlier version one of this version. */
+enum cm_status cm_sqlite_bring_up_to_date(struct cm_ledger *ledger,
+                                          struct cm_error *error) CM_MUST_CHECK;
 
 enum cm_status cm_sqlite_execute(struct cm_ledger *ledger, const char *sql,
                                  struct cm_error *error) CM_MUST_CHECK;

@@ -93,6 +93,24 @@ static enum cm_status count_contents(struct cm_ledger *ledger, struct cm_ledger_
     return status;
 }
 
+static enum cm_status store_run(struct cm_ledger *ledger, struct cm_error *error)
+{
+    char now[CM_TIMESTAMP_BYTES];
+    cm_clock_timestamp(now);
+    sqlite3_stmt *statement = NULL;
+    enum cm_status status = cm_sqlite_prepare(
+        ledger, "INSERT INTO run(settings_id, began) VALUES(?1, ?2)", &statement, error);
+    if (status == CM_OK) {
+        int index = 1;
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)ledger->settings_id);
+        cm_sqlite_bind_text(statement, &index, now);
+        status = cm_sqlite_run(ledger, statement, error);
+        ledger->run_id = sqlite3_last_insert_rowid(ledger->database);
+        sqlite3_finalize(statement);
+    }
+    return status;
+}
+
 enum cm_status cm_ledger_begin(struct cm_ledger *ledger, const struct cm_ledger_settings *settings,
                                struct cm_ledger_contents *contents, struct cm_error *error)
 {
@@ -105,6 +123,9 @@ enum cm_status cm_ledger_begin(struct cm_ledger *ledger, const struct cm_ledger_
         status = store_settings(ledger, settings, error);
     }
     if (status == CM_OK) {
+        status = store_run(ledger, error);
+    }
+    if (status == CM_OK) {
         status = count_contents(ledger, contents, error);
     }
     if (status == CM_OK) {
@@ -112,6 +133,108 @@ enum cm_status cm_ledger_begin(struct cm_ledger *ledger, const struct cm_ledger_
     }
     pthread_mutex_unlock(&ledger->lock);
     return status;
+}
+
+enum cm_status cm_ledger_put_sample(struct cm_ledger *ledger, const struct cm_ledger_sample *sample,
+                                    struct cm_error *error)
+{
+    pthread_mutex_lock(&ledger->lock);
+    enum cm_status status = cm_sqlite_begin_batch(ledger, error);
+    if (status == CM_OK) {
+        sqlite3_stmt *statement = ledger->statements[CM_SQLITE_PUT_SAMPLE];
+        int index = 1;
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)ledger->run_id);
+        cm_sqlite_bind_integer(statement, &index, sample->at_ms);
+        cm_sqlite_bind_integer(statement, &index, sample->rows);
+        cm_sqlite_bind_integer(statement, &index, sample->prefill_tokens);
+        cm_sqlite_bind_integer(statement, &index, sample->shared_tokens);
+        cm_sqlite_bind_integer(statement, &index, sample->output_tokens);
+        cm_sqlite_bind_integer(statement, &index, sample->active);
+        status = cm_sqlite_run(ledger, statement, error);
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    return status;
+}
+
+enum cm_status cm_ledger_end_run(struct cm_ledger *ledger, const char *figures,
+                                 struct cm_error *error)
+{
+    char now[CM_TIMESTAMP_BYTES];
+    cm_clock_timestamp(now);
+    pthread_mutex_lock(&ledger->lock);
+    sqlite3_stmt *statement = NULL;
+    enum cm_status status = cm_sqlite_begin_batch(ledger, error);
+    if (status == CM_OK) {
+        status = cm_sqlite_prepare(ledger, "UPDATE run SET ended = ?2, figures = ?3 WHERE id = ?1",
+                                   &statement, error);
+    }
+    if (status == CM_OK) {
+        int index = 1;
+        cm_sqlite_bind_integer(statement, &index, (uint64_t)ledger->run_id);
+        cm_sqlite_bind_text(statement, &index, now);
+        cm_sqlite_bind_text(statement, &index, figures);
+        status = cm_sqlite_run(ledger, statement, error);
+    }
+    sqlite3_finalize(statement);
+    if (status == CM_OK) {
+        status = cm_sqlite_commit_batch(ledger, error);
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    return status;
+}
+
+/* --- What rows are written from --- */
+
+/* `find` and `put` give one number each. */
+static enum cm_status put_source(struct cm_ledger *ledger, enum cm_sqlite_statement find,
+                                 enum cm_sqlite_statement put,
+                                 const struct cm_ledger_source *source, int64_t *number,
+                                 struct cm_error *error)
+{
+    pthread_mutex_lock(&ledger->lock);
+    sqlite3_stmt *statement = ledger->statements[find];
+    enum cm_status status = cm_sqlite_begin_batch(ledger, error);
+    if (status != CM_OK) {
+        goto unlock;
+    }
+    sqlite3_bind_text(statement, 1, source->digest, -1, SQLITE_STATIC);
+    int step = sqlite3_step(statement);
+    if (step == SQLITE_DONE) {
+        sqlite3_reset(statement);
+        statement = ledger->statements[put];
+        sqlite3_bind_text(statement, 1, source->digest, -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 2, source->title, -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 3, source->attributes, -1, SQLITE_STATIC);
+        step = sqlite3_step(statement);
+    }
+    if (step != SQLITE_ROW) {
+        status = cm_sqlite_breaks(ledger, error);
+        goto unlock;
+    }
+    *number = sqlite3_column_int64(statement, 0);
+    if (sqlite3_step(statement) != SQLITE_DONE) {
+        status = cm_sqlite_breaks(ledger, error);
+        goto unlock;
+    }
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+unlock:
+    pthread_mutex_unlock(&ledger->lock);
+    return status;
+}
+
+enum cm_status cm_ledger_put_item(struct cm_ledger *ledger, const struct cm_ledger_source *item,
+                                  int64_t *number, struct cm_error *error)
+{
+    return put_source(ledger, CM_SQLITE_FIND_ITEM, CM_SQLITE_PUT_ITEM, item, number, error);
+}
+
+enum cm_status cm_ledger_put_segment(struct cm_ledger *ledger,
+                                     const struct cm_ledger_source *segment, int64_t *number,
+                                     struct cm_error *error)
+{
+    return put_source(ledger, CM_SQLITE_FIND_SEGMENT, CM_SQLITE_PUT_SEGMENT, segment, number,
+                      error);
 }
 
 /* --- Reading the plan --- */
@@ -137,7 +260,7 @@ static bool read_row(sqlite3_stmt *statement, struct cm_copy_row *row)
     row->status = (enum cm_row_status)sqlite3_column_int(statement, index++);
     const char **first[] = { &row->item_id,  &row->segment_id, &row->scenario, &row->channel,
                              &row->language, &row->text,       &row->fields };
-    const char **last[] = { &row->model, &row->error };
+    const char **last[] = { &row->model, &row->error, &row->judgement };
     bool complete = key != NULL;
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
         *first[i] = column_text(statement, &index);

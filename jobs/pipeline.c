@@ -6,6 +6,7 @@
 #include "jobs/interrupt.h"
 #include "jobs/pipeline_state.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The rows inside the engine. A request's id is its slot here. */
@@ -207,6 +208,37 @@ static void update_progress(struct cm_pipeline *pipeline)
     cm_progress_update(pipeline->parts.progress, &numbers, preview[0] != '\0' ? preview : NULL);
 }
 
+/* A few a second at first, then ever fewer, so that the longest run leaves some thousands. A ledger
+ * that cannot take them fails for the sink too, which ends the run. */
+static void take_sample(struct cm_pipeline *pipeline)
+{
+    const double interval_min_s = 0.25;
+    const double interval_share = 1.0 / 300;
+    double now_s = cm_clock_s() - pipeline->began_s;
+    if (now_s < pipeline->next_sample_s) {
+        return;
+    }
+    double interval_s = now_s * interval_share;
+    pipeline->next_sample_s = now_s + (interval_s > interval_min_s ? interval_s : interval_min_s);
+    struct cm_engine_counters engine;
+    cm_engine_counters(pipeline->parts.engine, &engine);
+    struct cm_ledger_sample sample = {
+        .at_ms = (uint64_t)(now_s * 1000),
+        .prefill_tokens = engine.prefill_tokens,
+        .shared_tokens = engine.shared_tokens,
+        .output_tokens = engine.output_tokens,
+        .active = engine.active,
+    };
+    pthread_mutex_lock(&pipeline->lock);
+    sample.rows = pipeline->counts.rows[CM_ROW_OK] + pipeline->counts.rows[CM_ROW_FLAGGED] +
+                  pipeline->counts.rows[CM_ROW_FAILED] - pipeline->counts.rows_reused;
+    pthread_mutex_unlock(&pipeline->lock);
+    struct cm_error ignored;
+    if (cm_ledger_put_sample(pipeline->parts.ledger, &sample, &ignored) != CM_OK) {
+        pipeline->next_sample_s = INFINITY;
+    }
+}
+
 /* The engine has nothing to compute: wait for whoever can change that. CM_END: nobody can. */
 static enum cm_status wait_for_work(struct window *window, struct cm_error *error)
 {
@@ -245,6 +277,7 @@ static enum cm_status engine_loop(struct window *window, struct cm_error *error)
             status = wait_for_work(window, error);
         }
         update_progress(pipeline);
+        take_sample(pipeline);
     }
     return status;
 }
@@ -290,9 +323,9 @@ static enum cm_status run_stages(struct window *window, struct cm_error *error)
     } else {
         /* The display does without a total where no thread can be had to count. */
         bool counting = pthread_create(&counter, NULL, cm_row_counter_main, pipeline) == 0;
-        double began_s = cm_clock_s();
+        pipeline->began_s = cm_clock_s();
         status = engine_loop(window, error);
-        pipeline->counts.wall_s = cm_clock_s() - began_s;
+        pipeline->counts.wall_s = cm_clock_s() - pipeline->began_s;
         atomic_store(&pipeline->stop, true); /* for the counter too, which nobody waits for now */
         cm_queue_finish(pipeline->ready);
         pthread_join(source, NULL);
@@ -308,7 +341,7 @@ static enum cm_status run_stages(struct window *window, struct cm_error *error)
 enum cm_status cm_pipeline_run(const struct cm_pipeline_parts *parts,
                                struct cm_pipeline_counts *counts, struct cm_error *error)
 {
-    struct cm_pipeline pipeline = { .parts = *parts };
+    struct cm_pipeline pipeline = { .parts = *parts, .next_sample_s = 0.25 };
     pthread_mutex_init(&pipeline.lock, NULL);
     atomic_init(&pipeline.stop, false);
     struct window *window = window_open(&pipeline);

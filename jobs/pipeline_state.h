@@ -22,6 +22,9 @@ struct cm_pipeline {
     struct cm_queue *finished; /* source and engine -> sink */
     struct cm_queue *verdicts; /* sink -> engine; never full, because it holds the whole window */
 
+    double began_s;       /* the engine's thread: for samples */
+    double next_sample_s; /* since it began */
+
     atomic_bool stop; /* an error or the user: no new work */
 
     pthread_mutex_t lock;  /* of what follows */

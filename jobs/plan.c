@@ -312,13 +312,15 @@ static void describe_row(struct cm_plan *plan, struct cm_planned_row *row)
     row->position = plan->first_position + plan->row_index;
     row->item = side->item;
     row->segment = data.segment;
+    row->segment_index = plan->row_index / side->rows_per_segment;
+    row->segment_digest = &plan->segment_digests[row->segment_index];
     row->question = data.question;
     row->facts_index = plan->has_offers ? plan->row_index : question_index;
     row->neighbours = plan->neighbours;
     struct cm_row_identity identity = {
         .item = side->item->digest,
         .nth = side->item->nth,
-        .segment = plan->segment_digests[plan->row_index / side->rows_per_segment],
+        .segment = *row->segment_digest,
         .language = row->language,
         .question =
             data.question != NULL ? &plan->question_digests[side->questions[question_index]] : NULL,

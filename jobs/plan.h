@@ -32,6 +32,7 @@ struct cm_plan_item {
     uint32_t nth;                      /* among identical items */
     struct cm_constraint **fact_locks; /* made by the pipeline when a row needs them */
     size_t fact_locks_count;
+    int64_t ledger_number; /* see row_sources.h, which alone uses it; 0: none yet */
     atomic_uint references;
 };
 
@@ -43,7 +44,9 @@ struct cm_planned_row {
     struct cm_row_key key;
     struct cm_plan_item *item; /* borrowed until the next row; share it to keep it */
     const struct cm_segment *segment;
-    const struct cm_question *question; /* NULL: none */
+    size_t segment_index;
+    const struct cm_content_digest *segment_digest; /* of the plan */
+    const struct cm_question *question;             /* NULL: none */
     size_t facts_index; /* in the item's fact_locks; the same for rows with the same facts */
     char language[CM_LANGUAGE_BYTES];
     uint64_t neighbours; /* names what cached_tokens is counted against: where it is the same as in

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "jobs/row_sources.h"
 #include "jobs/tidy.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@ enum {
 struct sink {
     struct cm_pipeline *pipeline;
     struct cm_text text;
+    struct cm_row_sources *sources;
     uint64_t batch_rows[CM_ROW_STATUS_COUNT]; /* stored, not yet committed */
     uint64_t batch_reused;
     uint64_t batch_count;
@@ -139,25 +141,27 @@ static struct cm_copy_row describe(const struct sink *sink, const struct cm_row_
         .seed = options->seed,
         .model = sink->pipeline->parts.model_name,
         .error = "",
+        .judgement = "",
     };
     memcpy(row.key, task->key.hex, sizeof row.key);
     return row;
 }
 
-static void store(struct sink *sink, const struct cm_row_task *task, const struct cm_copy_row *row)
+static void store(struct sink *sink, struct cm_row_task *task, const struct cm_copy_row *row)
 {
     struct cm_error error = { 0 };
     if (sink->broken) {
         return;
     }
-    if (cm_ledger_put(sink->pipeline->parts.ledger, &task->place, row, &error) != CM_OK) {
+    if (cm_row_sources_store(sink->sources, task, &error) != CM_OK ||
+        cm_ledger_put(sink->pipeline->parts.ledger, &task->place, row, &error) != CM_OK) {
         fail_sink(sink, &error);
         return;
     }
     count(sink, row->status);
 }
 
-static void store_failure(struct sink *sink, const struct cm_row_task *task)
+static void store_failure(struct sink *sink, struct cm_row_task *task)
 {
     struct cm_copy_row row = describe(sink, task);
     row.status = CM_ROW_FAILED;
@@ -167,13 +171,16 @@ static void store_failure(struct sink *sink, const struct cm_row_task *task)
     store(sink, task, &row);
 }
 
-static void store_reused(struct sink *sink, const struct cm_row_task *task)
+static void store_reused(struct sink *sink, struct cm_row_task *task)
 {
     struct cm_error error = { 0 };
     if (sink->broken) {
         return;
     }
-    if (cm_ledger_reuse(sink->pipeline->parts.ledger, &task->place, task->stored_row_id,
+    enum cm_status status =
+        task->stored_sources ? CM_OK : cm_row_sources_store(sink->sources, task, &error);
+    if (status != CM_OK ||
+        cm_ledger_reuse(sink->pipeline->parts.ledger, &task->place, task->stored_row_id,
                         task->stored_update, task->cached_tokens, &error) != CM_OK) {
         fail_sink(sink, &error);
         return;
@@ -205,7 +212,7 @@ static void show_preview(struct sink *sink, const char *text)
     pthread_mutex_unlock(&sink->pipeline->lock);
 }
 
-static void store_best(struct sink *sink, const struct cm_row_task *task)
+static void store_best(struct sink *sink, struct cm_row_task *task)
 {
     const struct cm_task_copy *best = &task->best;
     char flags[CM_FLAGS_BYTES + 16];
@@ -263,10 +270,22 @@ static void handle(struct sink *sink, struct cm_row_task *task)
     cm_row_task_free(task);
 }
 
+/* Without them nothing can be stored, as with a ledger that fails. */
+static void open_sources(struct sink *sink)
+{
+    const struct cm_pipeline_parts *parts = &sink->pipeline->parts;
+    if (cm_row_sources_open(parts->ledger, parts->segments_count, &sink->sources) != CM_OK) {
+        struct cm_error error;
+        cm_error_set(&error, CM_OUT_OF_MEMORY, "out of memory");
+        fail_sink(sink, &error);
+    }
+}
+
 void *cm_row_sink_main(void *context)
 {
     struct sink sink = { .pipeline = context, .text = CM_TEXT_INIT(COPY_BYTES_MAX) };
     struct cm_queue *finished = sink.pipeline->finished;
+    open_sources(&sink);
     for (;;) {
         void *task = NULL;
         enum cm_status status = cm_queue_try_pop(finished, &task);
@@ -282,6 +301,7 @@ void *cm_row_sink_main(void *context)
         handle(&sink, task);
     }
     commit(&sink);
+    cm_row_sources_close(sink.sources);
     cm_text_deinit(&sink.text);
     return NULL;
 }

@@ -105,6 +105,7 @@ static enum cm_status look_up(struct cm_pipeline *pipeline, struct cm_row_task *
         task->stored_row_id = found.row_id;
         task->stored_status = found.status;
         task->stored_update = found.neighbours != task->place.neighbours;
+        task->stored_sources = found.has_sources;
     }
     return status == CM_NOT_FOUND ? CM_OK : status;
 }

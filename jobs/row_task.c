@@ -30,6 +30,8 @@ struct cm_row_task *cm_row_task_create(const struct cm_planned_row *row)
     task->key = row->key;
     task->item = cm_plan_item_share(row->item);
     task->segment = row->segment;
+    task->segment_index = row->segment_index;
+    task->segment_digest = row->segment_digest;
     task->question = row->question;
     task->facts_index = row->facts_index;
     memcpy(task->language, row->language, sizeof task->language);

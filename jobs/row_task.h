@@ -29,6 +29,8 @@ struct cm_row_task {
     struct cm_row_key key;
     struct cm_plan_item *item; /* shared */
     const struct cm_segment *segment;
+    size_t segment_index;
+    const struct cm_content_digest *segment_digest;
     const struct cm_question *question; /* NULL: none */
     size_t facts_index;                 /* see cm_planned_row */
     struct cm_constraint *fact_lock;    /* of the item; NULL: none */
@@ -39,6 +41,7 @@ struct cm_row_task {
     int64_t stored_row_id;            /* reuse: in the ledger */
     enum cm_row_status stored_status; /* reuse */
     bool stored_update;               /* reuse: cached_tokens changed */
+    bool stored_sources;              /* reuse: the ledger knows its item and segment */
     char *problem;                    /* fail; NULL: no memory was left even for the reason */
 
     int32_t *prompt; /* generate */

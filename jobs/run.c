@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "jobs/copy_output.h"
 #include "jobs/dry_run.h"
@@ -11,6 +12,7 @@
 #include "jobs/output_file.h"
 #include "jobs/pipeline.h"
 #include "jobs/progress.h"
+#include "jobs/run_figures.h"
 #include "jobs/version.h"
 
 #include <inttypes.h>
@@ -88,6 +90,7 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
              (double)options->sampling.repetition_penalty, options->sampling.no_repeat_ngram);
     const struct cm_ledger_setting pairs[] = {
         { "version", cm_version() },
+        { "command", options->command != NULL ? options->command : "" },
         { "catalog", options->catalog_path },
         { "segments", options->segments_path != NULL ? options->segments_path : "" },
         { "questions", options->questions_path != NULL ? options->questions_path : "" },
@@ -237,6 +240,35 @@ static void fill_summary(const struct run *run, struct cm_run_summary *summary)
     cm_engine_counters(run->job.engine, &summary->engine);
 }
 
+/* What the report will show of this run. The limits take a moment to measure, which a run of
+ * minutes has to spare. */
+static enum cm_status end_ledger(struct run *run, enum cm_status status, struct cm_error *error)
+{
+    const double long_run_s = 30;
+    struct cm_engine_limits limits;
+    struct cm_run_figures figures = {
+        .outcome = status == CM_OK            ? "finished"
+                   : status == CM_INTERRUPTED ? "interrupted"
+                                              : "stopped",
+        .rows_planned = run->counts.rows_planned,
+        .rows_reused = run->counts.rows_reused,
+        .wall_s = run->counts.wall_s,
+        .model = run->job.model,
+    };
+    cm_engine_counters(run->job.engine, &figures.engine);
+    if (status == CM_OK && (run->counts.wall_s > long_run_s || run->options->report_path != NULL)) {
+        cm_engine_measure_limits(run->job.engine, &limits);
+        figures.limits = &limits;
+    }
+    char *text = cm_run_figures_write(&figures);
+    if (text == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
+    enum cm_status ended = cm_ledger_end_run(run->ledger, text, error);
+    cm_free(text);
+    return ended;
+}
+
 /* How the run ended, in words and as an exit status. */
 static enum cm_exit conclude(const struct run *run, enum cm_status status,
                              const struct cm_error *error)
@@ -276,6 +308,12 @@ static enum cm_exit run_job(struct run *run, struct cm_run_summary *summary, str
     finish_progress(run);
     if (summary != NULL) {
         fill_summary(run, summary);
+    }
+    struct cm_error ended = { 0 };
+    enum cm_status ending = end_ledger(run, status, &ended);
+    if (status == CM_OK && ending != CM_OK) {
+        status = ending;
+        *error = ended;
     }
     if (status == CM_OK) {
         status = write_output(run, error);

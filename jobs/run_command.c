@@ -16,8 +16,11 @@ static void print_help(void)
         "input, 3 some rows failed, 4 interrupted and can be resumed.\n");
 }
 
+enum { COMMAND_BYTES_MAX = 1 << 16 };
+
 enum cm_exit cm_run_command(int argc, char **argv)
 {
+    struct cm_text command = CM_TEXT_INIT(COMMAND_BYTES_MAX);
     struct cm_run_options options;
     struct cm_error error;
     cm_run_options_init(&options);
@@ -34,5 +37,11 @@ enum cm_exit cm_run_command(int argc, char **argv)
         cm_log(CM_LOG_ERROR, "%s", error.message);
         return CM_EXIT_USAGE;
     }
-    return cm_run(&options, NULL);
+    /* getopt keeps the order of the words, and a longer command is only cut short. */
+    if (cm_cli_append_command(&command, argc, argv) == CM_OK) {
+        options.command = cm_text_string(&command);
+    }
+    enum cm_exit exit_status = cm_run(&options, NULL);
+    cm_text_deinit(&command);
+    return exit_status;
 }
