@@ -2,14 +2,14 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "jobs/csv_cell.h"
 
-#include <csv.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 
-enum { CELL_BYTES_MAX = 1 << 28, NUMBER_BYTES = 32 };
+enum { NUMBER_BYTES = 32 };
 
 enum column_kind { TEXT, WHOLE, SCORE };
 
@@ -67,65 +67,6 @@ enum cm_copy_format cm_copy_format_of(const char *path)
 
 /* --- CSV --- */
 
-/* The signs that start a formula, with the full-width forms that some spreadsheets take for them.
- */
-static bool starts_formula(const char *text)
-{
-    static const char *const wide[] = { "＝", "＋", "－", "＠" };
-    if (text[0] != '\0' && strchr("=+-@\t\r\n", text[0]) != NULL) {
-        return true;
-    }
-    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
-        if (strncmp(text, wide[i], strlen(wide[i])) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A reader that splits at another separator, or ignores quotes, sees a new cell after each of
- * these, so a formula is disarmed there as well as at the start. */
-static enum cm_status neutralise(const char *text, struct cm_text *cell)
-{
-    cm_text_clear(cell);
-    bool at_start = true;
-    enum cm_status status = CM_OK;
-    for (const char *at = text; status == CM_OK && *at != '\0'; at++) {
-        if (at_start && starts_formula(at)) {
-            status = cm_text_append_char(cell, '\'');
-            at_start = false;
-        }
-        bool separates = strchr(",;|\t\r\n", *at) != NULL;
-        bool keeps = *at == ' ' || *at == '"' || *at == '\'';
-        at_start = separates || (at_start && keeps);
-        if (status == CM_OK) {
-            status = cm_text_append_char(cell, *at);
-        }
-    }
-    return status;
-}
-
-/* Errors of the stream stay set in it and are looked at once per row. */
-static enum cm_status write_csv_text(struct cm_copy_writer *writer, const char *text)
-{
-    if (writer->options.excel) {
-        enum cm_status status = neutralise(text, &writer->cell);
-        if (status != CM_OK) {
-            return status;
-        }
-        text = cm_text_string(&writer->cell);
-    }
-    size_t length = strlen(text);
-    bool plain = strpbrk(text, ",\"\r\n;\t|") == NULL &&
-                 (length == 0 || (text[0] != ' ' && text[length - 1] != ' '));
-    if (plain) {
-        fputs(text, writer->stream);
-    } else {
-        csv_fwrite(writer->stream, text, length);
-    }
-    return CM_OK;
-}
-
 /* Four decimals at most, and always a point: the same characters as in JSON. */
 static void format_score(double score, char number[NUMBER_BYTES])
 {
@@ -146,7 +87,8 @@ static enum cm_status write_csv_row(struct cm_copy_writer *writer,
         }
         switch (cells[i].kind) {
         case TEXT:
-            status = write_csv_text(writer, cells[i].text);
+            status = cm_csv_cell_write(writer->stream, cells[i].text, writer->options.excel,
+                                       &writer->cell);
             break;
         case WHOLE:
             fprintf(writer->stream, "%" PRIu64, cells[i].whole);
@@ -236,7 +178,7 @@ enum cm_status cm_copy_writer_open(FILE *stream, const char *name,
     opened->stream = stream;
     opened->name = name;
     opened->options = *options;
-    opened->cell = CM_TEXT_INIT(CELL_BYTES_MAX);
+    opened->cell = CM_TEXT_INIT(CM_CSV_CELL_WRITTEN_BYTES_MAX);
     if (options->format == CM_COPY_CSV) {
         write_csv_header(opened);
     }

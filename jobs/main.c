@@ -1,6 +1,7 @@
 #include "jobs/bench_command.h"
 #include "jobs/cli.h"
 #include "jobs/model_command.h"
+#include "jobs/prepare/prepare_command.h"
 #include "jobs/run_command.h"
 #include "jobs/run_options.h"
 #include "jobs/version.h"
@@ -22,6 +23,7 @@ static enum cm_exit print_version(int argc, char **argv);
 
 static const struct command COMMANDS[] = {
     { "run", "write the copy of a catalog", cm_run_command },
+    { "prepare", "clean raw tables: customers become segments", cm_prepare_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
     { "model", "models: fetch them, look into them", cm_model_command },
     { "help", "this overview; COMMAND --help tells more about each", print_help },

@@ -36,7 +36,7 @@ static struct cm_ledger_output identity_of(const struct stat *info)
     };
 }
 
-static enum cm_status check_folder(const char *path, struct cm_error *error)
+static enum cm_status check_folder(const char *option, const char *path, struct cm_error *error)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash == NULL ? cm_strdup(".")
@@ -46,8 +46,8 @@ static enum cm_status check_folder(const char *path, struct cm_error *error)
     }
     enum cm_status status = CM_OK;
     if (access(folder, W_OK | X_OK) != 0) {
-        status = cm_error_set(error, CM_IO, "--out %s: cannot write to the folder %s: %s", path,
-                              folder, strerror(errno));
+        status = cm_error_set(error, CM_IO, "%s %s: cannot write to the folder %s: %s", option,
+                              path, folder, strerror(errno));
     }
     cm_free(folder);
     return status;
@@ -56,16 +56,17 @@ static enum cm_status check_folder(const char *path, struct cm_error *error)
 enum cm_status cm_output_check(const struct cm_output_rules *rules, struct cm_error *error)
 {
     struct stat info;
+    const char *option = rules->option != NULL ? rules->option : "--out";
     if (is_stdout_path(rules->path)) {
         return CM_OK;
     }
     if (stat(rules->path, &info) != 0) {
-        return check_folder(rules->path, error);
+        return check_folder(option, rules->path, error);
     }
     if (!S_ISREG(info.st_mode)) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
-                            "--out %s is no regular file; name a file, or - for standard output",
-                            rules->path);
+                            "%s %s is no regular file; name a file, or - for standard output",
+                            option, rules->path);
     }
     enum cm_status status = CM_OK;
     bool known = rules->overwrite;
@@ -74,13 +75,12 @@ enum cm_status cm_output_check(const struct cm_output_rules *rules, struct cm_er
         status = cm_ledger_knows_output(rules->ledger, &identity, &known, error);
     }
     if (status == CM_OK && !known) {
-        status =
-            cm_error_set(error, CM_ALREADY_EXISTS,
-                         "--out %s exists already and is not the unchanged output of this job; "
-                         "name another file, or add --overwrite",
-                         rules->path);
+        status = cm_error_set(error, CM_ALREADY_EXISTS,
+                              "%s %s exists already and is not the unchanged output of this job; "
+                              "name another file, or add --overwrite",
+                              option, rules->path);
     }
-    return status == CM_OK ? check_folder(rules->path, error) : status;
+    return status == CM_OK ? check_folder(option, rules->path, error) : status;
 }
 
 /* --- Writing --- */
@@ -189,7 +189,8 @@ enum cm_status cm_output_file_publish(struct cm_output_file *file, struct cm_led
     /* Remembered before the rename: dying between the two must not leave a file at `path` that the
      * next run takes for somebody else's. */
     struct cm_ledger_output identity = identity_of(&info);
-    enum cm_status status = cm_ledger_remember_output(ledger, &identity, error);
+    enum cm_status status =
+        ledger == NULL ? CM_OK : cm_ledger_remember_output(ledger, &identity, error);
     if (status != CM_OK) {
         return status;
     }

@@ -11,6 +11,7 @@
 
 struct cm_output_rules {
     const char *path;
+    const char *option; /* for messages; NULL: "--out" */
     bool overwrite;
     struct cm_ledger *ledger; /* NULL: the job has none yet, so no file can be its own */
 };
@@ -29,8 +30,8 @@ enum cm_status cm_output_file_open(const char *path, struct cm_output_file **fil
 
 FILE *cm_output_file_stream(struct cm_output_file *file);
 
-/* Syncs, has the ledger remember the file, renames, syncs the folder. Errors that the stream met
- * earlier are found here too. */
+/* Syncs, has the ledger (NULL: none) remember the file, renames, syncs the folder. Errors that the
+ * stream met earlier are found here too. */
 enum cm_status cm_output_file_publish(struct cm_output_file *file, struct cm_ledger *ledger,
                                       struct cm_error *error) CM_MUST_CHECK;
 

@@ -33,7 +33,7 @@ FOLDERS_WITH_README = (*SOURCE_FOLDERS, "examples")
 # Headers of libraries that only some places may know.
 LIBRARY_PLACES = {
     r"(cuda|cublas|nccl|mpi|omp)\w*\.h": "kernels/",
-    r"csv\.h": ("loaders/", "jobs/copy_writer"),
+    r"csv\.h": ("loaders/", "jobs/csv_cell"),
     r"sqlite3\.h": "jobs/ledger",
     r"curl/.*": "jobs/",
 }

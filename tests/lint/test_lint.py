@@ -60,7 +60,7 @@ class LintTest(unittest.TestCase):
                                      ("cuda_runtime.h", "host", "kernels/cuda/a.c"),
                                      ("omp.h", "jobs", "kernels/a.c"),
                                      ("csv.h", "jobs", "loaders/a.c"),
-                                     ("csv.h", "host", "jobs/copy_writer.c")):
+                                     ("csv.h", "host", "jobs/csv_cell.c")):
             self.assert_bad("include", f"{wrong}/a.c", f"#include <{header}>\n")
             self.assert_good("include", right, f"#include <{header}>\n")
 
