@@ -129,7 +129,7 @@ static void find_byte_ids(struct cm_byte_bpe *bpe, const struct cm_tokenizer_dat
 }
 
 /* Collects the words that the merges turn into one token, so that the common words need no merges
- * at all. Llama 3 takes a word that is in the vocabulary even where the merges do not lead to it.
+ * at all. Some vocabularies (Llama 3) take a word that is in them even where no merges lead to it.
  */
 static enum cm_status find_whole_words(struct cm_byte_bpe *bpe,
                                        const struct cm_tokenizer_data *data,
@@ -141,7 +141,7 @@ static enum cm_status find_whole_words(struct cm_byte_bpe *bpe,
         if (bytes[i].length == 0 || data->kinds[i] != CM_TOKEN_NORMAL) {
             continue;
         }
-        bool is_reached = data->pre_tokenizer == CM_PRE_LLAMA3;
+        bool is_reached = data->ignore_merges;
         if (!is_reached) {
             ids.count = 0;
             status = merge_bytes(bpe, bytes[i], &ids);

@@ -4,7 +4,7 @@
 #include "base/utf8.h"
 #include "host/merge_queue.h"
 #include "host/merge_table.h"
-#include "host/piece_index.h"
+#include "host/unigram.h"
 
 #include <string.h>
 
@@ -16,12 +16,12 @@ enum { SPACE_MARK_BYTES = sizeof SPACE_MARK - 1, BYTE_NAME_LENGTH = 6 };
 struct cm_sentencepiece {
     const float *scores; /* NULL: the merges count */
     struct cm_merge_table merges;
+    struct cm_unigram *unigram;  /* NULL: pairs are joined */
     struct cm_span_table pieces; /* normal tokens by what they stand for */
     size_t piece_bytes_max;
-    struct cm_piece_index user_defined;
     int32_t byte_ids[256]; /* NO_TOKEN: not in the vocabulary */
     int32_t unknown;
-    bool add_space_prefix;
+    bool split_at_spaces;
 };
 
 /* --- Bytes of tokens --- */
@@ -72,8 +72,7 @@ enum cm_status cm_sentencepiece_token_bytes(enum cm_token_kind kind, struct cm_s
 
 struct work {
     const struct cm_sentencepiece *encoder;
-    struct cm_span text;     /* between two user-defined tokens */
-    struct cm_text unmarked; /* its copy, where it is not taken as it is */
+    struct cm_span text; /* cut in one go */
     struct cm_merge_queue queue;
     struct cm_token_list *list;
     bool was_unknown; /* the last token */
@@ -153,79 +152,55 @@ static enum cm_status append_symbol(struct work *work, const struct cm_symbol *s
     return status;
 }
 
-/* The text between user-defined tokens. A U+2581 in it is a space like any other. */
-static enum cm_status encode_between(struct work *work, struct cm_span text, bool with_prefix)
+static enum cm_status cut(struct work *work)
 {
-    work->text = text;
-    if (with_prefix ||
-        (text.length > 0 && memmem(text.data, text.length, SPACE_MARK, SPACE_MARK_BYTES) != NULL)) {
-        cm_text_clear(&work->unmarked);
-        enum cm_status status = cm_text_append_string(&work->unmarked, with_prefix ? " " : "");
-        if (status == CM_OK) {
-            status = cm_text_append_span(&work->unmarked, text);
-        }
-        if (status != CM_OK) {
-            return status;
-        }
-        size_t length = marks_to_spaces(cm_text_span(&work->unmarked), work->unmarked.data);
-        work->text = (struct cm_span){ work->unmarked.data, length };
-    }
-    if (work->text.length == 0) {
-        return CM_OK;
+    if (work->encoder->unigram != NULL) {
+        return cm_unigram_cut(work->encoder->unigram, work->text, &work->queue);
     }
     enum cm_status status = cm_merge_queue_reserve(&work->queue, work->text.length);
-    if (status == CM_OK) {
-        bool by_score = work->encoder->scores != NULL;
-        status = cm_merge_queue_run(&work->queue, split_characters(work),
-                                    by_score ? find_by_score : find_by_merges, work);
-    }
+    bool by_score = work->encoder->scores != NULL;
+    return status == CM_OK ? cm_merge_queue_run(&work->queue, split_characters(work),
+                                                by_score ? find_by_score : find_by_merges, work)
+                           : status;
+}
+
+static enum cm_status encode_piece(struct work *work, struct cm_span text)
+{
+    work->text = text;
+    work->was_unknown = false;
+    enum cm_status status = cut(work);
     for (uint32_t i = 0; i != CM_NO_SYMBOL && status == CM_OK; i = work->queue.symbols[i].after) {
         status = append_symbol(work, &work->queue.symbols[i]);
     }
     return status;
 }
 
-/* The longest user-defined token that `text` begins with. */
-static int32_t find_user_defined(const struct cm_sentencepiece *encoder, struct cm_span text,
-                                 size_t *bytes)
+/* Bytes up to the next space that is not the first byte, or all of them. */
+static size_t word_bytes(const struct work *work, struct cm_span text)
 {
-    struct cm_piece_walk walk = cm_piece_walk_begin(&encoder->user_defined, text);
-    struct cm_piece piece = { .id = NO_TOKEN };
-    while (cm_piece_walk_next(&walk, &piece)) {
-        *bytes = piece.name.length;
-    }
-    return piece.id;
+    const char *space =
+        work->encoder->split_at_spaces ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
+    return space != NULL ? (size_t)(space - text.data) : text.length;
 }
 
 enum cm_status cm_sentencepiece_encode(const struct cm_sentencepiece *encoder, struct cm_span text,
                                        struct cm_token_list *list)
 {
-    struct work work = { .encoder = encoder, .list = list, .unmarked = CM_TEXT_INIT(SIZE_MAX / 2) };
-    bool with_prefix = encoder->add_space_prefix && text.length > 0;
+    struct work work = { .encoder = encoder, .list = list };
+    struct cm_text unmarked = CM_TEXT_INIT(SIZE_MAX / 2);
     enum cm_status status = CM_OK;
-    size_t begin = 0;
-    for (size_t at = 0; at < text.length && status == CM_OK;) {
-        size_t bytes = 0;
-        struct cm_span rest = { text.data + at, text.length - at };
-        int32_t id = find_user_defined(encoder, rest, &bytes);
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        struct cm_span before = { text.data + begin, at - begin };
-        status = encode_between(&work, before, with_prefix);
+    if (text.length > 0 && memmem(text.data, text.length, SPACE_MARK, SPACE_MARK_BYTES) != NULL) {
+        status = cm_text_append_span(&unmarked, text);
         if (status == CM_OK) {
-            status = append_id(&work, id);
+            text = (struct cm_span){ unmarked.data, marks_to_spaces(text, unmarked.data) };
         }
-        with_prefix = false;
-        at += bytes;
-        begin = at;
     }
-    if (status == CM_OK) {
-        struct cm_span rest = { text.data + begin, text.length - begin };
-        status = encode_between(&work, rest, with_prefix);
+    while (text.length > 0 && status == CM_OK) {
+        size_t taken = word_bytes(&work, text);
+        status = encode_piece(&work, (struct cm_span){ text.data, taken });
+        text = (struct cm_span){ text.data + taken, text.length - taken };
     }
-    cm_text_deinit(&work.unmarked);
+    cm_text_deinit(&unmarked);
     cm_merge_queue_deinit(&work.queue);
     return status;
 }
@@ -235,29 +210,17 @@ enum cm_status cm_sentencepiece_encode(const struct cm_sentencepiece *encoder, s
 static enum cm_status open_pieces(struct cm_sentencepiece *encoder,
                                   const struct cm_tokenizer_data *data, const struct cm_span *bytes)
 {
-    size_t user_defined_count = 0;
-    for (uint32_t i = 0; i < data->n_tokens; i++) {
-        user_defined_count += data->kinds[i] == CM_TOKEN_USER_DEFINED;
-    }
     enum cm_status status = cm_span_table_init(&encoder->pieces, data->n_tokens);
-    if (status == CM_OK) {
-        status = cm_piece_index_init(&encoder->user_defined, user_defined_count);
-    }
     for (uint32_t i = 0; i < data->n_tokens && status == CM_OK; i++) {
         if (data->kinds[i] == CM_TOKEN_NORMAL && bytes[i].length > 0) {
             cm_span_table_insert(&encoder->pieces, bytes[i], (int32_t)i);
             if (bytes[i].length > encoder->piece_bytes_max) {
                 encoder->piece_bytes_max = bytes[i].length;
             }
-        } else if (data->kinds[i] == CM_TOKEN_USER_DEFINED) {
-            cm_piece_index_add(&encoder->user_defined, data->tokens[i], (int32_t)i);
         } else if (data->kinds[i] == CM_TOKEN_BYTE) {
             int32_t *id = &encoder->byte_ids[(uint8_t)bytes[i].data[0]];
             *id = *id == NO_TOKEN ? (int32_t)i : *id;
         }
-    }
-    if (status == CM_OK) {
-        cm_piece_index_sort(&encoder->user_defined);
     }
     return status;
 }
@@ -271,16 +234,20 @@ enum cm_status cm_sentencepiece_open(const struct cm_tokenizer_data *data,
         return cm_error_set(error, CM_OUT_OF_MEMORY, "No memory for the tokenizer.");
     }
     opened->scores = data->scores;
-    opened->add_space_prefix = data->add_space_prefix;
+    opened->split_at_spaces = data->split_at_spaces;
     opened->unknown = cm_token_may_come_from_text(data, data->unknown) ? data->unknown : NO_TOKEN;
     for (size_t i = 0; i < 256; i++) {
         opened->byte_ids[i] = NO_TOKEN;
     }
+    bool is_unigram = data->model == CM_TOKENIZER_UNIGRAM;
     enum cm_status status = open_pieces(opened, data, bytes);
+    if (status == CM_OK && is_unigram) {
+        status = cm_unigram_open(data, bytes, &opened->unigram);
+    }
     if (status != CM_OK) {
         cm_error_set(error, status, "No memory for the tokenizer's vocabulary.");
     }
-    if (status == CM_OK && data->scores == NULL) {
+    if (status == CM_OK && !is_unigram && data->scores == NULL) {
         status = cm_merge_table_init(&opened->merges, data, names, error);
     }
     if (status != CM_OK) {
@@ -294,7 +261,7 @@ enum cm_status cm_sentencepiece_open(const struct cm_tokenizer_data *data,
 void cm_sentencepiece_close(struct cm_sentencepiece *encoder)
 {
     if (encoder != NULL) {
-        cm_piece_index_deinit(&encoder->user_defined);
+        cm_unigram_close(encoder->unigram);
         cm_span_table_deinit(&encoder->pieces);
         cm_merge_table_deinit(&encoder->merges);
         cm_free(encoder);

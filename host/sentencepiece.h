@@ -1,8 +1,8 @@
-/* SentencePiece (Kudo and Richardson, 2018) as Llama 2 and Gemma use it. There are no words: a
- * space is a character, written U+2581 in the vocabulary. Tokens that the vocabulary's author
- * defined ("user defined": runs of line ends, <table>) are found first; the text between them
- * begins as characters, and the pair that makes the token with the best score is joined until none
- * is left. What the vocabulary lacks becomes the tokens of its bytes. */
+/* SentencePiece (Kudo and Richardson, 2018) as Llama 2, Gemma and T5 use it. A space is a
+ * character, written U+2581 in the vocabulary. A text begins as characters, and the pair that makes
+ * the token with the best score, or that comes first in a list of merges, is joined until none is
+ * left; a unigram vocabulary is cut by unigram.h instead. What it lacks becomes the tokens of its
+ * bytes. */
 #ifndef CM_HOST_SENTENCEPIECE_H
 #define CM_HOST_SENTENCEPIECE_H
 
@@ -27,8 +27,9 @@ enum cm_status cm_sentencepiece_open(const struct cm_tokenizer_data *data,
                                      struct cm_error *error) CM_MUST_CHECK;
 void cm_sentencepiece_close(struct cm_sentencepiece *encoder);
 
-/* Appends the ids of `text`; O(n log n). What the vocabulary has no tokens for, not even of single
- * bytes, becomes one unknown token or, without one, nothing. */
+/* Appends the ids of `text`, in which a U+2581 is a space like any other; O(n log n). What the
+ * vocabulary has no tokens for, not even of single bytes, becomes one unknown token or, without
+ * one, nothing. */
 enum cm_status cm_sentencepiece_encode(const struct cm_sentencepiece *encoder, struct cm_span text,
                                        struct cm_token_list *list) CM_MUST_CHECK;
 

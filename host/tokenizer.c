@@ -3,12 +3,16 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "host/byte_alphabet.h"
+#include "host/compose.h"
 #include "host/tokenizer_parts.h"
+
+#include <string.h>
 
 /* Bytes of one text. Far past any model's context; the limit keeps positions in 32 bits. */
 enum { TEXT_BYTES_MAX = 64 << 20 };
 
 #define REPLACEMENT_CHARACTER "\xEF\xBF\xBD"
+#define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
 
 void cm_token_list_deinit(struct cm_token_list *list)
 {
@@ -55,7 +59,7 @@ static enum cm_status token_bytes(const struct cm_tokenizer_data *data, uint32_t
     struct cm_span name = data->tokens[id];
     enum cm_token_kind kind = data->kinds[id];
     *bytes = (struct cm_span){ store, 0 };
-    if (data->model == CM_TOKENIZER_SENTENCEPIECE) {
+    if (data->model != CM_TOKENIZER_BYTE_BPE) {
         if (kind == CM_TOKEN_UNKNOWN) {
             *bytes = cm_span_of(REPLACEMENT_CHARACTER);
             return CM_OK;
@@ -103,7 +107,10 @@ static enum cm_status open_bytes(struct cm_tokenizer *tokenizer, struct cm_error
 static enum cm_status open_model(struct cm_tokenizer *tokenizer, struct cm_error *error)
 {
     const struct cm_tokenizer_data *data = tokenizer->data;
-    if (data->model == CM_TOKENIZER_SENTENCEPIECE) {
+    if (cm_text_parts_init(&tokenizer->parts, data) != CM_OK) {
+        return out_of_memory(error);
+    }
+    if (data->model != CM_TOKENIZER_BYTE_BPE) {
         return cm_sentencepiece_open(data, &tokenizer->names, tokenizer->bytes,
                                      &tokenizer->sentencepiece, error);
     }
@@ -150,6 +157,7 @@ void cm_tokenizer_close(struct cm_tokenizer *tokenizer)
         cm_word_pattern_close(tokenizer->pattern);
         cm_free(tokenizer->bytes_store);
         cm_free(tokenizer->bytes);
+        cm_text_parts_deinit(&tokenizer->parts);
         cm_span_table_deinit(&tokenizer->names);
         cm_free(tokenizer);
     }
@@ -188,6 +196,72 @@ static enum cm_status encode_words(const struct cm_tokenizer *tokenizer, struct 
     return status;
 }
 
+static bool begins_with(struct cm_span text, const char *start)
+{
+    struct cm_span wanted = cm_span_of(start);
+    return text.length >= wanted.length && memcmp(text.data, wanted.data, wanted.length) == 0;
+}
+
+/* Whether a space goes before a part of a text. */
+static bool wants_space(const struct cm_tokenizer *tokenizer, struct cm_span part, bool is_first)
+{
+    bool has_space = begins_with(part, " ") ||
+                     (tokenizer->sentencepiece != NULL && begins_with(part, SPACE_MARK));
+    switch (tokenizer->data->space_prefix) {
+    case CM_SPACE_PREFIX_NONE:
+        return false;
+    case CM_SPACE_PREFIX_TEXT:
+        return is_first;
+    case CM_SPACE_PREFIX_PARTS:
+        return part.length > 0;
+    case CM_SPACE_PREFIX_TEXT_MISSING:
+        return is_first && part.length > 0 && !has_space;
+    case CM_SPACE_PREFIX_PARTS_MISSING:
+        return part.length > 0 && !has_space;
+    }
+    return false;
+}
+
+/* `changed` is scratch for a part that is not taken as it is. */
+static enum cm_status encode_part(const struct cm_tokenizer *tokenizer, struct cm_span part,
+                                  bool is_first, struct cm_text *changed,
+                                  struct cm_token_list *list)
+{
+    bool with_space = wants_space(tokenizer, part, is_first);
+    enum cm_status status = CM_OK;
+    if (with_space || tokenizer->data->normalize_nfc) {
+        cm_text_clear(changed);
+        status = cm_text_append_string(changed, with_space ? " " : "");
+        if (status == CM_OK) {
+            status = tokenizer->data->normalize_nfc ? cm_compose(part, changed)
+                                                    : cm_text_append_span(changed, part);
+        }
+        part = cm_text_span(changed);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    return tokenizer->sentencepiece != NULL
+               ? cm_sentencepiece_encode(tokenizer->sentencepiece, part, list)
+               : encode_words(tokenizer, part, list);
+}
+
+static enum cm_status encode(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                             struct cm_token_list *list)
+{
+    struct cm_text changed = CM_TEXT_INIT(SIZE_MAX / 2);
+    enum cm_status status = CM_OK;
+    for (bool is_first = true; text.length > 0 && status == CM_OK; is_first = false) {
+        struct cm_text_part part = cm_text_parts_take(&tokenizer->parts, &text);
+        status = encode_part(tokenizer, part.text, is_first, &changed, list);
+        if (status == CM_OK && part.token >= 0) {
+            status = cm_token_list_append(list, part.token);
+        }
+    }
+    cm_text_deinit(&changed);
+    return status;
+}
+
 enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct cm_span text,
                                    struct cm_token_list *list, struct cm_error *error)
 {
@@ -197,9 +271,7 @@ enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct 
                             text.length, TEXT_BYTES_MAX);
     }
     size_t count_before = list->count;
-    enum cm_status status = tokenizer->sentencepiece != NULL
-                                ? cm_sentencepiece_encode(tokenizer->sentencepiece, text, list)
-                                : encode_words(tokenizer, text, list);
+    enum cm_status status = encode(tokenizer, text, list);
     if (status != CM_OK) {
         list->count = count_before;
         return cm_error_set(error, status, "No memory to tokenise a text of %zu bytes.",

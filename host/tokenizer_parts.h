@@ -7,6 +7,7 @@
 #include "host/pre_tokenizer.h"
 #include "host/sentencepiece.h"
 #include "host/span_table.h"
+#include "host/text_parts.h"
 #include "host/tokenizer.h"
 #include "loaders/model_file.h"
 
@@ -15,6 +16,7 @@ struct cm_tokenizer {
     struct cm_span_table names;      /* ids by the names in the file */
     struct cm_span *bytes;           /* [n_tokens] what each token stands for */
     char *bytes_store;               /* where those lie that are not names of the file */
+    struct cm_text_parts parts;      /* user-defined tokens */
     struct cm_word_pattern *pattern; /* with `bpe`: byte level */
     struct cm_byte_bpe *bpe;
     struct cm_sentencepiece *sentencepiece; /* NULL: byte level */

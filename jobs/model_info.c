@@ -43,7 +43,9 @@ static const char *tokenizer_name(const struct cm_tokenizer_data *data)
     case CM_TOKENIZER_BYTE_BPE:
         return byte_level[data->pre_tokenizer];
     case CM_TOKENIZER_SENTENCEPIECE:
-        return "SentencePiece";
+        return "SentencePiece BPE";
+    case CM_TOKENIZER_UNIGRAM:
+        return "SentencePiece unigram";
     case CM_TOKENIZER_WORDPIECE:
         return "WordPiece";
     }

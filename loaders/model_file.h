@@ -62,8 +62,19 @@ struct cm_model_config {
 
 enum cm_tokenizer_model {
     CM_TOKENIZER_BYTE_BPE,
-    CM_TOKENIZER_SENTENCEPIECE,
+    CM_TOKENIZER_SENTENCEPIECE, /* pairs are joined, by score or in the order of a list */
+    CM_TOKENIZER_UNIGRAM,       /* SentencePiece too: the pieces with the best sum of scores */
     CM_TOKENIZER_WORDPIECE
+};
+
+/* Where a space is put that the text lacks, so that its first word is spelled as in the middle of a
+ * sentence. A part is what stands between user-defined tokens. */
+enum cm_space_prefix {
+    CM_SPACE_PREFIX_NONE,
+    CM_SPACE_PREFIX_TEXT,          /* before the text: SentencePiece itself */
+    CM_SPACE_PREFIX_PARTS,         /* before each part: Hugging Face's Prepend */
+    CM_SPACE_PREFIX_TEXT_MISSING,  /* before the text, unless it begins with one: Metaspace */
+    CM_SPACE_PREFIX_PARTS_MISSING, /* the same for each part */
 };
 
 /* Which regular expression cuts the text before BPE. */
@@ -93,15 +104,18 @@ struct cm_tokenizer_data {
     const struct cm_span *tokens; /* [n_tokens] as in the file: byte-level tokens still in GPT-2's
                                      printable alphabet */
     const uint8_t *kinds;         /* [n_tokens] enum cm_token_kind */
-    const float *scores;          /* [n_tokens] SentencePiece, else NULL */
+    const float *scores;          /* [n_tokens] unigram, SentencePiece without merges; else NULL */
     uint32_t n_merges;
     const struct cm_span *merges_left;  /* [n_merges] */
     const struct cm_span *merges_right; /* [n_merges], best first */
     int32_t bos;                        /* -1: none */
     int32_t unknown;
     bool add_bos;
-    bool add_space_prefix;
-    uint32_t n_stop; /* tokens that end a text: EOS, end of turn, ... */
+    enum cm_space_prefix space_prefix;
+    bool normalize_nfc;   /* the text is brought into Unicode's composed form first */
+    bool split_at_spaces; /* SentencePiece and unigram: no token reaches past a space */
+    bool ignore_merges;   /* byte level: a word that is a token is taken as it is */
+    uint32_t n_stop;      /* tokens that end a text: EOS, end of turn, ... */
     int32_t stop[CM_STOP_TOKENS_MAX];
     struct cm_span chat_template; /* Jinja source as in the file; empty: none. Never executed. */
 };

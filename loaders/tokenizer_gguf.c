@@ -233,16 +233,17 @@ static enum cm_status read_flags(const struct cm_gguf *gguf, struct cm_tokenizer
 {
     bool sentencepiece = data->model == CM_TOKENIZER_SENTENCEPIECE;
     data->add_bos = sentencepiece || data->pre_tokenizer == CM_PRE_LLAMA3;
-    data->add_space_prefix = sentencepiece;
+    data->ignore_merges = data->pre_tokenizer == CM_PRE_LLAMA3;
+    bool has_prefix = sentencepiece;
     enum cm_status status = CM_OK;
     if (cm_gguf_find(gguf, "tokenizer.ggml.add_bos_token") != NULL) {
         status = cm_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &data->add_bos, error);
     }
     if (status == CM_OK && sentencepiece &&
         cm_gguf_find(gguf, "tokenizer.ggml.add_space_prefix") != NULL) {
-        status =
-            cm_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &data->add_space_prefix, error);
+        status = cm_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &has_prefix, error);
     }
+    data->space_prefix = has_prefix ? CM_SPACE_PREFIX_TEXT : CM_SPACE_PREFIX_NONE;
     if (status == CM_OK && data->bos < 0) {
         data->add_bos = false;
     }

@@ -30,4 +30,9 @@ void fuzz_read_catalog(const uint8_t *data, size_t size);
  * tokenizer is built and used. */
 void fuzz_read_model(const char *path);
 
+struct cm_tokenizer_data;
+
+/* Builds the tokenizer, and encodes and decodes with it. */
+void fuzz_use_tokenizer(const struct cm_tokenizer_data *data);
+
 #endif

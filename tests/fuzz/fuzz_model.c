@@ -19,15 +19,16 @@ static void touch_tensors(const struct cm_model_file *file)
     }
 }
 
-static void use_tokenizer(const struct cm_model_file *file)
+void fuzz_use_tokenizer(const struct cm_tokenizer_data *data)
 {
-    static const char TEXT[] = "The caf\xc3\xa9's 12 chairs,\n\xe5\xa5\xbd <|im_end|>\xff";
+    static const char TEXT[] =
+        "The caf\xc3\xa9's 12 chairs,\n\n <t>e\xcc\x81 \xe5\xa5\xbd <|im_end|>\xff";
     struct cm_tokenizer *tokenizer = NULL;
     struct cm_token_list list = { 0 };
     struct cm_text text = CM_TEXT_INIT(1 << 20);
     struct cm_error error = { 0 };
     const struct cm_chat_message message = { cm_span_of("user"), cm_span_of("Hello") };
-    enum cm_status status = cm_tokenizer_open(cm_model_file_tokenizer(file), &tokenizer, &error);
+    enum cm_status status = cm_tokenizer_open(data, &tokenizer, &error);
     if (status == CM_OK) {
         status = cm_tokenizer_encode(tokenizer, cm_span_of(TEXT), &list, &error);
     }
@@ -53,7 +54,7 @@ void fuzz_read_model(const char *path)
     struct cm_error error = { 0 };
     if (cm_model_file_open(path, &file, &error) == CM_OK) {
         touch_tensors(file);
-        use_tokenizer(file);
+        fuzz_use_tokenizer(cm_model_file_tokenizer(file));
     } else {
         CM_ASSERT(error.message[0] != '\0');
     }

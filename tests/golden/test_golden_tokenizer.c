@@ -318,6 +318,39 @@ static void tiny_checkpoints(void **state)
     }
 }
 
+/* tokenizer.json files of every kind; generate_tokenizers.py made them and the ids. */
+static void vocabularies_of_every_kind(void **state)
+{
+    (void)state;
+    enum { TOKENS_COUNT = 1024 }; /* more than any has; the rest is unused */
+    static const char *const names[] = {
+        "byte_gpt2",   "byte_gpt2_prefix", "byte_llama3",     "byte_qwen2",
+        "byte_smollm", "llama_prepend",    "llama_metaspace", "metaspace_never",
+        "gemma",       "unigram_words",    "unigram_bytes",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char folder[CM_MODEL_PATH_BYTES];
+        char cases_path[CM_MODEL_PATH_BYTES + 16];
+        struct cm_tokenizer_file *file = NULL;
+        struct subject subject = { 0 };
+        struct cm_error error = { 0 };
+        snprintf(folder, sizeof folder, "%s/golden/tokenizers/%s", TEST_DATA_DIR, names[i]);
+        snprintf(cases_path, sizeof cases_path, "%s/cases.json", folder);
+        if (cm_tokenizer_file_from_folder(folder, TOKENS_COUNT, &file, &error) != CM_OK ||
+            cm_tokenizer_open(cm_tokenizer_file_data(file), &subject.tokenizer, &error) != CM_OK ||
+            cm_reference_init(&subject.reference, cases_path, &error) != CM_OK) {
+            fail_msg("%s", error.message);
+        }
+        print_message("%s: %zu texts\n", names[i], subject.reference.cases_count);
+        assert_true(subject.reference.cases_count > 50);
+        for (size_t k = 0; k < subject.reference.cases_count; k++) {
+            check_case(&subject, &subject.reference.cases[k]);
+        }
+        subject_close(&subject);
+        cm_tokenizer_file_close(file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,7 +358,7 @@ int main(void)
         cmocka_unit_test(qwen_vocabulary),      cmocka_unit_test(smollm_conversations),
         cmocka_unit_test(qwen_conversations),   cmocka_unit_test(gemma_vocabulary),
         cmocka_unit_test(gemma_prompts),        cmocka_unit_test(llama_bare_vocabulary),
-        cmocka_unit_test(gpt2_bare_vocabulary),
+        cmocka_unit_test(gpt2_bare_vocabulary), cmocka_unit_test(vocabularies_of_every_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

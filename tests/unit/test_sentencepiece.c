@@ -246,7 +246,7 @@ static void spaces_are_characters(void **state)
     CHECK_IDS(tokenizer, SPACE "a" SPACE, space_a, space); /* read as spaces too */
     CHECK_TEXT(tokenizer, "a   a ", a, spaces, space_a, space);
     cm_tokenizer_close(tokenizer);
-    v.data.add_space_prefix = true;
+    v.data.space_prefix = CM_SPACE_PREFIX_TEXT;
     tokenizer = open_tokenizer(&v);
     CHECK_IDS(tokenizer, "a", space_a);
     CHECK_IDS(tokenizer, " a", space, space_a);
@@ -326,7 +326,7 @@ static void user_defined_tokens_come_first_and_the_longest_of_them(void **state)
     CHECK_IDS(tokenizer, "a   a", a, twins, space_a);
     CHECK_TEXT(tokenizer, "a<aa>  \n\n", a, table, twins, lines);
     cm_tokenizer_close(tokenizer);
-    v.data.add_space_prefix = true;
+    v.data.space_prefix = CM_SPACE_PREFIX_TEXT;
     tokenizer = open_tokenizer(&v);
     CHECK_IDS(tokenizer, "\na", space, line, a);
     CHECK_IDS(tokenizer, "a\n a", space_a, line, space_a);
@@ -503,7 +503,8 @@ static void every_failed_allocation_is_reported(void **state)
     int32_t a = add(&v, "a", -1);
     add(&v, "aa", -2);
     add_token(&v, "\n", CM_TOKEN_USER_DEFINED, 0);
-    v.data.add_bos = v.data.add_space_prefix = true;
+    v.data.add_bos = true;
+    v.data.space_prefix = CM_SPACE_PREFIX_TEXT;
     v.merges_left[0] = v.merges_right[0] = v.tokens[a];
     v.data.n_merges = 1;
     for (int with_scores = 0; with_scores < 2; with_scores++) {
