@@ -103,60 +103,86 @@ static int32_t min_int(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* The part of a chunk that belongs to sequences [first, end) of the order. */
-struct chunk_span {
-    int32_t row_begin;
-    int32_t row_end;
-    uint32_t order_begin;
-    uint32_t order_end;
+/* Rows [begin, end) of the step. */
+struct rows {
+    int32_t begin;
+    int32_t end;
 };
 
-/* One block of positions for all rows of a chunk: neighbours with the same page make one visit. */
-static void add_visits_of_block(struct cm_step_plan *plan, const struct cm_step_sequence *sequences,
-                                const struct chunk_span *span, uint32_t block)
+/* Sequences [begin, end) of the order. */
+struct group {
+    uint32_t begin;
+    uint32_t end;
+};
+
+/* The sequence's rows inside the chunk that have got to the block. */
+static struct rows reaching_rows(const struct cm_step_sequence *sequence,
+                                 const struct cm_attention_chunk *chunk, uint32_t block)
 {
-    int32_t first_position = (int32_t)(block * CM_PAGE_TOKENS);
-    struct cm_visit *open = NULL;
-    for (uint32_t i = span->order_begin; i < span->order_end; i++) {
+    int32_t late = (int32_t)(block * CM_PAGE_TOKENS) - (int32_t)sequence->first_position;
+    int32_t begin = (int32_t)sequence->row_begin;
+    return (struct rows){
+        .begin = max_int(begin + max_int(0, late), chunk->row_begin),
+        .end = min_int(begin + (int32_t)sequence->rows_count, chunk->row_end),
+    };
+}
+
+/* The longest beginning of `group` whose rows in `block` stand together and have one page, without
+ * the sequences before it that do not reach the block. */
+static struct rows take_visit(const struct cm_step_plan *plan,
+                              const struct cm_step_sequence *sequences,
+                              const struct cm_attention_chunk *chunk, uint32_t block,
+                              struct group *group)
+{
+    struct rows visit = { 0, 0 };
+    const struct cm_step_sequence *first = NULL;
+    uint32_t end = group->end;
+    for (uint32_t i = group->begin; i < end; i++) {
         const struct cm_step_sequence *sequence = &sequences[plan->order[i]];
-        if (block >= blocks_count(sequence)) {
+        struct rows rows = reaching_rows(sequence, chunk, block);
+        if (block >= blocks_count(sequence) || rows.begin >= rows.end) {
             continue;
         }
-        int32_t begin = (int32_t)sequence->row_begin;
-        int32_t end = begin + (int32_t)sequence->rows_count;
-        int32_t reaching = begin + max_int(0, first_position - (int32_t)sequence->first_position);
-        begin = max_int(reaching, span->row_begin);
-        end = min_int(end, span->row_end);
-        if (begin >= end) {
-            continue;
+        if (first == NULL) {
+            first = sequence;
+            visit = rows;
+            group->begin = i;
+        } else if (first->pages[block] == sequence->pages[block] && visit.end == rows.begin) {
+            visit.end = rows.end;
+        } else {
+            group->end = i;
+            break;
         }
-        if (open != NULL && open->page == sequence->pages[block] && open->row_end == begin) {
-            open->row_end = end;
+    }
+    return visit;
+}
+
+/* The visits of a group from `block` on: what all have in common, then each of its parts by itself,
+ * so that the pages of the same rows follow one another. */
+static void add_visits(struct cm_step_plan *plan, const struct cm_step_sequence *sequences,
+                       const struct cm_attention_chunk *chunk, uint32_t block, struct group group)
+{
+    for (;;) {
+        struct group part = group;
+        struct rows rows = take_visit(plan, sequences, chunk, block, &part);
+        if (rows.begin == rows.end) {
+            return;
+        }
+        if (part.end < group.end) {
+            add_visits(plan, sequences, chunk, block, part);
+            group.begin = part.end;
             continue;
         }
         CM_ASSERT(plan->n_visits < plan->visits_max);
-        open = &plan->visits[plan->n_visits++];
-        *open = (struct cm_visit){ sequence->pages[block], first_position, begin, end };
+        plan->visits[plan->n_visits++] = (struct cm_visit){
+            .page = sequences[plan->order[part.begin]].pages[block],
+            .first_position = (int32_t)(block * CM_PAGE_TOKENS),
+            .row_begin = rows.begin,
+            .row_end = rows.end,
+        };
+        group = part;
+        block++;
     }
-}
-
-static void add_chunk(struct cm_step_plan *plan, const struct cm_step_sequence *sequences,
-                      const struct chunk_span *span)
-{
-    CM_ASSERT(plan->n_chunks < plan->chunks_max);
-    struct cm_attention_chunk *chunk = &plan->chunks[plan->n_chunks++];
-    chunk->row_begin = span->row_begin;
-    chunk->row_end = span->row_end;
-    chunk->visit_begin = (int32_t)plan->n_visits;
-    uint32_t blocks_max = 0;
-    for (uint32_t i = span->order_begin; i < span->order_end; i++) {
-        uint32_t blocks = blocks_count(&sequences[plan->order[i]]);
-        blocks_max = blocks > blocks_max ? blocks : blocks_max;
-    }
-    for (uint32_t block = 0; block < blocks_max; block++) {
-        add_visits_of_block(plan, sequences, span, block);
-    }
-    chunk->visit_end = (int32_t)plan->n_visits;
 }
 
 void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequences,
@@ -173,20 +199,24 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
     for (uint32_t i = 0; i < sequences_count; i++) {
         write_rows(plan, &sequences[plan->order[i]]);
     }
-    struct chunk_span span = { 0 };
-    while ((uint32_t)span.row_end < plan->n_rows) {
-        span.row_begin = span.row_end;
-        span.row_end = min_int(span.row_begin + CM_ATTENTION_CHUNK_ROWS, (int32_t)plan->n_rows);
+    struct group group = { 0, 0 };
+    for (int32_t row = 0; row < (int32_t)plan->n_rows; row += CM_ATTENTION_CHUNK_ROWS) {
+        CM_ASSERT(plan->n_chunks < plan->chunks_max);
+        struct cm_attention_chunk *chunk = &plan->chunks[plan->n_chunks++];
+        chunk->row_begin = row;
+        chunk->row_end = min_int(row + CM_ATTENTION_CHUNK_ROWS, (int32_t)plan->n_rows);
+        chunk->visit_begin = (int32_t)plan->n_visits;
         /* A sequence that the last chunk cut goes on in this one. */
-        span.order_begin = span.order_end;
-        if (span.order_begin > 0) {
-            const struct cm_step_sequence *last = &sequences[plan->order[span.order_begin - 1]];
-            span.order_begin -= last->row_begin + last->rows_count > (uint32_t)span.row_begin;
+        group.begin = group.end;
+        if (group.begin > 0) {
+            const struct cm_step_sequence *last = &sequences[plan->order[group.begin - 1]];
+            group.begin -= last->row_begin + last->rows_count > (uint32_t)row;
         }
-        while (span.order_end < sequences_count &&
-               (int32_t)sequences[plan->order[span.order_end]].row_begin < span.row_end) {
-            span.order_end++;
+        while (group.end < sequences_count &&
+               (int32_t)sequences[plan->order[group.end]].row_begin < chunk->row_end) {
+            group.end++;
         }
-        add_chunk(plan, sequences, &span);
+        add_visits(plan, sequences, chunk, 0, group);
+        chunk->visit_end = (int32_t)plan->n_visits;
     }
 }

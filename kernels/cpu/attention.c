@@ -8,12 +8,15 @@
  *
  * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h, float32 or float16;
  * accumulation float32. A score sums its even and its odd dimensions apart, rising, and adds the
- * two; sum(p) is the tree of v16_sum; values are added in rising position. None of this depends on
- * the other queries of a tile, so a row's result is the same in whatever company and order of work.
+ * two; sum(p) is the tree of v16_sum; values are added in rising position. Where no maximum of a
+ * tile grew, its c are 1 and the products with them are left out. None of this depends on the
+ * other queries of a tile, so a row's result is the same in whatever company and order of work.
  *
- * Work is shared out as (chunk, KV head). A visit loads a page once for all query heads of its
- * rows, in tiles of up to four queries. Slots outside a query's positions are never used, whatever
- * they hold: scores are replaced there, values skipped. Compiled per instruction set. */
+ * Work is shared out as (part of a chunk's rows, KV head). Visits that follow one another in
+ * position and have the same rows make a run: a tile of queries goes through all its scores and
+ * then through all its values with the accumulators in registers, while the pages that follow are
+ * fetched. Slots outside a query's positions are never used, whatever they hold: scores are
+ * replaced there, values skipped. Compiled per instruction set. */
 #include "kernels/cpu/variant.h"
 
 #include "kernels/cpu/kv_pool.h"
@@ -26,32 +29,52 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum {
-    TILE_QUERIES = 4,
     GROUP_HEADS_MAX = 128, /* query heads per KV head; 71 is the most that was published */
+    RUN_PAGES_MAX = 4,     /* keys and values of a run stay in the first cache */
+    PART_ROWS_MIN = 8,
 };
 
-/* The page's slots [begin, end) are what a row sees. */
+/* Consecutive pages that the same rows visit, of one layer and KV head. */
+struct run {
+    const unsigned char *keys[RUN_PAGES_MAX + 1]; /* [head_dim][CM_PAGE_TOKENS] each; one more is
+                                                     what will be read after the run */
+    const unsigned char *values[RUN_PAGES_MAX];   /* [CM_PAGE_TOKENS][head_dim] each */
+    uint32_t head_dim;
+    float scale;
+};
+
+/* Queries that see the same slots [begin, end) of a run, and their states. */
+struct tile {
+    const float *q[V16_TILE]; /* [head_dim] */
+    float *out[V16_TILE];     /* [head_dim] accumulator */
+    float *maximum[V16_TILE];
+    float *sum[V16_TILE];
+    uint32_t begin;
+    uint32_t end;
+};
+
+/* What a page's values are added with: p, and c where one of them is not 1. */
+struct page_weights {
+    float p[V16_TILE][CM_PAGE_TOKENS];
+    float shrink[V16_LANES];
+    bool shrinks;
+};
+
+/* The slots of page `page` that a tile sees. */
 struct span {
     int begin;
     int end;
 };
 
-/* Queries that see the same span of a page, and their states. */
-struct tile {
-    const float *q[TILE_QUERIES]; /* [head_dim] */
-    float *out[TILE_QUERIES];     /* [head_dim] accumulator */
-    float *maximum[TILE_QUERIES];
-    float *sum[TILE_QUERIES];
-    struct span span;
-};
-
-/* One page's keys and values of one layer and KV head. */
-struct page {
-    const void *keys;   /* [head_dim][CM_PAGE_TOKENS] */
-    const void *values; /* [CM_PAGE_TOKENS][head_dim] */
-    uint32_t head_dim;
-    float scale;
-};
+static ALWAYS_INLINE struct span span_of_page(const struct tile *tile, uint32_t page)
+{
+    uint32_t first = page * CM_PAGE_TOKENS;
+    uint32_t end = tile->end - first;
+    return (struct span){
+        .begin = tile->begin > first ? (int)(tile->begin - first) : 0,
+        .end = end < CM_PAGE_TOKENS ? (int)end : CM_PAGE_TOKENS,
+    };
+}
 
 static ALWAYS_INLINE v16 load_element(const void *from, size_t index, bool half)
 {
@@ -59,68 +82,92 @@ static ALWAYS_INLINE v16 load_element(const void *from, size_t index, bool half)
                 : v16_load((const float *)from + index);
 }
 
-static ALWAYS_INLINE void score_tile(const struct page *page, const struct tile *tile, uint32_t n,
-                                     bool half, v16 *scores)
+static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const struct tile *tile,
+                                     uint32_t n, bool half, v16 *scores)
 {
-    v16 even[TILE_QUERIES];
-    v16 odd[TILE_QUERIES];
+    /* One pointer moves; what is fetched lies at fixed distances from it. */
+    const unsigned char *keys = run->keys[page];
+    const ptrdiff_t next_keys = run->keys[page + 1] - keys;
+    const ptrdiff_t values = run->values[page] - keys;
+    const size_t dim_bytes = CM_PAGE_TOKENS * (half ? sizeof(uint16_t) : sizeof(float));
+    v16 even[V16_TILE];
+    v16 odd[V16_TILE];
     for (uint32_t k = 0; k < n; k++) {
         even[k] = v16_zero();
         odd[k] = v16_zero();
     }
-    for (uint32_t i = 0; i < page->head_dim; i += 2) {
-        v16 even_keys = load_element(page->keys, (size_t)i * CM_PAGE_TOKENS, half);
-        v16 odd_keys = load_element(page->keys, (size_t)(i + 1) * CM_PAGE_TOKENS, half);
+    for (size_t i = 0; i < run->head_dim; i += 2) {
+        __builtin_prefetch(keys + next_keys);
+        __builtin_prefetch(keys + values);
+        v16 even_keys = load_element(keys, 0, half);
+        v16 odd_keys = load_element(keys + dim_bytes, 0, half);
         for (uint32_t k = 0; k < n; k++) {
             even[k] = v16_fma(even_keys, v16_set(tile->q[k][i]), even[k]);
             odd[k] = v16_fma(odd_keys, v16_set(tile->q[k][i + 1]), odd[k]);
         }
+        keys += 2 * dim_bytes;
     }
+    struct span span = span_of_page(tile, page);
     for (uint32_t k = 0; k < n; k++) {
-        v16 score = v16_mul(v16_add(even[k], odd[k]), v16_set(page->scale));
-        scores[k] = v16_keep(score, tile->span.begin, tile->span.end, -INFINITY);
+        v16 score = v16_mul(v16_add(even[k], odd[k]), v16_set(run->scale));
+        scores[k] = v16_keep(score, span.begin, span.end, -INFINITY);
     }
 }
 
-/* Moves maximum and sum on; leaves p in `weights` and c in `shrink`. */
-static ALWAYS_INLINE void weigh_tile(const struct tile *tile, uint32_t n, const v16 *scores,
-                                     float (*weights)[CM_PAGE_TOKENS], float *shrink)
+/* Moves maximum and sum on. */
+static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, const v16 *scores,
+                                     struct page_weights *weights)
 {
-    float page_sums[TILE_QUERIES];
+    float page_sums[V16_TILE];
+    weights->shrinks = false;
     for (uint32_t k = 0; k < n; k++) {
         float before = *tile->maximum[k];
         float highest = v16_highest(scores[k]);
         float now = highest > before ? highest : before;
         *tile->maximum[k] = now;
-        shrink[k] = before - now;
+        weights->shrink[k] = before - now;
+        weights->shrinks |= now > before;
         v16 p = v16_exp(v16_sub(scores[k], v16_set(now)));
-        v16_store(weights[k], p);
+        v16_store(weights->p[k], p);
         page_sums[k] = v16_sum(p);
     }
-    v16_store(shrink, v16_exp(v16_load(shrink)));
+    if (weights->shrinks) {
+        v16_store(weights->shrink, v16_exp(v16_load_part(weights->shrink, n)));
+        for (uint32_t k = 0; k < n; k++) {
+            *tile->sum[k] *= weights->shrink[k];
+        }
+    }
     for (uint32_t k = 0; k < n; k++) {
-        *tile->sum[k] = *tile->sum[k] * shrink[k] + page_sums[k];
+        *tile->sum[k] += page_sums[k];
     }
 }
 
-/* Adds the weighted values of dimensions [first, first + vectors * 16). */
-static ALWAYS_INLINE void add_values(const struct page *page, const struct tile *tile, uint32_t n,
-                                     bool half, uint32_t first, uint32_t vectors,
-                                     float (*weights)[CM_PAGE_TOKENS], const float *shrink)
+/* Adds the weighted values of dimensions [first, first + vectors * 16) of pages [begin, end). */
+static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint32_t end,
+                                     const struct tile *tile, uint32_t n, bool half, uint32_t first,
+                                     uint32_t vectors, const struct page_weights *weights)
 {
-    v16 sums[TILE_QUERIES][V16_BLOCK];
+    v16 sums[V16_TILE][V16_BLOCK];
     for (uint32_t k = 0; k < n; k++) {
         for (uint32_t j = 0; j < vectors; j++) {
-            v16 before = v16_load(tile->out[k] + first + j * V16_LANES);
-            sums[k][j] = v16_mul(before, v16_set(shrink[k]));
+            sums[k][j] = v16_load(tile->out[k] + first + j * V16_LANES);
         }
     }
-    for (int t = tile->span.begin; t < tile->span.end; t++) {
-        for (uint32_t j = 0; j < vectors; j++) {
-            size_t index = (size_t)t * page->head_dim + first + j * V16_LANES;
-            v16 value = load_element(page->values, index, half);
-            for (uint32_t k = 0; k < n; k++) {
-                sums[k][j] = v16_fma(v16_set(weights[k][t]), value, sums[k][j]);
+    for (uint32_t page = begin; page < end; page++) {
+        const struct page_weights *of_page = &weights[page];
+        for (uint32_t k = 0; of_page->shrinks && k < n; k++) {
+            for (uint32_t j = 0; j < vectors; j++) {
+                sums[k][j] = v16_mul(sums[k][j], v16_set(of_page->shrink[k]));
+            }
+        }
+        struct span span = span_of_page(tile, page);
+        for (int t = span.begin; t < span.end; t++) {
+            for (uint32_t j = 0; j < vectors; j++) {
+                size_t index = (size_t)t * run->head_dim + first + j * V16_LANES;
+                v16 value = load_element(run->values[page], index, half);
+                for (uint32_t k = 0; k < n; k++) {
+                    sums[k][j] = v16_fma(v16_set(of_page->p[k][t]), value, sums[k][j]);
+                }
             }
         }
     }
@@ -131,142 +178,226 @@ static ALWAYS_INLINE void add_values(const struct page *page, const struct tile 
     }
 }
 
-static ALWAYS_INLINE void visit_tile_of(const struct page *page, const struct tile *tile,
-                                        uint32_t n, bool half)
+static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile *tile, uint32_t n,
+                                        bool half)
 {
-    v16 scores[TILE_QUERIES];
-    float weights[TILE_QUERIES][CM_PAGE_TOKENS];
-    float shrink[V16_LANES] = { 0 };
-    score_tile(page, tile, n, half, scores);
-    weigh_tile(tile, n, scores, weights, shrink);
-    uint32_t i = 0;
-    for (; i + V16_BLOCK * V16_LANES <= page->head_dim; i += V16_BLOCK * V16_LANES) {
-        add_values(page, tile, n, half, i, V16_BLOCK, weights, shrink);
+    struct page_weights weights[RUN_PAGES_MAX];
+    uint32_t begin = tile->begin / CM_PAGE_TOKENS;
+    uint32_t end = (tile->end + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
+    for (uint32_t page = begin; page < end; page++) {
+        v16 scores[V16_TILE];
+        score_page(run, page, tile, n, half, scores);
+        weigh_page(tile, n, scores, &weights[page]);
     }
-    for (; i < page->head_dim; i += V16_LANES) {
-        add_values(page, tile, n, half, i, 1, weights, shrink);
+    uint32_t i = 0;
+    for (; i + V16_BLOCK * V16_LANES <= run->head_dim; i += V16_BLOCK * V16_LANES) {
+        add_values(run, begin, end, tile, n, half, i, V16_BLOCK, weights);
+    }
+    for (; i < run->head_dim; i += V16_LANES) {
+        add_values(run, begin, end, tile, n, half, i, 1, weights);
     }
 }
 
 /* Constants for n and half, so that each case keeps its sums in registers. */
-static void visit_tile(const struct page *page, const struct tile *tile, uint32_t n, bool half)
+#define TILE_CASES(n)                              \
+    case 2 * (n):                                  \
+        return visit_tile_of(run, tile, n, false); \
+    case 2 * (n) + 1:                              \
+        return visit_tile_of(run, tile, n, true)
+
+static void visit_tile(const struct run *run, const struct tile *tile, uint32_t n, bool half)
 {
-    _Static_assert(TILE_QUERIES == 4, "one case for each size of tile");
-    switch (n + (half ? 8 : 0)) {
-    case 1:
-        return visit_tile_of(page, tile, 1, false);
-    case 2:
-        return visit_tile_of(page, tile, 2, false);
-    case 3:
-        return visit_tile_of(page, tile, 3, false);
-    case 4:
-        return visit_tile_of(page, tile, 4, false);
-    case 9:
-        return visit_tile_of(page, tile, 1, true);
-    case 10:
-        return visit_tile_of(page, tile, 2, true);
-    case 11:
-        return visit_tile_of(page, tile, 3, true);
-    case 12:
-        return visit_tile_of(page, tile, 4, true);
+    switch (2 * n + half) {
+        TILE_CASES(1);
+        TILE_CASES(2);
+        TILE_CASES(3);
+#if V16_TILE > 3
+        TILE_CASES(4);
+        TILE_CASES(5);
+        TILE_CASES(6);
+        TILE_CASES(7);
+#endif
     }
 }
 
-/* The state of all queries of a (chunk, KV head). */
-struct chunk_state {
-    float maximum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX];
+/* Rows of a chunk and one KV head: what one thread does at a time. */
+struct part {
+    const struct cm_attention_args *args;
+    const struct cm_attention_chunk *chunk;
+    uint32_t kv_head;
+    int32_t row_begin;
+    int32_t row_end;
+    float maximum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX]; /* [rows][group] */
     float sum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX];
 };
 
-static struct span span_of_row(const struct cm_attention_args *args, const struct cm_visit *visit,
-                               int32_t row)
+static uint32_t group_heads(const struct part *part)
 {
-    int64_t end = (int64_t)args->positions[row] - visit->first_position + 1;
+    return part->args->n_heads / part->args->n_kv_heads;
+}
+
+static float *out_of(const struct part *part, int32_t row, uint32_t head)
+{
+    return part->args->out +
+           ((size_t)row * part->args->n_heads + head) * (size_t)part->args->head_dim;
+}
+
+/* The slots that a row sees of `pages_count` pages from `first_position` on. */
+static struct span span_of_row(const struct part *part, int32_t row, int32_t first_position,
+                               uint32_t pages_count)
+{
+    const struct cm_attention_args *args = part->args;
+    int64_t slots = (int64_t)pages_count * CM_PAGE_TOKENS;
+    int64_t end = (int64_t)args->positions[row] - first_position + 1;
     int64_t begin = args->window > 0 ? end - args->window : 0;
-    return (struct span){
-        .begin = begin > 0 ? (int)(begin < CM_PAGE_TOKENS ? begin : CM_PAGE_TOKENS) : 0,
-        .end = end < CM_PAGE_TOKENS ? (int)end : CM_PAGE_TOKENS,
-    };
+    end = end < slots ? end : slots;
+    begin = begin > 0 ? begin : 0;
+    return (struct span){ (int)(begin < end ? begin : end), (int)end };
 }
 
-static void visit_page(const struct cm_attention_args *args, const struct cm_attention_chunk *chunk,
-                       const struct cm_visit *visit, uint32_t kv_head, struct chunk_state *state)
+/* Rows [begin, end), which see the same span, in tiles of nearly equal size. */
+static void visit_rows(struct part *part, const struct run *run, int32_t begin, int32_t end,
+                       struct span span)
 {
-    uint32_t group = args->n_heads / args->n_kv_heads;
-    uint32_t dim = args->head_dim;
-    size_t q_stride = (size_t)(args->n_heads + 2 * args->n_kv_heads) * dim;
-    size_t out_stride = (size_t)args->n_heads * dim;
-    struct page page = {
-        .keys = cm_kv_keys(args->pool, (uint32_t)visit->page, args->layer, kv_head),
-        .values = cm_kv_values(args->pool, (uint32_t)visit->page, args->layer, kv_head),
-        .head_dim = dim,
-        .scale = args->scale,
-    };
-    struct tile tile = { 0 };
-    uint32_t n = 0;
-    for (int32_t row = visit->row_begin; row < visit->row_end; row++) {
-        struct span span = span_of_row(args, visit, row);
-        if (span.begin >= span.end) {
-            continue;
-        }
-        if (n > 0 && (span.begin != tile.span.begin || span.end != tile.span.end)) {
-            visit_tile(&page, &tile, n, args->pool->half);
-            n = 0;
-        }
-        tile.span = span;
-        for (uint32_t h = 0; h < group; h++) {
-            uint32_t head = kv_head * group + h;
-            uint32_t query = (uint32_t)(row - chunk->row_begin) * group + h;
-            tile.q[n] = args->qkv + (size_t)row * q_stride + (size_t)head * dim;
-            tile.out[n] = args->out + (size_t)row * out_stride + (size_t)head * dim;
-            tile.maximum[n] = &state->maximum[query];
-            tile.sum[n] = &state->sum[query];
+    const struct cm_attention_args *args = part->args;
+    uint32_t group = group_heads(part);
+    uint32_t first = (uint32_t)(begin - part->row_begin) * group;
+    uint32_t queries = (uint32_t)(end - begin) * group;
+    uint32_t tiles = (queries + V16_TILE - 1) / V16_TILE;
+    size_t q_stride = args->n_heads + 2 * (size_t)args->n_kv_heads;
+    for (uint32_t i = 0; i < tiles; i++) {
+        struct tile tile = { .begin = (uint32_t)span.begin, .end = (uint32_t)span.end };
+        uint32_t n = 0;
+        uint32_t tile_end = first + queries * (i + 1) / tiles;
+        for (uint32_t query = first + queries * i / tiles; query < tile_end; query++) {
+            int32_t row = part->row_begin + (int32_t)(query / group);
+            uint32_t head = part->kv_head * group + query % group;
+            tile.q[n] = args->qkv + ((size_t)row * q_stride + head) * args->head_dim;
+            tile.out[n] = out_of(part, row, head);
+            tile.maximum[n] = &part->maximum[query];
+            tile.sum[n] = &part->sum[query];
             n++;
-            if (n == TILE_QUERIES) {
-                visit_tile(&page, &tile, n, args->pool->half);
-                n = 0;
-            }
         }
-    }
-    if (n > 0) {
-        visit_tile(&page, &tile, n, args->pool->half);
+        visit_tile(run, &tile, n, args->pool->half);
     }
 }
 
-static void attend(const struct cm_attention_args *args, const struct cm_attention_chunk *chunk,
-                   uint32_t kv_head)
+/* The visits of a run, at least one, from `visits` on; `end` bounds them. */
+static uint32_t run_length(const struct cm_visit *visits, const struct cm_visit *end)
 {
-    struct chunk_state state;
-    uint32_t group = args->n_heads / args->n_kv_heads;
-    uint32_t rows = (uint32_t)(chunk->row_end - chunk->row_begin);
-    size_t group_dim = (size_t)group * args->head_dim;
-    float *out = args->out + ((size_t)chunk->row_begin * args->n_kv_heads + kv_head) * group_dim;
-    for (uint32_t i = 0; i < rows * group; i++) {
-        state.maximum[i] = -INFINITY;
-        state.sum[i] = 0.0f;
+    uint32_t count = 1;
+    while (count < RUN_PAGES_MAX && visits + count < end &&
+           visits[count].row_begin == visits->row_begin &&
+           visits[count].row_end == visits->row_end &&
+           visits[count].first_position ==
+               visits->first_position + (int32_t)(count * CM_PAGE_TOKENS)) {
+        count++;
     }
-    for (uint32_t row = 0; row < rows; row++) {
-        memset(out + row * args->n_kv_heads * group_dim, 0, group_dim * sizeof *out);
+    return count;
+}
+
+static void visit_run(struct part *part, const struct cm_visit *visits, uint32_t pages_count,
+                      const struct cm_visit *end)
+{
+    const struct cm_attention_args *args = part->args;
+    struct run run = { .head_dim = args->head_dim, .scale = args->scale };
+    for (uint32_t i = 0; i < pages_count; i++) {
+        uint32_t page = (uint32_t)visits[i].page;
+        run.keys[i] = cm_kv_keys(args->pool, page, args->layer, part->kv_head);
+        run.values[i] = cm_kv_values(args->pool, page, args->layer, part->kv_head);
     }
-    for (int32_t i = chunk->visit_begin; i < chunk->visit_end; i++) {
-        visit_page(args, chunk, &args->visits[i], kv_head, &state);
+    const struct cm_visit *next = visits + pages_count < end ? visits + pages_count : visits;
+    run.keys[pages_count] =
+        cm_kv_keys(args->pool, (uint32_t)next->page, args->layer, part->kv_head);
+
+    int32_t row = visits->row_begin > part->row_begin ? visits->row_begin : part->row_begin;
+    int32_t row_end = visits->row_end < part->row_end ? visits->row_end : part->row_end;
+    while (row < row_end) {
+        struct span span = span_of_row(part, row, visits->first_position, pages_count);
+        int32_t first = row++;
+        while (row < row_end) {
+            struct span other = span_of_row(part, row, visits->first_position, pages_count);
+            if (other.begin != span.begin || other.end != span.end) {
+                break;
+            }
+            row++;
+        }
+        if (span.begin < span.end) {
+            visit_rows(part, &run, first, row, span);
+        }
     }
-    for (uint32_t query = 0; query < rows * group; query++) {
-        float *accumulator = out + query / group * args->n_kv_heads * group_dim +
-                             (size_t)(query % group) * args->head_dim;
-        v16 factor = v16_set(state.sum[query] > 0.0f ? 1.0f / state.sum[query] : 0.0f);
+}
+
+static void attend(struct part *part)
+{
+    const struct cm_attention_args *args = part->args;
+    uint32_t group = group_heads(part);
+    uint32_t queries = (uint32_t)(part->row_end - part->row_begin) * group;
+    for (uint32_t i = 0; i < queries; i++) {
+        part->maximum[i] = -INFINITY;
+        part->sum[i] = 0.0f;
+    }
+    for (int32_t row = part->row_begin; row < part->row_end; row++) {
+        memset(out_of(part, row, part->kv_head * group), 0,
+               (size_t)group * args->head_dim * sizeof *args->out);
+    }
+    const struct cm_visit *visits = args->visits + part->chunk->visit_begin;
+    const struct cm_visit *end = args->visits + part->chunk->visit_end;
+    while (visits < end) {
+        uint32_t count = run_length(visits, end);
+        if (visits->row_begin < part->row_end && visits->row_end > part->row_begin) {
+            visit_run(part, visits, count, end);
+        }
+        visits += count;
+    }
+    for (uint32_t query = 0; query < queries; query++) {
+        float *accumulator = out_of(part, part->row_begin + (int32_t)(query / group),
+                                    part->kv_head * group + query % group);
+        v16 factor = v16_set(part->sum[query] > 0.0f ? 1.0f / part->sum[query] : 0.0f);
         for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
             v16_store(accumulator + i, v16_mul(v16_load(accumulator + i), factor));
         }
     }
 }
 
+struct work {
+    const struct cm_attention_args *args;
+    int32_t part_rows;
+    uint32_t chunk_parts; /* for one KV head */
+};
+
 static void attend_items(const void *context, uint32_t begin, uint32_t end)
 {
-    const struct cm_attention_args *args = context;
+    const struct work *work = context;
     for (uint32_t item = begin; item < end; item++) {
-        attend(args, &args->chunks[item / args->n_kv_heads], item % args->n_kv_heads);
+        uint32_t n_kv_heads = work->args->n_kv_heads;
+        uint32_t rows_item = item / n_kv_heads;
+        const struct cm_attention_chunk *chunk = &work->args->chunks[rows_item / work->chunk_parts];
+        struct part part;
+        part.args = work->args;
+        part.chunk = chunk;
+        part.kv_head = item % n_kv_heads;
+        part.row_begin =
+            chunk->row_begin + (int32_t)(rows_item % work->chunk_parts) * work->part_rows;
+        part.row_end = part.row_begin + work->part_rows;
+        part.row_end = part.row_end < chunk->row_end ? part.row_end : chunk->row_end;
+        if (part.row_begin < part.row_end) {
+            attend(&part);
+        }
     }
+}
+
+/* Chunks are cut where there are too few for the threads to even out. */
+static struct work share_out(struct cm_backend *backend, const struct cm_attention_args *args)
+{
+    struct work work = { args, CM_ATTENTION_CHUNK_ROWS, 1 };
+    uint32_t wanted = 8 * cm_pool_threads(backend->pool);
+    while (cm_pool_threads(backend->pool) > 1 && work.part_rows > PART_ROWS_MIN &&
+           args->n_chunks * args->n_kv_heads * work.chunk_parts < wanted) {
+        work.part_rows /= 2;
+        work.chunk_parts *= 2;
+    }
+    return work;
 }
 
 void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args *args)
@@ -275,15 +406,14 @@ void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args 
     CM_ASSERT(args->head_dim == shape->head_dim && args->n_kv_heads == shape->n_kv_heads);
     CM_ASSERT(args->layer < shape->n_layers && args->n_heads % args->n_kv_heads == 0);
     CM_ASSERT(args->n_heads / args->n_kv_heads <= GROUP_HEADS_MAX);
-    for (uint32_t i = 0; i < args->n_chunks; i++) {
-        CM_ASSERT(args->chunks[i].row_end - args->chunks[i].row_begin <= CM_ATTENTION_CHUNK_ROWS);
-    }
-    uint32_t items_count = args->n_chunks * args->n_kv_heads;
     size_t visits_count = 0;
     for (uint32_t i = 0; i < args->n_chunks; i++) {
+        CM_ASSERT(args->chunks[i].row_end - args->chunks[i].row_begin <= CM_ATTENTION_CHUNK_ROWS);
         visits_count += (size_t)(args->chunks[i].visit_end - args->chunks[i].visit_begin);
     }
+    struct work work = share_out(backend, args);
+    uint32_t parts = args->n_chunks * work.chunk_parts;
     size_t page_elements = 2 * CM_PAGE_TOKENS * (size_t)args->head_dim;
-    cm_rows_run(backend, attend_items, args, items_count,
-                visits_count * page_elements / (args->n_chunks > 0 ? args->n_chunks : 1));
+    cm_rows_run(backend, attend_items, &work, parts * args->n_kv_heads,
+                visits_count * page_elements / (parts > 0 ? parts : 1));
 }

@@ -10,7 +10,8 @@ typedef struct {
     __m256 high;
 } v16;
 
-/* Vectors of values that attention keeps in registers at a time. */
+/* Queries, and vectors of values of each, that attention keeps in registers at a time. */
+#define V16_TILE 3
 enum { V16_BLOCK = 1 };
 
 static inline v16 v16_set(float a)

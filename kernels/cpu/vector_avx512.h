@@ -6,8 +6,9 @@
 
 typedef __m512 v16;
 
-/* Vectors of values that attention keeps in registers at a time. */
-enum { V16_BLOCK = 4 };
+/* Queries, and vectors of values of each, that attention keeps in registers at a time. */
+#define V16_TILE 7
+enum { V16_BLOCK = 2 };
 
 static inline v16 v16_set(float a)
 {

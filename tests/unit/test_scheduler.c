@@ -108,6 +108,19 @@ static void check_rows(struct shadow *shadow, const struct cm_step_work *work)
     }
 }
 
+/* Pages that the same rows visit follow one another. */
+static void check_order(const struct cm_step_plan *plan, const struct cm_attention_chunk *chunk)
+{
+    for (int32_t v = chunk->visit_begin; v < chunk->visit_end; v++) {
+        for (int32_t w = v + 2; w < chunk->visit_end; w++) {
+            const struct cm_visit *visit = &plan->visits[v];
+            const struct cm_visit *other = &plan->visits[w];
+            assert_false(visit->row_begin == other->row_begin && visit->row_end == other->row_end &&
+                         visit->first_position + CM_PAGE_TOKENS == other->first_position);
+        }
+    }
+}
+
 /* The plan's visits show each row every position up to its own exactly once, in rising order. */
 static void check_plan(const struct cm_step_plan *plan)
 {
@@ -128,6 +141,7 @@ static void check_plan(const struct cm_step_plan *plan)
             assert_int_equal(next_position,
                              (plan->positions[row] / CM_PAGE_TOKENS + 1) * CM_PAGE_TOKENS);
         }
+        check_order(plan, chunk);
     }
     assert_int_equal(plan->chunks[plan->n_chunks - 1].row_end, plan->n_rows);
 }
