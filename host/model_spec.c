@@ -10,6 +10,7 @@ static const struct cm_weight_names gguf_names = {
     .positions = "position_embd",
     .final_norm = "output_norm",
     .head = "output",
+    .rope_factors = "rope_freqs",
     .attention_norm = "attn_norm",
     .q = "attn_q",
     .k = "attn_k",
@@ -247,7 +248,7 @@ static double llama3_scaled(const struct cm_model_config *config, double frequen
 }
 
 void cm_model_rope_frequencies(const struct cm_model_config *config, uint32_t layer,
-                               float *inverse_frequencies)
+                               const float *factors, float *inverse_frequencies)
 {
     bool local = cm_model_layer_window(config, layer) > 0 && config->sliding_window_pattern > 0;
     double theta = local ? config->rope_theta_local : config->rope_theta;
@@ -257,6 +258,9 @@ void cm_model_rope_frequencies(const struct cm_model_config *config, uint32_t la
             frequency /= config->rope_factor;
         } else if (!local && config->rope_scaling == CM_ROPE_SCALING_LLAMA3) {
             frequency = llama3_scaled(config, frequency);
+        }
+        if (factors != NULL) {
+            frequency /= (double)factors[i];
         }
         inverse_frequencies[i] = (float)frequency;
     }

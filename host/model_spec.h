@@ -21,7 +21,8 @@ struct cm_weight_names {
     const char *embed;
     const char *positions; /* learned absolute positions */
     const char *final_norm;
-    const char *head; /* absent in the file: tied to `embed` */
+    const char *head;         /* absent in the file: tied to `embed` */
+    const char *rope_factors; /* absent in most files */
     const char *attention_norm;
     const char *q, *k, *v; /* or */
     const char *qkv;       /* already stacked */
@@ -55,8 +56,10 @@ uint32_t cm_model_layer_window(const struct cm_model_config *config, uint32_t la
 
 /* Radians per position for each of the head_dim / 2 rotations of a layer: rope_theta^(-2i/head_dim)
  * with the configured scaling (linear; llama3: long wavelengths divided by the factor, a smooth
- * ramp between the two cut-offs, as in Meta's Llama 3.1 reference). */
+ * ramp between the two cut-offs, as in Meta's Llama 3.1 reference). `factors`, which GGUF files
+ * hold instead of the llama3 numbers, divide them further; NULL: none. */
 void cm_model_rope_frequencies(const struct cm_model_config *config, uint32_t layer,
+                               const float *factors /* [head_dim / 2] */,
                                float *inverse_frequencies /* [head_dim / 2] */);
 
 #endif

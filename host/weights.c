@@ -239,6 +239,9 @@ static enum cm_status load_frequencies(const struct loading *loading)
     if (weights->spec->rope == CM_ROPE_NONE) {
         return CM_OK;
     }
+    const char *factors_name = loading->names->rope_factors;
+    const struct cm_tensor *factors =
+        factors_name != NULL ? find_tensor(loading, factors_name, "weight") : NULL;
     float *table = cm_alloc(config->head_dim / 2 + 1, sizeof *table);
     weights->frequencies_global = cm_backend_alloc(weights->backend, bytes);
     weights->frequencies_local = cm_backend_alloc(weights->backend, bytes);
@@ -251,7 +254,7 @@ static enum cm_status load_frequencies(const struct loading *loading)
         struct cm_layer_weights *layer = &weights->layers[i];
         layer->window = cm_model_layer_window(config, i);
         float *to = layer->window > 0 ? weights->frequencies_local : weights->frequencies_global;
-        cm_model_rope_frequencies(config, i, table);
+        cm_model_rope_frequencies(config, i, factors != NULL ? factors->data : NULL, table);
         cm_backend_upload(weights->backend, to, table, bytes);
         layer->inverse_frequencies = to;
     }

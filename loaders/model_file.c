@@ -104,6 +104,37 @@ static enum cm_status check_embedding(const struct cm_model_file *file, struct c
 
 /* --- GGUF --- */
 
+/* The scaled rope of Llama 3.1 and later: what each frequency is divided by. */
+static enum cm_status check_rope_factors(const struct cm_model_file *file, struct cm_error *error)
+{
+    const struct cm_model_config *config = &file->config;
+    const struct cm_tensor *factors = cm_model_file_find(file, "rope_freqs.weight");
+    if (factors == NULL) {
+        return CM_OK;
+    }
+    if (config->family == CM_FAMILY_GPT2 || config->family == CM_FAMILY_GEMMA3) {
+        return cm_error_set(error, CM_UNSUPPORTED,
+                            "%s: rope_freqs.weight is not supported for this architecture",
+                            file->path);
+    }
+    if (factors->dtype != CM_F32 || factors->n_dims != 1 ||
+        factors->dims[0] != config->head_dim / 2) {
+        return cm_error_set(error, CM_INVALID_DATA,
+                            "%s: rope_freqs.weight is not [%" PRIu32 "] of F32, half a head",
+                            file->path, config->head_dim / 2);
+    }
+    for (uint32_t i = 0; i < config->head_dim / 2; i++) {
+        float factor;
+        memcpy(&factor, (const uint8_t *)factors->data + i * sizeof factor, sizeof factor);
+        if (!(factor >= 1e-6F && factor <= 1e6F)) {
+            return cm_error_set(error, CM_INVALID_DATA,
+                                "%s: rope_freqs.weight[%" PRIu32 "] is %g; expected 1e-6 to 1e6",
+                                file->path, i, (double)factor);
+        }
+    }
+    return CM_OK;
+}
+
 static enum cm_status open_gguf(struct cm_model_file *file, struct cm_error *error)
 {
     enum cm_status status = cm_gguf_open(file->weights[0].map, file->path, &file->gguf, error);
@@ -121,13 +152,7 @@ static enum cm_status open_gguf(struct cm_model_file *file, struct cm_error *err
         return status;
     }
     file->config.tied_embeddings = cm_model_file_find(file, "output.weight") == NULL;
-    if (cm_model_file_find(file, "rope_freqs.weight") != NULL) {
-        return cm_error_set(error, CM_UNSUPPORTED,
-                            "%s: rope_freqs.weight (the scaled rope of Llama 3.1 and later in GGUF "
-                            "files) is not supported; use the model's safetensors folder",
-                            file->path);
-    }
-    return CM_OK;
+    return check_rope_factors(file, error);
 }
 
 static enum cm_status open_single_file(struct cm_model_file *file, struct cm_error *error)

@@ -362,16 +362,25 @@ static void theta_nan(struct gguf_writer *writer)
     write_base(writer);
     gguf_writer_f32(writer, "llama.rope.freq_base", NAN);
 }
-static void rope_factors(struct gguf_writer *writer)
+static void write_rope_factors(struct gguf_writer *writer, const float *values, size_t count)
 {
-    static const float values[8];
     struct cm_tensor tensor = { .name = "rope_freqs.weight",
                                 .n_dims = 1,
-                                .dims = { 8 },
+                                .dims = { count },
                                 .data = values,
-                                .bytes = sizeof values };
+                                .bytes = count * sizeof *values };
     write_good(writer);
     gguf_writer_tensor(writer, &tensor);
+}
+static void rope_factors_of_whole_heads(struct gguf_writer *writer)
+{
+    static const float values[16];
+    write_rope_factors(writer, values, 16);
+}
+static void rope_factor_0(struct gguf_writer *writer)
+{
+    static const float values[8] = { 1.0F };
+    write_rope_factors(writer, values, 8);
 }
 static void wrong_table(struct gguf_writer *writer)
 {
@@ -504,7 +513,8 @@ static const struct {
     CASE(experts, CM_UNSUPPORTED, "mixture-of-experts"),
     CASE(yarn, CM_UNSUPPORTED, "\"yarn\""),
     CASE(theta_nan, CM_INVALID_DATA, "llama.rope.freq_base is nan"),
-    CASE(rope_factors, CM_UNSUPPORTED, "rope_freqs.weight"),
+    CASE(rope_factors_of_whole_heads, CM_INVALID_DATA, "rope_freqs.weight is not [8]"),
+    CASE(rope_factor_0, CM_INVALID_DATA, "rope_freqs.weight[1] is 0"),
     CASE(wrong_table, CM_INVALID_DATA, "token_embd.weight is not [8, 32]"),
     CASE(eos_outside, CM_INVALID_DATA, "eot_token_id is 8; expected 0 to 7"),
     CASE(vocabulary_too_small, CM_INVALID_DATA, "8 tokens, but the model only 7"),
