@@ -1,5 +1,5 @@
-/* The op interface: everything the engine asks of a device. `cpu/` implements it; each back end has
- * one file per op family with the same names.
+/* The op interface: everything the engine asks of a device. `cpu/` and `cuda/` implement it, with
+ * one file per op family and the same names on both sides; backend.c passes each call on.
  *
  * Rules that hold for every op
  *  - Shapes are written [slowest, ..., fastest], contiguous. Activations are float32.
@@ -49,6 +49,10 @@ void cm_backend_close(struct cm_backend *backend);
 const char *cm_backend_variant(const struct cm_backend *backend);
 uint32_t cm_backend_threads(const struct cm_backend *backend);
 enum cm_precision cm_backend_precision(const struct cm_backend *backend); /* never AUTO */
+
+/* CM_OK, or what made the device fail: an op returns nothing, so a step asks once at its end. After
+ * a failure the ops do nothing, results are undefined and only closing makes sense. */
+enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *error) CM_MUST_CHECK;
 
 /* --- Memory --- */
 

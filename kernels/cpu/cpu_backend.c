@@ -69,12 +69,13 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
         isa = CM_CPU_AVX512VNNI;
     }
     opened->isa = isa;
+    opened->functions = cm_cpu_functions(isa);
     opened->rows_max = options->rows_max;
     snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(isa),
              precision_name(opened->precision));
     enum cm_status status = cm_pool_open(options->threads, &opened->pool, error);
     if (status != CM_OK) {
-        cm_backend_close(opened);
+        cm_cpu_backend_close(opened);
         return status;
     }
     *backend = opened;
@@ -87,7 +88,7 @@ enum cm_status cm_backend_open_cpu(const struct cm_backend_options *options,
     return cm_cpu_backend_open(options, cm_cpu_isa_best(), backend, error);
 }
 
-void cm_backend_close(struct cm_backend *backend)
+void cm_cpu_backend_close(struct cm_backend *backend)
 {
     if (backend == NULL) {
         return;
@@ -97,40 +98,47 @@ void cm_backend_close(struct cm_backend *backend)
     cm_free(backend);
 }
 
-const char *cm_backend_variant(const struct cm_backend *backend)
+const char *cm_cpu_backend_variant(const struct cm_backend *backend)
 {
     return backend->variant;
 }
 
-uint32_t cm_backend_threads(const struct cm_backend *backend)
+uint32_t cm_cpu_backend_threads(const struct cm_backend *backend)
 {
     return cm_pool_threads(backend->pool);
 }
 
-enum cm_precision cm_backend_precision(const struct cm_backend *backend)
+enum cm_precision cm_cpu_backend_precision(const struct cm_backend *backend)
 {
     return backend->precision;
 }
 
-void *cm_backend_alloc(struct cm_backend *backend, size_t bytes)
+enum cm_status cm_cpu_backend_status(struct cm_backend *backend, struct cm_error *error)
+{
+    (void)backend;
+    (void)error;
+    return CM_OK;
+}
+
+void *cm_cpu_backend_alloc(struct cm_backend *backend, size_t bytes)
 {
     (void)backend;
     return cm_alloc_aligned(bytes, 1);
 }
 
-void cm_backend_free(struct cm_backend *backend, void *memory)
+void cm_cpu_backend_free(struct cm_backend *backend, void *memory)
 {
     (void)backend;
     cm_free(memory);
 }
 
-void cm_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+void cm_cpu_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes)
 {
     (void)backend;
     memcpy(to, from, bytes);
 }
 
-void cm_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+void cm_cpu_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes)
 {
     (void)backend;
     memcpy(to, from, bytes);

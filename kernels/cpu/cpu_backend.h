@@ -3,7 +3,7 @@
 #ifndef CM_KERNELS_CPU_CPU_BACKEND_H
 #define CM_KERNELS_CPU_CPU_BACKEND_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_functions.h"
 #include "kernels/cpu/thread_pool.h"
 
 /* Instruction sets in rising order, each with all that the ones before it have. The choice is a
@@ -18,6 +18,7 @@ enum cm_cpu_isa {
 };
 
 struct cm_backend {
+    const struct cm_backend_functions *functions;
     struct cm_pool *pool;
     enum cm_precision precision; /* EXACT, BF16 or INT8 */
     enum cm_cpu_isa isa;
@@ -28,6 +29,7 @@ struct cm_backend {
 };
 
 struct cm_table {
+    const struct cm_backend_functions *functions;
     enum cm_dtype dtype;
     uint32_t n_rows;
     uint32_t dim;
@@ -38,6 +40,12 @@ struct cm_table {
 /* The best that this processor and this operating system offer. */
 enum cm_cpu_isa cm_cpu_isa_best(void);
 const char *cm_cpu_isa_name(enum cm_cpu_isa isa); /* "avx512vnni" */
+
+/* The functions with the ops compiled for an instruction set. */
+const struct cm_backend_functions *cm_cpu_functions(enum cm_cpu_isa isa);
+
+#define CM_CPU_DECLARE(name) __typeof__(cm_##name) cm_cpu_##name;
+CM_BACKEND_FUNCTIONS(CM_CPU_DECLARE)
 
 /* As cm_backend_open_cpu with a given instruction set, so that tests reach every variant.
  * CM_UNSUPPORTED where the processor lacks it. */

@@ -1,16 +1,5 @@
-/* The ops that have variants: each call goes to the one for the back end's instruction set. */
+/* The tables of functions, one for each set of instructions that some ops are compiled for. */
 #include "kernels/cpu/cpu_backend.h"
-
-struct ops {
-    __typeof__(cm_op_activation) *activation;
-    __typeof__(cm_op_add) *add;
-    __typeof__(cm_op_attention) *attention;
-    __typeof__(cm_op_gated) *gated;
-    __typeof__(cm_op_norm) *norm;
-    __typeof__(cm_op_rope_append) *rope_append;
-    __typeof__(cm_op_sample) *sample;
-    __typeof__(cm_op_sample_probabilities) *sample_probabilities;
-};
 
 #define DECLARE_VARIANT(isa)                                                 \
     __typeof__(cm_op_activation) cm_op_activation_##isa;                     \
@@ -21,11 +10,41 @@ struct ops {
     __typeof__(cm_op_rope_append) cm_op_rope_append_##isa;                   \
     __typeof__(cm_op_sample) cm_op_sample_##isa;                             \
     __typeof__(cm_op_sample_probabilities) cm_op_sample_probabilities_##isa; \
-    static const struct ops ops_##isa = {                                    \
-        cm_op_activation_##isa, cm_op_add_##isa,                             \
-        cm_op_attention_##isa,  cm_op_gated_##isa,                           \
-        cm_op_norm_##isa,       cm_op_rope_append_##isa,                     \
-        cm_op_sample_##isa,     cm_op_sample_probabilities_##isa,            \
+    static const struct cm_backend_functions functions_##isa = {             \
+        .backend_close = cm_cpu_backend_close,                               \
+        .backend_variant = cm_cpu_backend_variant,                           \
+        .backend_threads = cm_cpu_backend_threads,                           \
+        .backend_precision = cm_cpu_backend_precision,                       \
+        .backend_status = cm_cpu_backend_status,                             \
+        .backend_alloc = cm_cpu_backend_alloc,                               \
+        .backend_free = cm_cpu_backend_free,                                 \
+        .backend_upload = cm_cpu_backend_upload,                             \
+        .backend_download = cm_cpu_backend_download,                         \
+        .backend_measure_limits = cm_cpu_backend_measure_limits,             \
+        .matrix_create = cm_cpu_matrix_create,                               \
+        .matrix_close = cm_cpu_matrix_close,                                 \
+        .matrix_n_in = cm_cpu_matrix_n_in,                                   \
+        .matrix_n_out = cm_cpu_matrix_n_out,                                 \
+        .matrix_bytes = cm_cpu_matrix_bytes,                                 \
+        .matrix_rows_count = cm_cpu_matrix_rows_count,                       \
+        .vector_create = cm_cpu_vector_create,                               \
+        .table_create = cm_cpu_table_create,                                 \
+        .table_close = cm_cpu_table_close,                                   \
+        .kv_page_bytes = cm_cpu_kv_page_bytes,                               \
+        .kv_pool_create = cm_cpu_kv_pool_create,                             \
+        .kv_pool_close = cm_cpu_kv_pool_close,                               \
+        .kv_copy_tokens = cm_cpu_kv_copy_tokens,                             \
+        .op_embed = cm_cpu_op_embed,                                         \
+        .op_gather = cm_cpu_op_gather,                                       \
+        .op_norm = cm_op_norm_##isa,                                         \
+        .op_add = cm_op_add_##isa,                                           \
+        .op_matmul = cm_cpu_op_matmul,                                       \
+        .op_gated = cm_op_gated_##isa,                                       \
+        .op_activation = cm_op_activation_##isa,                             \
+        .op_rope_append = cm_op_rope_append_##isa,                           \
+        .op_attention = cm_op_attention_##isa,                               \
+        .op_sample = cm_op_sample_##isa,                                     \
+        .op_sample_probabilities = cm_op_sample_probabilities_##isa,         \
     }
 
 DECLARE_VARIANT(portable);
@@ -34,59 +53,16 @@ DECLARE_VARIANT(avx2);
 DECLARE_VARIANT(avx512);
 #endif
 
-static const struct ops *ops_of(const struct cm_backend *backend)
+const struct cm_backend_functions *cm_cpu_functions(enum cm_cpu_isa isa)
 {
 #if defined(__x86_64__)
-    if (backend->isa >= CM_CPU_AVX512VNNI) {
-        return &ops_avx512;
+    if (isa >= CM_CPU_AVX512VNNI) {
+        return &functions_avx512;
     }
-    if (backend->isa == CM_CPU_AVX2) {
-        return &ops_avx2;
+    if (isa == CM_CPU_AVX2) {
+        return &functions_avx2;
     }
 #endif
-    (void)backend;
-    return &ops_portable;
-}
-
-void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
-                      uint32_t n_rows, uint32_t dim, float *out)
-{
-    ops_of(backend)->activation(backend, kind, x, n_rows, dim, out);
-}
-
-void cm_op_add(struct cm_backend *backend, float *x, const float *y, uint32_t n_rows, uint32_t dim)
-{
-    ops_of(backend)->add(backend, x, y, n_rows, dim);
-}
-
-void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args *args)
-{
-    ops_of(backend)->attention(backend, args);
-}
-
-void cm_op_gated(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
-                 uint32_t n_rows, uint32_t dim, float *out)
-{
-    ops_of(backend)->gated(backend, kind, x, n_rows, dim, out);
-}
-
-void cm_op_norm(struct cm_backend *backend, const struct cm_norm_args *args)
-{
-    ops_of(backend)->norm(backend, args);
-}
-
-void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
-{
-    ops_of(backend)->rope_append(backend, args);
-}
-
-void cm_op_sample(struct cm_backend *backend, const struct cm_sample_args *args)
-{
-    ops_of(backend)->sample(backend, args);
-}
-
-void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_sample_args *args,
-                                float *probabilities)
-{
-    ops_of(backend)->sample_probabilities(backend, args, probabilities);
+    (void)isa;
+    return &functions_portable;
 }

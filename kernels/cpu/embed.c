@@ -31,8 +31,8 @@ static void embed_rows(const void *context, uint32_t begin, uint32_t end)
     }
 }
 
-void cm_op_embed(struct cm_backend *backend, const struct cm_table *table, const int32_t *tokens,
-                 uint32_t n_rows, float scale, float *out)
+void cm_cpu_op_embed(struct cm_backend *backend, const struct cm_table *table,
+                     const int32_t *tokens, uint32_t n_rows, float scale, float *out)
 {
     struct embed_args args = { .table = table, .tokens = tokens, .scale = scale, .out = out };
     cm_rows_run(backend, embed_rows, &args, n_rows, 4 * (size_t)table->dim);
@@ -54,8 +54,8 @@ static void gather_rows(const void *context, uint32_t begin, uint32_t end)
     }
 }
 
-void cm_op_gather(struct cm_backend *backend, const float *x, uint32_t dim, const int32_t *rows,
-                  uint32_t n_rows, float *out)
+void cm_cpu_op_gather(struct cm_backend *backend, const float *x, uint32_t dim, const int32_t *rows,
+                      uint32_t n_rows, float *out)
 {
     struct gather_args args = { .x = x, .rows = rows, .out = out, .dim = dim };
     cm_rows_run(backend, gather_rows, &args, n_rows, dim);

@@ -11,7 +11,7 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
                              struct cm_kv_pool *sizes)
 {
     sizes->shape = *shape;
-    sizes->half = cm_backend_precision(backend) != CM_PRECISION_EXACT;
+    sizes->half = cm_cpu_backend_precision(backend) != CM_PRECISION_EXACT;
     sizes->element_bytes = sizes->half ? sizeof(uint16_t) : sizeof(float);
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
            !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
@@ -20,18 +20,18 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
            !cm_size_mul(sizes->layer_bytes, shape->n_layers, &sizes->page_bytes);
 }
 
-size_t cm_kv_page_bytes(const struct cm_backend *backend, const struct cm_kv_shape *shape)
+size_t cm_cpu_kv_page_bytes(const struct cm_backend *backend, const struct cm_kv_shape *shape)
 {
     struct cm_kv_pool sizes = { 0 };
     return sizes_from_shape(backend, shape, &sizes) ? sizes.page_bytes : 0;
 }
 
-enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
-                                 uint32_t pages_count, struct cm_kv_pool **pool,
-                                 struct cm_error *error)
+enum cm_status cm_cpu_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
+                                     uint32_t pages_count, struct cm_kv_pool **pool,
+                                     struct cm_error *error)
 {
     *pool = NULL;
-    struct cm_kv_pool sizes = { .pages_count = pages_count };
+    struct cm_kv_pool sizes = { .functions = backend->functions, .pages_count = pages_count };
     if (!sizes_from_shape(backend, shape, &sizes) || pages_count == 0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "KV cache: %u layers, %u KV heads, head size %u and %u pages make no "
@@ -64,7 +64,7 @@ enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_
     return CM_OK;
 }
 
-void cm_kv_pool_close(struct cm_kv_pool *pool)
+void cm_cpu_kv_pool_close(struct cm_kv_pool *pool)
 {
     if (pool == NULL) {
         return;
@@ -73,8 +73,8 @@ void cm_kv_pool_close(struct cm_kv_pool *pool)
     cm_free(pool);
 }
 
-void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
-                       uint32_t to_page, uint32_t tokens)
+void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
+                           uint32_t to_page, uint32_t tokens)
 {
     (void)backend;
     CM_ASSERT(from_page < pool->pages_count && to_page < pool->pages_count);

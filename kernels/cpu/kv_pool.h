@@ -8,11 +8,12 @@
 #define CM_KERNELS_CPU_KV_POOL_H
 
 #include "base/status.h"
-#include "kernels/backend.h"
+#include "kernels/cpu/cpu_backend.h"
 
 enum { CM_HEAD_DIM_MAX = 256 };
 
 struct cm_kv_pool {
+    const struct cm_backend_functions *functions;
     struct cm_kv_shape shape;
     uint32_t pages_count;
     bool half;

@@ -218,7 +218,7 @@ static double measure_bandwidth_gbs(struct cm_backend *backend)
     return READ_BUFFER_BYTES / best_s * 1e-9;
 }
 
-void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
+void cm_cpu_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
 {
     *limits = (struct cm_machine_limits){ 0 };
     enum cm_cpu_isa isa = cm_cpu_isa_best();

@@ -149,15 +149,16 @@ static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backen
     matrix->row_bytes = (size_t)matrix->units_count * matrix->kernels->row_unit_bytes;
 }
 
-enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matrix_source *sources,
-                                size_t sources_count, struct cm_matrix **matrix,
-                                struct cm_error *error)
+enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
+                                    const struct cm_matrix_source *sources, size_t sources_count,
+                                    struct cm_matrix **matrix, struct cm_error *error)
 {
     CM_ASSERT(sources_count > 0);
     struct cm_matrix *created = cm_alloc(1, sizeof *created);
     if (created == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix");
     }
+    created->functions = backend->functions;
     enum cm_status status = set_shape(created, sources, sources_count, error);
     if (status != CM_OK) {
         goto done;
@@ -178,14 +179,14 @@ enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matr
     status = cm_matrix_pack(backend, created, sources, sources_count, error);
 done:
     if (status != CM_OK) {
-        cm_matrix_close(created);
+        cm_cpu_matrix_close(created);
         return status;
     }
     *matrix = created;
     return CM_OK;
 }
 
-void cm_matrix_close(struct cm_matrix *matrix)
+void cm_cpu_matrix_close(struct cm_matrix *matrix)
 {
     if (matrix == NULL) {
         return;
@@ -195,28 +196,28 @@ void cm_matrix_close(struct cm_matrix *matrix)
     cm_free(matrix);
 }
 
-uint32_t cm_matrix_n_in(const struct cm_matrix *matrix)
+uint32_t cm_cpu_matrix_n_in(const struct cm_matrix *matrix)
 {
     return matrix->n_in;
 }
 
-uint32_t cm_matrix_n_out(const struct cm_matrix *matrix)
+uint32_t cm_cpu_matrix_n_out(const struct cm_matrix *matrix)
 {
     return matrix->n_out;
 }
 
-size_t cm_matrix_bytes(const struct cm_matrix *matrix)
+size_t cm_cpu_matrix_bytes(const struct cm_matrix *matrix)
 {
     return matrix->bytes;
 }
 
-uint64_t cm_matrix_rows_count(const struct cm_matrix *matrix)
+uint64_t cm_cpu_matrix_rows_count(const struct cm_matrix *matrix)
 {
     return matrix->rows_count;
 }
 
-enum cm_status cm_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
-                                float **vector, struct cm_error *error)
+enum cm_status cm_cpu_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                                    float **vector, struct cm_error *error)
 {
     enum cm_status status = check_tensor(tensor, error);
     if (status != CM_OK) {
@@ -227,7 +228,7 @@ enum cm_status cm_vector_create(struct cm_backend *backend, const struct cm_tens
     size_t bytes;
     float *created = NULL;
     if (!cm_size_mul(elements, sizeof *created, &bytes)) {
-        created = cm_backend_alloc(backend, bytes);
+        created = cm_cpu_backend_alloc(backend, bytes);
     }
     if (created == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
@@ -237,10 +238,9 @@ enum cm_status cm_vector_create(struct cm_backend *backend, const struct cm_tens
     return CM_OK;
 }
 
-enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
-                               struct cm_table **table, struct cm_error *error)
+enum cm_status cm_cpu_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                                   struct cm_table **table, struct cm_error *error)
 {
-    (void)backend;
     enum cm_status status = check_tensor(tensor, error);
     if (status != CM_OK) {
         return status;
@@ -253,6 +253,7 @@ enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tenso
     if (created == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
     }
+    created->functions = backend->functions;
     created->dtype = tensor->dtype;
     created->n_rows = (uint32_t)tensor->dims[0];
     created->dim = (uint32_t)tensor->dims[1];
@@ -262,7 +263,7 @@ enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tenso
     return CM_OK;
 }
 
-void cm_table_close(struct cm_table *table)
+void cm_cpu_table_close(struct cm_table *table)
 {
     cm_free(table);
 }
@@ -359,8 +360,8 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
 /* Packing fewer elements takes less time than waking the other threads. */
 enum { PACK_ALONE_ELEMENTS = 16384 };
 
-void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
-                  uint32_t n_rows, float *y)
+void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                      uint32_t n_rows, float *y)
 {
     CM_ASSERT(n_rows <= backend->rows_max);
     if (n_rows == 0) {

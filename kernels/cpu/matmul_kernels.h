@@ -62,6 +62,7 @@ enum cm_matrix_format {
 };
 
 struct cm_matrix {
+    const struct cm_backend_functions *functions;
     enum cm_matrix_format format;
     const struct cm_matmul_kernels *kernels;
     uint32_t n_in;

@@ -1,0 +1,206 @@
+/* The door to the back ends: each call goes to the table of the back end that made the object. */
+#include "kernels/backend_functions.h"
+
+static const struct cm_backend_functions *functions_of(const void *object)
+{
+    return *(const struct cm_backend_functions *const *)object;
+}
+
+/* --- The back end --- */
+
+void cm_backend_close(struct cm_backend *backend)
+{
+    if (backend != NULL) {
+        functions_of(backend)->backend_close(backend);
+    }
+}
+
+const char *cm_backend_variant(const struct cm_backend *backend)
+{
+    return functions_of(backend)->backend_variant(backend);
+}
+
+uint32_t cm_backend_threads(const struct cm_backend *backend)
+{
+    return functions_of(backend)->backend_threads(backend);
+}
+
+enum cm_precision cm_backend_precision(const struct cm_backend *backend)
+{
+    return functions_of(backend)->backend_precision(backend);
+}
+
+enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *error)
+{
+    return functions_of(backend)->backend_status(backend, error);
+}
+
+void *cm_backend_alloc(struct cm_backend *backend, size_t bytes)
+{
+    return functions_of(backend)->backend_alloc(backend, bytes);
+}
+
+void cm_backend_free(struct cm_backend *backend, void *memory)
+{
+    functions_of(backend)->backend_free(backend, memory);
+}
+
+void cm_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    functions_of(backend)->backend_upload(backend, to, from, bytes);
+}
+
+void cm_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    functions_of(backend)->backend_download(backend, to, from, bytes);
+}
+
+void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
+{
+    functions_of(backend)->backend_measure_limits(backend, limits);
+}
+
+/* --- Weights --- */
+
+enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matrix_source *sources,
+                                size_t sources_count, struct cm_matrix **matrix,
+                                struct cm_error *error)
+{
+    return functions_of(backend)->matrix_create(backend, sources, sources_count, matrix, error);
+}
+
+void cm_matrix_close(struct cm_matrix *matrix)
+{
+    if (matrix != NULL) {
+        functions_of(matrix)->matrix_close(matrix);
+    }
+}
+
+uint32_t cm_matrix_n_in(const struct cm_matrix *matrix)
+{
+    return functions_of(matrix)->matrix_n_in(matrix);
+}
+
+uint32_t cm_matrix_n_out(const struct cm_matrix *matrix)
+{
+    return functions_of(matrix)->matrix_n_out(matrix);
+}
+
+size_t cm_matrix_bytes(const struct cm_matrix *matrix)
+{
+    return functions_of(matrix)->matrix_bytes(matrix);
+}
+
+uint64_t cm_matrix_rows_count(const struct cm_matrix *matrix)
+{
+    return functions_of(matrix)->matrix_rows_count(matrix);
+}
+
+enum cm_status cm_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                                float **vector, struct cm_error *error)
+{
+    return functions_of(backend)->vector_create(backend, tensor, vector, error);
+}
+
+enum cm_status cm_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
+                               struct cm_table **table, struct cm_error *error)
+{
+    return functions_of(backend)->table_create(backend, tensor, table, error);
+}
+
+void cm_table_close(struct cm_table *table)
+{
+    if (table != NULL) {
+        functions_of(table)->table_close(table);
+    }
+}
+
+/* --- The KV cache --- */
+
+size_t cm_kv_page_bytes(const struct cm_backend *backend, const struct cm_kv_shape *shape)
+{
+    return functions_of(backend)->kv_page_bytes(backend, shape);
+}
+
+enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
+                                 uint32_t pages_count, struct cm_kv_pool **pool,
+                                 struct cm_error *error)
+{
+    return functions_of(backend)->kv_pool_create(backend, shape, pages_count, pool, error);
+}
+
+void cm_kv_pool_close(struct cm_kv_pool *pool)
+{
+    if (pool != NULL) {
+        functions_of(pool)->kv_pool_close(pool);
+    }
+}
+
+void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
+                       uint32_t to_page, uint32_t tokens)
+{
+    functions_of(backend)->kv_copy_tokens(backend, pool, from_page, to_page, tokens);
+}
+
+/* --- Ops --- */
+
+void cm_op_embed(struct cm_backend *backend, const struct cm_table *table, const int32_t *tokens,
+                 uint32_t n_rows, float scale, float *out)
+{
+    functions_of(backend)->op_embed(backend, table, tokens, n_rows, scale, out);
+}
+
+void cm_op_gather(struct cm_backend *backend, const float *x, uint32_t dim, const int32_t *rows,
+                  uint32_t n_rows, float *out)
+{
+    functions_of(backend)->op_gather(backend, x, dim, rows, n_rows, out);
+}
+
+void cm_op_norm(struct cm_backend *backend, const struct cm_norm_args *args)
+{
+    functions_of(backend)->op_norm(backend, args);
+}
+
+void cm_op_add(struct cm_backend *backend, float *x, const float *y, uint32_t n_rows, uint32_t dim)
+{
+    functions_of(backend)->op_add(backend, x, y, n_rows, dim);
+}
+
+void cm_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                  uint32_t n_rows, float *y)
+{
+    functions_of(backend)->op_matmul(backend, matrix, x, n_rows, y);
+}
+
+void cm_op_gated(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
+                 uint32_t n_rows, uint32_t dim, float *out)
+{
+    functions_of(backend)->op_gated(backend, kind, x, n_rows, dim, out);
+}
+
+void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
+                      uint32_t n_rows, uint32_t dim, float *out)
+{
+    functions_of(backend)->op_activation(backend, kind, x, n_rows, dim, out);
+}
+
+void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
+{
+    functions_of(backend)->op_rope_append(backend, args);
+}
+
+void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args *args)
+{
+    functions_of(backend)->op_attention(backend, args);
+}
+
+void cm_op_sample(struct cm_backend *backend, const struct cm_sample_args *args)
+{
+    functions_of(backend)->op_sample(backend, args);
+}
+
+void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_sample_args *args,
+                                float *probabilities)
+{
+    functions_of(backend)->op_sample_probabilities(backend, args, probabilities);
+}

@@ -1,0 +1,56 @@
+/* How a back end stands behind backend.h: a table with one function per function there. Private to
+ * kernels/.
+ *
+ * Each back end completes the opaque structs itself (cm_backend, cm_matrix, cm_table, cm_kv_pool)
+ * and puts `const struct cm_backend_functions *functions` first in each of them; backend.c finds
+ * the table there and calls through it. A back end's own function is named like the public one with
+ * its own prefix: cm_op_norm is cm_cpu_op_norm or cm_cuda_op_norm, with the same contract. */
+#ifndef CM_KERNELS_BACKEND_FUNCTIONS_H
+#define CM_KERNELS_BACKEND_FUNCTIONS_H
+
+#include "kernels/backend.h"
+
+/* All that a back end implements: cm_backend_close and so on. */
+#define CM_BACKEND_FUNCTIONS(EACH) \
+    EACH(backend_close)            \
+    EACH(backend_variant)          \
+    EACH(backend_threads)          \
+    EACH(backend_precision)        \
+    EACH(backend_status)           \
+    EACH(backend_alloc)            \
+    EACH(backend_free)             \
+    EACH(backend_upload)           \
+    EACH(backend_download)         \
+    EACH(backend_measure_limits)   \
+    EACH(matrix_create)            \
+    EACH(matrix_close)             \
+    EACH(matrix_n_in)              \
+    EACH(matrix_n_out)             \
+    EACH(matrix_bytes)             \
+    EACH(matrix_rows_count)        \
+    EACH(vector_create)            \
+    EACH(table_create)             \
+    EACH(table_close)              \
+    EACH(kv_page_bytes)            \
+    EACH(kv_pool_create)           \
+    EACH(kv_pool_close)            \
+    EACH(kv_copy_tokens)           \
+    EACH(op_embed)                 \
+    EACH(op_gather)                \
+    EACH(op_norm)                  \
+    EACH(op_add)                   \
+    EACH(op_matmul)                \
+    EACH(op_gated)                 \
+    EACH(op_activation)            \
+    EACH(op_rope_append)           \
+    EACH(op_attention)             \
+    EACH(op_sample)                \
+    EACH(op_sample_probabilities)
+
+#define CM_BACKEND_MEMBER(name) __typeof__(cm_##name) *name;
+
+struct cm_backend_functions {
+    CM_BACKEND_FUNCTIONS(CM_BACKEND_MEMBER)
+};
+
+#endif
