@@ -30,8 +30,9 @@ struct cm_catalog {
     struct cm_item_builder builder;
     struct cm_digest_count *groups; /* of grouped formats: those that had their item */
     struct cm_hash *hash;
-    uint64_t items_count;
-    char **maps; /* copies of the options, JSON only */
+    struct cm_catalog_counts counts;
+    uint64_t item_rows; /* of the item in hand */
+    char **maps;        /* copies of the options, JSON only */
     size_t maps_count;
     char description[DESCRIPTION_BYTES];
 };
@@ -177,9 +178,14 @@ static enum cm_status read_csv_row(struct cm_catalog *catalog, struct cm_error *
         } else if (filled) {
             check_width(catalog, &record);
         }
-        if (filled && !is_variant_row(catalog)) {
+        if (!filled) {
+            continue;
+        }
+        catalog->counts.rows++;
+        if (!is_variant_row(catalog)) {
             return CM_OK;
         }
+        catalog->counts.rows_variant++;
     }
 }
 
@@ -242,6 +248,7 @@ static enum cm_status read_json_row(struct cm_catalog *catalog, struct cm_error 
     if (status != CM_OK) {
         return status;
     }
+    catalog->counts.rows++;
     bool is_array = cm_json_reader_is_array(catalog->json);
     catalog->row_line = is_array ? record.element : record.line;
     catalog->row_problem[0] = '\0';
@@ -305,6 +312,7 @@ static enum cm_status add_row(struct cm_catalog *catalog)
     const char *problem = catalog->row_problem[0] == '\0' ? NULL : catalog->row_problem;
     enum cm_status status = CM_OK;
     if (!catalog->builder.active) {
+        catalog->item_rows = 0;
         status = cm_item_builder_begin(&catalog->builder, catalog->row_line, catalog->cells,
                                        catalog->cells_count);
     }
@@ -313,6 +321,7 @@ static enum cm_status add_row(struct cm_catalog *catalog)
             cm_item_builder_add(&catalog->builder, catalog->cells, catalog->cells_count, problem);
     }
     catalog->has_row = false;
+    catalog->item_rows++;
     return status;
 }
 
@@ -371,12 +380,15 @@ static enum cm_status gather(struct cm_catalog *catalog, struct cm_error *error)
         }
         if (catalog->builder.active && is_complete(catalog)) {
             bool repeated = false;
-            if (!is_left_out(catalog)) {
+            bool untitled = is_left_out(catalog);
+            if (!untitled) {
                 status = check_repeated(catalog, &repeated);
                 if (status != CM_OK || !repeated) {
                     return status == CM_OK ? CM_OK : out_of_memory(catalog, error);
                 }
             }
+            *(untitled ? &catalog->counts.rows_untitled : &catalog->counts.rows_repeated) +=
+                catalog->item_rows;
             cm_item_builder_drop(&catalog->builder);
         } else if (add_row(catalog) != CM_OK) {
             return out_of_memory(catalog, error);
@@ -394,7 +406,8 @@ enum cm_status cm_catalog_next(struct cm_catalog *catalog, struct cm_item *item,
     if (cm_item_builder_take(&catalog->builder, item) != CM_OK) {
         return out_of_memory(catalog, error);
     }
-    item->index = catalog->items_count++;
+    item->index = catalog->counts.items++;
+    catalog->counts.rows_joined += catalog->item_rows - 1;
     return CM_OK;
 }
 
@@ -530,6 +543,13 @@ void cm_catalog_close(struct cm_catalog *catalog)
     }
     cm_free(catalog->maps);
     cm_free(catalog);
+}
+
+struct cm_catalog_counts cm_catalog_counts(const struct cm_catalog *catalog)
+{
+    struct cm_catalog_counts counts = catalog->counts;
+    counts.rows -= catalog->has_row; /* it is read, but no item has it yet */
+    return counts;
 }
 
 const char *cm_catalog_describe(const struct cm_catalog *catalog)

@@ -46,6 +46,9 @@ struct cm_attribute {
     char *value; /* UTF-8, one line; several values are joined with ", " */
 };
 
+/* What was removed to make a text plain; bits. */
+enum { CM_CLEANED_MARKUP = 1, CM_CLEANED_SPACE = 2 };
+
 /* Owned by the caller of cm_catalog_next; cm_item_deinit releases it. All text is valid UTF-8
  * without control characters other than \n and \t. Fields are never NULL (absent: ""). */
 struct cm_item {
@@ -54,6 +57,8 @@ struct cm_item {
     char *fields[CM_ITEM_FIELD_COUNT];
     struct cm_attribute *attributes; /* in column order; empty values are left out */
     size_t attributes_count;
+    uint8_t cleaned[CM_ITEM_FIELD_COUNT]; /* CM_CLEANED_... of each field */
+    uint8_t cleaned_attributes;           /* of any attribute */
     bool damaged; /* could be read only in part: `problem` says why; it becomes a failed row */
     char problem[256];
 };
@@ -84,6 +89,18 @@ void cm_catalog_close(struct cm_catalog *catalog);
  * hash of its content; an id met before gets its own nth (see cm_plan), not a new id. */
 enum cm_status cm_catalog_next(struct cm_catalog *catalog, struct cm_item *item,
                                struct cm_error *error) CM_MUST_CHECK;
+
+/* Where the rows of the file went so far: rows = items + all the others. Blank lines are no rows.
+ */
+struct cm_catalog_counts {
+    uint64_t rows;
+    uint64_t items;
+    uint64_t rows_joined;   /* further rows of an item: its variants, its pictures */
+    uint64_t rows_variant;  /* left out: they only repeat a variant */
+    uint64_t rows_repeated; /* left out: the item of their handle stood further up */
+    uint64_t rows_untitled; /* left out: rows of a group that never gets a title */
+};
+struct cm_catalog_counts cm_catalog_counts(const struct cm_catalog *catalog);
 
 /* What was recognised, for a person: "Shopify CSV, comma, UTF-8, 27 columns". */
 const char *cm_catalog_describe(const struct cm_catalog *catalog);

@@ -280,6 +280,8 @@ static const char *const ignored_patterns[] = {
     "configurable_variation_labels",
     "erin_recommends",
     "grouped_*",
+    /* what `prepare` says about other items */
+    "near_duplicate_of",
 };
 
 /* What stands before or behind the name that a person would use. */

@@ -95,6 +95,12 @@ static enum cm_status clean(struct cm_item_builder *builder, struct cm_span valu
                             const char *line_separator)
 {
     enum cm_status status = cm_markup_to_text(value, &builder->plain);
+    builder->cleaned = 0;
+    if (!cm_span_equal(cm_span_trim(value), cm_text_span(&builder->plain))) {
+        bool has_markup = memchr(value.data, '<', value.length) != NULL ||
+                          memchr(value.data, '&', value.length) != NULL;
+        builder->cleaned = has_markup ? CM_CLEANED_MARKUP : CM_CLEANED_SPACE;
+    }
     if (status == CM_OK && line_separator != NULL) {
         status = cm_markup_join_lines(&builder->plain, line_separator);
     }
@@ -257,6 +263,7 @@ static enum cm_status add_value(struct cm_item_builder *builder, struct cm_span 
                                 struct cm_span value, bool gathered)
 {
     enum cm_status status = clean(builder, value, ", ");
+    builder->item.cleaned_attributes |= builder->cleaned;
     return status == CM_OK ? add_attribute(builder, name, gathered) : status;
 }
 
@@ -392,6 +399,7 @@ static enum cm_status set_field(struct cm_item_builder *builder, const struct cm
         drop_root_category(&builder->plain);
     }
     if (status == CM_OK && builder->plain.length > 0) {
+        builder->item.cleaned[field] = builder->cleaned;
         status = copy_text(&builder->plain, &builder->item.fields[field]);
     }
     return status;

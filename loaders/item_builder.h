@@ -24,6 +24,7 @@ struct cm_item_builder {
     struct cm_text language;                     /* raw, of the first row */
     struct cm_text options[CM_ITEM_OPTIONS_MAX]; /* names: "Color" */
     struct cm_text plain;                        /* scratch */
+    uint8_t cleaned;                             /* CM_CLEANED_... of what is in it */
     struct cm_text label;                        /* scratch */
     struct cm_hash *hash;
 };

@@ -1,11 +1,10 @@
 #include "jobs/content/near_duplicates.h"
 
 #include "base/memory.h"
+#include "jobs/content/words.h"
 
 #include <stdint.h>
 #include <string.h>
-
-#include <utf8proc.h>
 
 enum {
     HASHES = 128,
@@ -43,79 +42,7 @@ struct cm_near_duplicates {
     size_t buckets; /* a power of two, more than groups */
 };
 
-/* --- Words and shingles --- */
-
-/* The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit depends on every bit. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-    return x ^ (x >> 31);
-}
-
-static bool is_ideograph(int32_t character)
-{
-    return (character >= 0x3040 && character <= 0x30FF) ||
-           (character >= 0x3400 && character <= 0x9FFF) ||
-           (character >= 0xAC00 && character <= 0xD7AF) ||
-           (character >= 0xF900 && character <= 0xFAFF) ||
-           (character >= 0x20000 && character <= 0x323AF);
-}
-
-static bool is_word_character(int32_t character)
-{
-    utf8proc_category_t category = utf8proc_category(character);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO);
-}
-
-/* A reader of words, as hashes. */
-struct words {
-    struct cm_span text;
-    size_t at;
-};
-
-static int32_t next_character(struct words *words)
-{
-    utf8proc_int32_t character;
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate((const utf8proc_uint8_t *)words->text.data + words->at,
-                         (utf8proc_ssize_t)(words->text.length - words->at), &character);
-    if (bytes <= 0) {
-        words->at++;
-        return ' ';
-    }
-    words->at += (size_t)bytes;
-    if (character > 0xFF00 && character <= 0xFF5E) {
-        character = character - 0xFF00 + 0x20; /* full width */
-    }
-    return utf8proc_tolower(character);
-}
-
-/* False at the end of the text. */
-static bool next_word(struct words *words, uint64_t *hash)
-{
-    bool inside = false;
-    *hash = 0;
-    while (words->at < words->text.length) {
-        size_t before = words->at;
-        int32_t character = next_character(words);
-        if (is_ideograph(character)) {
-            if (inside) {
-                words->at = before;
-                return true;
-            }
-            *hash = mix((uint64_t)character + 1);
-            return true;
-        }
-        if (is_word_character(character)) {
-            *hash = mix(*hash ^ ((uint64_t)character + 1));
-            inside = true;
-        } else if (inside) {
-            return true;
-        }
-    }
-    return inside;
-}
+/* --- Shingles --- */
 
 static void add_shingle(uint32_t minima[HASHES], uint64_t shingle)
 {
@@ -137,17 +64,18 @@ static bool sign(struct cm_span text, signature *result)
     uint32_t minima[HASHES];
     uint64_t recent[SHINGLE_WORDS] = { 0 };
     size_t count = 0;
-    struct words words = { text, 0 };
+    struct cm_words words = { .text = text };
     memset(minima, 0xFF, sizeof minima);
-    for (uint64_t hash; next_word(&words, &hash); count++) {
+    for (uint64_t hash; cm_words_next(&words, &hash); count++) {
         memmove(recent, recent + 1, sizeof recent - sizeof recent[0]);
         recent[SHINGLE_WORDS - 1] = hash;
         if (count + 1 >= SHINGLE_WORDS) {
-            add_shingle(minima, mix(recent[0] ^ mix(recent[1] ^ mix(recent[2]))));
+            add_shingle(minima, cm_words_mix(recent[0] ^
+                                             cm_words_mix(recent[1] ^ cm_words_mix(recent[2]))));
         }
     }
     if (count > 0 && count < SHINGLE_WORDS) {
-        add_shingle(minima, mix(recent[1] ^ mix(recent[2])));
+        add_shingle(minima, cm_words_mix(recent[1] ^ cm_words_mix(recent[2])));
     }
     for (size_t i = 0; i < HASHES; i++) {
         result->minima[i] = (uint16_t)minima[i];
@@ -170,7 +98,7 @@ static size_t bucket_of(const struct cm_near_duplicates *set, const signature *t
 {
     uint64_t hash = band + 1;
     for (uint32_t i = 0; i < set->band_rows; i++) {
-        hash = mix(hash ^ text->minima[band * set->band_rows + i]);
+        hash = cm_words_mix(hash ^ text->minima[band * set->band_rows + i]);
     }
     return band * set->buckets + (size_t)(hash & (set->buckets - 1));
 }

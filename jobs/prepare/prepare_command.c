@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "jobs/output_file.h"
+#include "jobs/prepare/clean_catalog.h"
 #include "jobs/prepare/prepare_options.h"
 #include "jobs/prepare/segments_from.h"
 
@@ -9,9 +10,11 @@
 
 static void print_help(void)
 {
-    printf("Usage: copymill prepare --segments-from FILE --out FILE [options]\n\n"
-           "Makes customer segments for `run` from a table of customers: groups of age, spending\n"
-           "and the like, never persons.\n");
+    printf("Usage: copymill prepare --catalog FILE --out FILE [options]\n"
+           "       copymill prepare --segments-from FILE --out FILE [options]\n\n"
+           "Cleans and labels a catalog for `run`: HTML to text, duplicates merged, language,\n"
+           "category and measures in one form, identifiers of persons masked. Or makes segments\n"
+           "from a table of customers: groups of age, spending and the like, never persons.\n");
     cm_cli_print_options(stdout, CM_PREPARE_OPTIONS, CM_PREPARE_OPTIONS_COUNT);
 }
 
@@ -43,7 +46,8 @@ enum cm_exit cm_prepare_command(int argc, char **argv)
         status = check_output("--report", options.report_path, options.overwrite, &error);
     }
     if (status == CM_OK) {
-        status = cm_prepare_segments(&options, &error);
+        status = options.catalog_path != NULL ? cm_prepare_catalog(&options, &error)
+                                              : cm_prepare_segments(&options, &error);
     }
     if (status == CM_OK) {
         return CM_EXIT_OK;

@@ -12,6 +12,8 @@ static const char *const PII_POLICIES[] = { "mask", "refuse", NULL };
 /* Defaults in parentheses are those of cm_prepare_options_init. */
 const struct cm_option CM_PREPARE_OPTIONS[] = {
     { .help = "Input and output" },
+    { "catalog", "FILE", "products to clean: CSV, TSV, JSON or JSONL; - reads standard input",
+      CM_OPTION_STRING, .offset = FIELD(catalog_path) },
     { "segments-from", "FILE", "customers, a row each: CSV or JSON; segments come out",
       CM_OPTION_STRING, .offset = FIELD(customers_path) },
     { "out", "FILE", "the result: a .csv or .jsonl file, or - for CSV on standard output",
@@ -24,10 +26,19 @@ const struct cm_option CM_PREPARE_OPTIONS[] = {
       CM_OPTION_FLAG, .offset = FIELD(excel) },
     { "pii", "POLICY", "e-mail addresses, phone, card and identity numbers: mask or refuse (mask)",
       CM_OPTION_CHOICE, .offset = FIELD(pii), .choices = PII_POLICIES },
-    { "language", "CODE", "language of the segments: en or zh (that of the column names)",
-      CM_OPTION_STRING, .offset = FIELD(language) },
+
+    { .help = "Catalogs" },
+    { "map", "FIELD=COLUMN", "read a field of the catalog from this column; may be repeated",
+      CM_OPTION_STRINGS, .offset = FIELD(maps), .count_offset = FIELD(maps_count),
+      .count_max = CM_PREPARE_MAPS_MAX },
+    { "taxonomy", "FILE", "categories to sort items into: columns category and keywords",
+      CM_OPTION_STRING, .offset = FIELD(taxonomy_path) },
+    { "similarity", "X", "share of common wording from which texts are near duplicates (0.8)",
+      CM_OPTION_DOUBLE, .offset = FIELD(similarity), .minimum = 0.3, .maximum = 1 },
 
     { .help = "Segments" },
+    { "language", "CODE", "language of the segments: en or zh (that of the column names)",
+      CM_OPTION_STRING, .offset = FIELD(language) },
     { "by", "COLUMN,...", "up to three columns to group by (age, then spending or the like)",
       CM_OPTION_STRING, .offset = FIELD(by) },
     { "min-size", "N", "fewest customers of a segment; smaller ones are joined (10)", CM_OPTION_U32,
@@ -42,7 +53,11 @@ const size_t CM_PREPARE_OPTIONS_COUNT = sizeof CM_PREPARE_OPTIONS / sizeof CM_PR
 
 void cm_prepare_options_init(struct cm_prepare_options *options)
 {
-    *options = (struct cm_prepare_options){ .min_size = 10, .max_segments = 12 };
+    *options = (struct cm_prepare_options){
+        .similarity = 0.8,
+        .min_size = 10,
+        .max_segments = 12,
+    };
 }
 
 /* Whether two paths are one file that exists. */
@@ -57,9 +72,11 @@ static bool is_same_file(const char *a, const char *b)
 enum cm_status cm_prepare_options_check(const struct cm_prepare_options *options,
                                         struct cm_error *error)
 {
-    const char *input = options->customers_path;
-    if (input == NULL) {
-        return cm_error_set(error, CM_INVALID_ARGUMENT, "--segments-from FILE is missing");
+    bool is_catalog = options->catalog_path != NULL;
+    const char *input = is_catalog ? options->catalog_path : options->customers_path;
+    if (is_catalog == (options->customers_path != NULL)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "one of --catalog FILE and --segments-from FILE is needed");
     }
     if (options->out_path == NULL) {
         return cm_error_set(error, CM_INVALID_ARGUMENT, "--out FILE is missing");
@@ -67,6 +84,15 @@ enum cm_status cm_prepare_options_check(const struct cm_prepare_options *options
     if (is_same_file(input, options->out_path) || is_same_file(input, options->report_path)) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "%s is the input; name another file to write to", input);
+    }
+    bool others = options->taxonomy_path != NULL || options->maps_count > 0;
+    if (!is_catalog && others) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--taxonomy and --map belong to --catalog, not to --segments-from");
+    }
+    if (is_catalog && (options->by != NULL || options->language != NULL)) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--by and --language belong to --segments-from, not to --catalog");
     }
     bool same = options->report_path != NULL && strcmp(options->report_path, "-") != 0 &&
                 (strcmp(options->report_path, options->out_path) == 0 ||

@@ -21,9 +21,14 @@ struct cm_prepare_options {
     bool overwrite;
     bool excel;
     enum cm_pii_policy pii;
-    const char *language; /* NULL: as the texts are */
 
-    const char *by; /* segments: columns to group by, NULL: chosen */
+    const char *maps[CM_PREPARE_MAPS_MAX]; /* catalogs */
+    size_t maps_count;
+    const char *taxonomy_path; /* NULL: none */
+    double similarity;
+
+    const char *language; /* segments; NULL: as the column names are */
+    const char *by;       /* columns to group by, NULL: chosen */
     uint32_t min_size;
     uint32_t max_segments;
     const char *allowed[CM_PREPARE_ALLOWED_MAX]; /* columns with protected traits */

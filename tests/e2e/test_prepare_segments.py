@@ -8,7 +8,7 @@ import random
 import tempfile
 import unittest
 
-from harness import EXIT_OK, EXIT_USAGE, copymill, shared, write_csv
+from harness import EXIT_OK, EXIT_USAGE, copymill, shared_or_none, write_csv
 
 HEADER = ["CustomerID", "Gender", "Age", "Annual Income (k$)", "Spending Score (1-100)", "Club"]
 
@@ -111,14 +111,18 @@ class SegmentsFromCustomers(unittest.TestCase):
         self.assertIn("--overwrite", again.stderr)
 
 
+SEGMENTS = shared_or_none("data", "segments")
+
+
+@unittest.skipUnless(SEGMENTS, "no reference data")
 class RealCustomers(unittest.TestCase):
     def test_tables_of_the_reference_data(self):
         for name, rows in (("mall_customers.csv", 200), ("telco_customer_churn.csv", 7043)):
-            result = copymill("prepare", "--segments-from", shared("data", "segments", name),
+            result = copymill("prepare", "--segments-from", SEGMENTS / name,
                               "--out", "-")
             self.assertEqual(result.status, EXIT_OK, result)
             self.assertIn(f"{rows} customers read, {rows} of them in", result.stderr)
-        persons = shared("data", "segments", "synthetic_persona_chat_valid.csv")
+        persons = SEGMENTS / "synthetic_persona_chat_valid.csv"
         self.assertEqual(copymill("prepare", "--segments-from", persons, "--out", "-").status,
                          EXIT_USAGE)
 

@@ -91,11 +91,17 @@ def skip(reason):
     sys.exit(SKIPPED)
 
 
+def shared_or_none(*parts):
+    """As `shared`, for test cases that are only a part of their file."""
+    path = pathlib.Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared"), *parts)
+    return path if path.exists() else None
+
+
 def shared(*parts):
     """A file of the reference data beside the project; the test is skipped where it is absent."""
-    path = pathlib.Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared"), *parts)
-    if not path.exists():
-        skip(f"no reference data at {path}")
+    path = shared_or_none(*parts)
+    if not path:
+        skip(f"no reference data for {'/'.join(parts)}")
     return path
 
 
