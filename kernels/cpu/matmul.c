@@ -21,6 +21,9 @@ static const struct {
     [CM_FORMAT_INT8] = { CM_INT8_GROUP, sizeof(struct cm_int8_unit) },
     [CM_FORMAT_INT8_MIN] = { CM_INT8_GROUP,
                              sizeof(struct cm_int8_unit) + CM_PANEL * sizeof(float) },
+    [CM_FORMAT_INT4] = { CM_INT8_GROUP, sizeof(struct cm_int4_unit) },
+    [CM_FORMAT_INT4_MIN] = { CM_INT8_GROUP,
+                             sizeof(struct cm_int4_unit) + CM_PANEL * sizeof(float) },
 };
 
 static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
@@ -51,12 +54,20 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
     if (precision == CM_PRECISION_BF16) {
         return CM_FORMAT_BF16;
     }
+    size_t offsets_count = 0;
+    size_t nibbles_count = 0;
     for (size_t i = 0; i < sources_count; i++) {
-        if (cm_quants_has_offset(sources[i].weight->dtype)) {
-            return CM_FORMAT_INT8_MIN;
-        }
+        enum cm_dtype dtype = sources[i].weight->dtype;
+        offsets_count += cm_quants_has_offset(dtype);
+        nibbles_count += dtype == CM_Q4_0 || dtype == CM_Q4_1 || dtype == CM_Q4_K;
     }
-    return CM_FORMAT_INT8;
+    if (nibbles_count == sources_count && offsets_count == sources_count) {
+        return CM_FORMAT_INT4_MIN;
+    }
+    if (nibbles_count == sources_count && offsets_count == 0) {
+        return CM_FORMAT_INT4;
+    }
+    return offsets_count > 0 ? CM_FORMAT_INT8_MIN : CM_FORMAT_INT8;
 }
 
 /* --- Creation --- */

@@ -110,32 +110,75 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
     multiply_float(tile, true);
 }
 
-/* --- INT8 --- */
+/* --- Integers --- */
 
-/* dots[t] += codes (unsigned) . x (signed) over four inputs. vpmaddubsw would saturate; bytes of
- * even and odd position are widened to 16 bits instead, where vpmaddwd is exact. */
-INSTANCE void add_quad(const uint8_t *codes, const int32_t *x, uint32_t rows,
-                       __m256i dots[INT8_ROWS])
+/* Adds codes . x over four inputs in each of 8 columns. vpmaddubsw multiplies unsigned with signed
+ * bytes and adds pairs to 16 bits with saturation, which is never reached: magnitudes are at most
+ * 128 * 127 * 2. The sign of an INT8 code goes to x. */
+INSTANCE void add_int8_quad(const uint8_t *codes, const int32_t *x, uint32_t rows,
+                            __m256i dots[INT8_ROWS])
 {
-    __m256i w = _mm256_loadu_si256((const __m256i *)codes);
-    __m256i w_even = _mm256_and_si256(w, _mm256_set1_epi16(0x00ff));
-    __m256i w_odd = _mm256_srli_epi16(w, 8);
+    __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)codes),
+                                 _mm256_set1_epi8((char)CM_INT8_ZERO));
+    __m256i magnitude = _mm256_abs_epi8(w);
     UNROLL
     for (uint32_t t = 0; t < rows; t++) {
-        __m256i quad = _mm256_set1_epi32(x[t]);
-        __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
-        __m256i x_odd = _mm256_srai_epi16(quad, 8);
-        dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(w_even, x_even));
-        dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(w_odd, x_odd));
+        __m256i quad = _mm256_sign_epi8(_mm256_set1_epi32(x[t]), w);
+        __m256i pairs = _mm256_maddubs_epi16(magnitude, quad);
+        dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+}
+
+/* Quads j and j + 4 of codes up to 15. Even all of a unit's pairs, 16 * 15 * 127, fit in 16 bits.
+ */
+INSTANCE void add_int4_quads(const uint8_t *codes, const int32_t *x, uint32_t rows,
+                             __m256i pairs[INT8_ROWS])
+{
+    __m256i both = _mm256_loadu_si256((const __m256i *)codes);
+    __m256i low = _mm256_and_si256(both, _mm256_set1_epi8(15));
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+    UNROLL
+    for (uint32_t t = 0; t < rows; t++) {
+        __m256i low_x = _mm256_set1_epi32(x[t]);
+        __m256i high_x = _mm256_set1_epi32(x[CM_INT4_PAIRS * rows + t]);
+        __m256i sum =
+            _mm256_add_epi16(_mm256_maddubs_epi16(low, low_x), _mm256_maddubs_epi16(high, high_x));
+        pairs[t] = _mm256_add_epi16(pairs[t], sum);
+    }
+}
+
+/* dots[t] = the sum of q * p over a unit, in columns [column, column + 8). */
+INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, uint32_t rows,
+                       enum cm_matrix_format format, __m256i dots[INT8_ROWS])
+{
+    UNROLL
+    for (uint32_t t = 0; t < rows; t++) {
+        dots[t] = _mm256_setzero_si256();
+    }
+    if (!cm_format_is_int4(format)) {
+        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
+            add_int8_quad(unit + (q * CM_PANEL + column) * 4, x + q * rows, rows, dots);
+        }
+        return;
+    }
+    for (uint32_t j = 0; j < CM_INT4_PAIRS; j++) {
+        add_int4_quads(unit + (j * CM_PANEL + column) * 4, x + j * rows, rows, dots);
+    }
+    const int32_t *starts = x + CM_INT8_QUADS * rows;
+    UNROLL
+    for (uint32_t t = 0; t < rows; t++) {
+        dots[t] = _mm256_madd_epi16(dots[t], _mm256_set1_epi16(1));
+        if (format == CM_FORMAT_INT4) {
+            dots[t] = _mm256_add_epi32(dots[t], _mm256_set1_epi32(starts[t] / 16));
+        }
     }
 }
 
 /* Columns [column, column + 8) of the panel. */
-INSTANCE void multiply_int8_columns(const struct cm_matmul_tile *tile, uint32_t column,
-                                    uint32_t rows, bool has_minima)
+INSTANCE void multiply_integer_columns(const struct cm_matmul_tile *tile, uint32_t column,
+                                       uint32_t rows, enum cm_matrix_format format)
 {
     const uint8_t *weights = tile->weights;
-    size_t unit_bytes = sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
     const int32_t *x = tile->x;
     __m256 sums[INT8_ROWS];
     UNROLL
@@ -143,26 +186,19 @@ INSTANCE void multiply_int8_columns(const struct cm_matmul_tile *tile, uint32_t 
         sums[t] = _mm256_loadu_ps(tile->bias + column);
     }
     for (uint32_t u = 0; u < tile->units_count; u++) {
-        const struct cm_int8_unit *unit = (const void *)(weights + u * unit_bytes);
-        const float *minima = (const void *)(unit + 1);
-        const int32_t *starts = x + CM_INT8_QUADS * rows;
-        const float *x_scales = (const void *)(starts + rows);
+        const uint8_t *unit = weights + u * cm_format_unit_bytes(format);
+        const float *scales = (const void *)(unit + cm_format_codes_bytes(format));
+        const float *x_scales = (const void *)(x + (CM_INT8_QUADS + 1) * rows);
         const float *x_sums = x_scales + rows;
         __m256i dots[INT8_ROWS];
+        dot_unit(unit, x, column, rows, format, dots);
+        __m256 scales8 = _mm256_loadu_ps(scales + column);
         UNROLL
         for (uint32_t t = 0; t < rows; t++) {
-            dots[t] = _mm256_set1_epi32(starts[t]);
-        }
-        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
-            add_quad(unit->codes[q][column], x + q * rows, rows, dots);
-        }
-        __m256 scales = _mm256_loadu_ps(unit->scales + column);
-        UNROLL
-        for (uint32_t t = 0; t < rows; t++) {
-            __m256 scale = _mm256_mul_ps(scales, _mm256_broadcast_ss(x_scales + t));
+            __m256 scale = _mm256_mul_ps(scales8, _mm256_broadcast_ss(x_scales + t));
             sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t]), scale, sums[t]);
-            if (has_minima) {
-                sums[t] = _mm256_fmadd_ps(_mm256_loadu_ps(minima + column),
+            if (cm_format_has_minima(format)) {
+                sums[t] = _mm256_fmadd_ps(_mm256_loadu_ps(scales + CM_PANEL + column),
                                           _mm256_broadcast_ss(x_sums + t), sums[t]);
             }
         }
@@ -174,21 +210,21 @@ INSTANCE void multiply_int8_columns(const struct cm_matmul_tile *tile, uint32_t 
     }
 }
 
-INSTANCE void multiply_int8_any(const struct cm_matmul_tile *tile, bool has_minima)
+INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matrix_format format)
 {
     for (uint32_t column = 0; column < CM_PANEL; column += 8) {
         switch (tile->rows) {
         case 1:
-            multiply_int8_columns(tile, column, 1, has_minima);
+            multiply_integer_columns(tile, column, 1, format);
             break;
         case 2:
-            multiply_int8_columns(tile, column, 2, has_minima);
+            multiply_integer_columns(tile, column, 2, format);
             break;
         case 3:
-            multiply_int8_columns(tile, column, 3, has_minima);
+            multiply_integer_columns(tile, column, 3, format);
             break;
         default:
-            multiply_int8_columns(tile, column, 4, has_minima);
+            multiply_integer_columns(tile, column, 4, format);
             break;
         }
     }
@@ -196,18 +232,34 @@ INSTANCE void multiply_int8_any(const struct cm_matmul_tile *tile, bool has_mini
 
 static void multiply_int8(const struct cm_matmul_tile *tile)
 {
-    multiply_int8_any(tile, false);
+    multiply_integers(tile, CM_FORMAT_INT8);
 }
 
 static void multiply_int8_min(const struct cm_matmul_tile *tile)
 {
-    multiply_int8_any(tile, true);
+    multiply_integers(tile, CM_FORMAT_INT8_MIN);
 }
+
+static void multiply_int4(const struct cm_matmul_tile *tile)
+{
+    multiply_integers(tile, CM_FORMAT_INT4);
+}
+
+static void multiply_int4_min(const struct cm_matmul_tile *tile)
+{
+    multiply_integers(tile, CM_FORMAT_INT4_MIN);
+}
+
+#define INTEGER_KERNELS(name)                                          \
+    {                                                                  \
+        INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, name \
+    }
 
 const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
     [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
-    [CM_FORMAT_INT8] = { INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, multiply_int8 },
-    [CM_FORMAT_INT8_MIN] = { INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8,
-                             multiply_int8_min },
+    [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
+    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
+    [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
+    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
 };

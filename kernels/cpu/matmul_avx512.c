@@ -133,6 +133,119 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
 
 /* --- INT8 --- */
 
+/* Packing, bit for bit as cm_pack_int8. One group is a long chain of short operations, so they are
+ * done in four passes over a few units, with rows side by side where rows are independent. Fields
+ * of a unit wait in their places for the next pass: the largest magnitude in that of the scale, its
+ * inverse in that of the sum. */
+enum { PACK_UNITS = 8 };
+
+struct packing {
+    const float *x;
+    uint32_t n_in;
+    uint32_t rows;
+    uint32_t *units; /* of the tile */
+};
+
+INSTANCE uint32_t *unit_field(const struct packing *packing, uint32_t u, uint32_t field)
+{
+    const uint32_t fields = sizeof(struct cm_int8_row_unit) / sizeof(uint32_t);
+    return packing->units + ((size_t)u * fields + field) * packing->rows;
+}
+
+enum { FIELD_STARTS = CM_INT8_QUADS, FIELD_SCALES, FIELD_SUMS };
+
+/* Group u of a row, zero past the end. */
+INSTANCE void load_group(const struct packing *packing, uint32_t u, uint32_t t, __m512 halves[2])
+{
+    uint32_t left = packing->n_in - u * CM_INT8_GROUP;
+    uint32_t mask = left < CM_INT8_GROUP ? (1u << left) - 1 : UINT32_MAX;
+    const float *group = packing->x + (size_t)t * packing->n_in + (size_t)u * CM_INT8_GROUP;
+    halves[0] = _mm512_maskz_loadu_ps((__mmask16)mask, group);
+    halves[1] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), group + 16);
+}
+
+INSTANCE void find_largest(const struct packing *packing, uint32_t u)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    for (uint32_t t = 0; t < packing->rows; t++) {
+        __m512 halves[2];
+        load_group(packing, u, t, halves);
+        __m512i bits =
+            _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(halves[0]), magnitude),
+                             _mm512_and_si512(_mm512_castps_si512(halves[1]), magnitude));
+        unit_field(packing, u, FIELD_SCALES)[t] = (uint32_t)_mm512_reduce_max_epi32(bits);
+    }
+}
+
+INSTANCE void find_scales(const struct packing *packing, uint32_t u)
+{
+    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
+    const __m512 steps = _mm512_set1_ps(127.0f);
+    __m512 largest = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
+    /* A NaN is not less. */
+    __mmask16 some =
+        _knot_mask16(_mm512_cmp_ps_mask(largest, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SCALES), lanes,
+                          _mm512_maskz_div_ps(some, largest, steps));
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
+                          _mm512_maskz_div_ps(some, steps, largest));
+}
+
+INSTANCE void store_codes(const struct packing *packing, uint32_t u)
+{
+    const uint32_t *inverses = unit_field(packing, u, FIELD_SUMS);
+    for (uint32_t t = 0; t < packing->rows; t++) {
+        __m512 inverse = _mm512_set1_ps(*float_at(inverses, t));
+        __m512 halves[2];
+        load_group(packing, u, t, halves);
+        __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(halves[0], inverse));
+        __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(halves[1], inverse));
+        uint32_t quads[CM_INT8_QUADS];
+        _mm_storeu_si128((__m128i *)quads, _mm512_cvtepi32_epi8(low));
+        _mm_storeu_si128((__m128i *)quads + 1, _mm512_cvtepi32_epi8(high));
+        uint32_t *to = unit_field(packing, u, 0) + t;
+        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
+            to[q * packing->rows] = quads[q];
+        }
+    }
+}
+
+INSTANCE void store_sums(const struct packing *packing, uint32_t u)
+{
+    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
+    __m512i sums = _mm512_setzero_si512();
+    for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
+        __m512i quads = _mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, q));
+        sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), quads);
+    }
+    __m512 scales = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
+    _mm512_mask_storeu_epi32(unit_field(packing, u, FIELD_STARTS), lanes,
+                             _mm512_mullo_epi32(sums, _mm512_set1_epi32(-CM_INT8_ZERO)));
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
+                          _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sums)));
+}
+
+static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    const struct packing packing = { x, n_in, rows, tile };
+    uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
+    for (uint32_t begin = 0; begin < units_count; begin += PACK_UNITS) {
+        uint32_t end = begin + PACK_UNITS < units_count ? begin + PACK_UNITS : units_count;
+        for (uint32_t u = begin; u < end; u++) {
+            find_largest(&packing, u);
+        }
+        for (uint32_t u = begin; u < end; u++) {
+            find_scales(&packing, u);
+        }
+        for (uint32_t u = begin; u < end; u++) {
+            store_codes(&packing, u);
+        }
+        for (uint32_t u = begin; u < end; u++) {
+            store_sums(&packing, u);
+        }
+    }
+}
+
 /* sums[i] += w[4i..4i+3] (unsigned) . x[0..3] (signed). Written out because GCC 12 moves the
  * intrinsic's operands through the stack, which costs two thirds of the speed. */
 INSTANCE void add_dots(__m512i *sums, __m512i w, const int32_t *x)
@@ -140,11 +253,39 @@ INSTANCE void add_dots(__m512i *sums, __m512i w, const int32_t *x)
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sums) : "v"(w), "m"(*x));
 }
 
-INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t rows, bool has_minima)
+/* The 16 columns from `column` on of a quad. The two halves of a byte are loaded apart, since
+ * keeping it would take a register from the sums; written out so that GCC does not. */
+INSTANCE __m512i load_quad(const uint8_t *unit, bool int4, uint32_t quad, uint32_t column,
+                           __m512i low_bits)
+{
+    if (!int4) {
+        return _mm512_loadu_si512(unit + (quad * CM_PANEL + column) * 4);
+    }
+    const __m512i *pairs = (const void *)(unit + (quad % CM_INT4_PAIRS * CM_PANEL + column) * 4);
+    __m512i codes;
+    if (quad < CM_INT4_PAIRS) {
+        __asm__("vpandd %1, %2, %0" : "=v"(codes) : "m"(*pairs), "v"(low_bits));
+        return codes;
+    }
+    __asm__("vpsrlw $4, %1, %0" : "=v"(codes) : "m"(*pairs));
+    return _mm512_and_si512(codes, low_bits);
+}
+
+INSTANCE __m512i start_of(enum cm_matrix_format format, int32_t start)
+{
+    if (format == CM_FORMAT_INT4_MIN) {
+        return _mm512_setzero_si512();
+    }
+    __m512i starts = _mm512_set1_epi32(start);
+    return format == CM_FORMAT_INT4 ? _mm512_srai_epi32(starts, 4) : starts;
+}
+
+INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t rows,
+                                    enum cm_matrix_format format)
 {
     const uint8_t *weights = tile->weights;
-    size_t unit_bytes = sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
     const int32_t *x = tile->x;
+    const __m512i low_bits = _mm512_set1_epi8(15);
     __m512 sums[INT8_ROWS][2];
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -158,22 +299,22 @@ INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t row
         const int32_t *starts = x + CM_INT8_QUADS * rows;
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
-            dots[t][0] = dots[t][1] = _mm512_set1_epi32(starts[t]);
+            dots[t][0] = dots[t][1] = start_of(format, starts[t]);
         }
         _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
         {
-            __m512i w0 = _mm512_loadu_si512(weights + q * 128);
-            __m512i w1 = _mm512_loadu_si512(weights + q * 128 + 64);
+            __m512i w0 = load_quad(weights, cm_format_is_int4(format), q, 0, low_bits);
+            __m512i w1 = load_quad(weights, cm_format_is_int4(format), q, 16, low_bits);
             UNROLL_ROWS
             for (uint32_t t = 0; t < rows; t++) {
                 add_dots(&dots[t][0], w0, x + q * rows + t);
                 add_dots(&dots[t][1], w1, x + q * rows + t);
             }
         }
-        const struct cm_int8_unit *unit = (const void *)weights;
+        const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
         const float *x_scales = float_at(starts, rows);
-        __m512 scale0 = _mm512_loadu_ps(unit->scales);
-        __m512 scale1 = _mm512_loadu_ps(unit->scales + 16);
+        __m512 scale0 = _mm512_loadu_ps(scales);
+        __m512 scale1 = _mm512_loadu_ps(scales + 16);
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
             __m512 scale = _mm512_set1_ps(x_scales[t]);
@@ -182,10 +323,10 @@ INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t row
             sums[t][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][1]),
                                          _mm512_mul_ps(scale1, scale), sums[t][1]);
         }
-        if (has_minima) {
+        if (cm_format_has_minima(format)) {
             const float *x_sums = float_at(x_scales, rows);
-            __m512 minimum0 = _mm512_loadu_ps((const void *)(unit + 1));
-            __m512 minimum1 = _mm512_loadu_ps((const float *)(unit + 1) + 16);
+            __m512 minimum0 = _mm512_loadu_ps(scales + CM_PANEL);
+            __m512 minimum1 = _mm512_loadu_ps(scales + CM_PANEL + 16);
             UNROLL_ROWS
             for (uint32_t t = 0; t < rows; t++) {
                 __m512 sum = _mm512_set1_ps(x_sums[t]);
@@ -193,7 +334,7 @@ INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t row
                 sums[t][1] = _mm512_fmadd_ps(minimum1, sum, sums[t][1]);
             }
         }
-        weights += unit_bytes;
+        weights += cm_format_unit_bytes(format);
         x += rows * sizeof(struct cm_int8_row_unit) / sizeof *x;
     }
     UNROLL_ROWS
@@ -203,47 +344,63 @@ INSTANCE void multiply_int8_rows(const struct cm_matmul_tile *tile, uint32_t row
     }
 }
 
-INSTANCE void multiply_int8_any(const struct cm_matmul_tile *tile, bool has_minima)
+INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matrix_format format)
 {
     switch (tile->rows) {
     case 1:
-        multiply_int8_rows(tile, 1, has_minima);
+        multiply_integer_rows(tile, 1, format);
         break;
     case 2:
-        multiply_int8_rows(tile, 2, has_minima);
+        multiply_integer_rows(tile, 2, format);
         break;
     case 3:
-        multiply_int8_rows(tile, 3, has_minima);
+        multiply_integer_rows(tile, 3, format);
         break;
     case 4:
-        multiply_int8_rows(tile, 4, has_minima);
+        multiply_integer_rows(tile, 4, format);
         break;
     case 5:
-        multiply_int8_rows(tile, 5, has_minima);
+        multiply_integer_rows(tile, 5, format);
         break;
     case 6:
-        multiply_int8_rows(tile, 6, has_minima);
+        multiply_integer_rows(tile, 6, format);
         break;
     default:
-        multiply_int8_rows(tile, 7, has_minima);
+        multiply_integer_rows(tile, 7, format);
         break;
     }
 }
 
 static void multiply_int8(const struct cm_matmul_tile *tile)
 {
-    multiply_int8_any(tile, false);
+    multiply_integers(tile, CM_FORMAT_INT8);
 }
 
 static void multiply_int8_min(const struct cm_matmul_tile *tile)
 {
-    multiply_int8_any(tile, true);
+    multiply_integers(tile, CM_FORMAT_INT8_MIN);
 }
+
+static void multiply_int4(const struct cm_matmul_tile *tile)
+{
+    multiply_integers(tile, CM_FORMAT_INT4);
+}
+
+static void multiply_int4_min(const struct cm_matmul_tile *tile)
+{
+    multiply_integers(tile, CM_FORMAT_INT4_MIN);
+}
+
+#define INTEGER_KERNELS(name)                                       \
+    {                                                               \
+        INT8_ROWS, sizeof(struct cm_int8_row_unit), pack_int8, name \
+    }
 
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
     [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
-    [CM_FORMAT_INT8] = { INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, multiply_int8 },
-    [CM_FORMAT_INT8_MIN] = { INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8,
-                             multiply_int8_min },
+    [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
+    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
+    [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
+    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
 };

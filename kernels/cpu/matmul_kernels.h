@@ -11,6 +11,8 @@
  *                                                                       float x[2][T], else
  *   INT8       32                 struct cm_int8_unit                   struct cm_int8_row_unit
  *   INT8_MIN   32                 struct cm_int8_unit, float minima[32] the same
+ *   INT4       32                 struct cm_int4_unit                   the same
+ *   INT4_MIN   32                 struct cm_int4_unit, float minima[32] the same
  *
  * Accumulation, the same for every T, so that a row's result does not depend on the tile it fell
  * into:
@@ -18,7 +20,7 @@
  *     error then grows with the number of chunks rather than of products. AVX2 and AVX-512 fuse
  *     multiply and add and agree bit for bit in F32; the portable kernels round the product. Native
  *     BF16 dots add the odd and then the even product of a pair, as vdpbf16ps does.
- *   INT8: with weights scale_w * q (+ minimum) and activations scale_x * p in a unit,
+ *   INT8, INT4: with weights scale_w * q (+ minimum) and activations scale_x * p in a unit,
  *     y = bias + sum over units of scale_w * scale_x * (sum of q * p)
  *                                 (+ minimum * (scale_x * sum of p)),
  *     integer sums exact and thus the same in all variants, units in rising order.
@@ -45,10 +47,20 @@ struct cm_int8_unit {
     float scales[CM_PANEL];
 };
 
+/* Types of four bits keep them: half the memory, and a panel stays in the first cache. A byte holds
+ * an input of quad j in its low bits and that of quad j + 4 in its high ones, unsigned. INT4 stores
+ * q + 8; INT4_MIN stores q itself, since its types are unsigned. */
+enum { CM_INT4_ZERO = 8, CM_INT4_PAIRS = CM_INT8_QUADS / 2 };
+
+struct cm_int4_unit {
+    uint8_t codes[CM_INT4_PAIRS][CM_PANEL][4];
+    float scales[CM_PANEL];
+};
+
 /* A unit of a tile of T rows: these four arrays with [T] in place of [1], one after the other. */
 struct cm_int8_row_unit {
     int8_t codes[CM_INT8_QUADS][1][4];
-    int32_t starts[1]; /* -128 * sum of the codes */
+    int32_t starts[1]; /* -128 * sum of the codes; INT4 wants a sixteenth of it */
     float scales[1];
     float sums[1]; /* scale * sum of the codes */
 };
@@ -58,8 +70,32 @@ enum cm_matrix_format {
     CM_FORMAT_BF16,
     CM_FORMAT_INT8,
     CM_FORMAT_INT8_MIN,
+    CM_FORMAT_INT4,
+    CM_FORMAT_INT4_MIN,
     CM_FORMAT_COUNT
 };
+
+static inline bool cm_format_has_minima(enum cm_matrix_format format)
+{
+    return format == CM_FORMAT_INT8_MIN || format == CM_FORMAT_INT4_MIN;
+}
+
+static inline bool cm_format_is_int4(enum cm_matrix_format format)
+{
+    return format == CM_FORMAT_INT4 || format == CM_FORMAT_INT4_MIN;
+}
+
+/* Of a unit of the integer formats; scales and then minima follow the codes. */
+static inline size_t cm_format_codes_bytes(enum cm_matrix_format format)
+{
+    return cm_format_is_int4(format) ? CM_PANEL * CM_INT8_GROUP / 2 : CM_PANEL * CM_INT8_GROUP;
+}
+
+static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)
+{
+    return cm_format_codes_bytes(format) +
+           (cm_format_has_minima(format) ? 2 : 1) * CM_PANEL * sizeof(float);
+}
 
 struct cm_matrix {
     const struct cm_backend_functions *functions;

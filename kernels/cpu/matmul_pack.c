@@ -105,25 +105,39 @@ static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t in
     group->offset = 0.0f;
 }
 
-static void pack_column_int8(const struct packing *packing, uint8_t *panel, uint32_t column,
-                             struct row_origin origin, float *row)
+/* Code i of a column; `codes` is the start of a unit. */
+static void store_code(uint8_t *codes, enum cm_matrix_format format, uint32_t column, int i,
+                       int code)
+{
+    size_t at = (size_t)column * 4 + i % 4;
+    int quad = i / 4;
+    if (cm_format_is_int4(format)) {
+        int nibble = code + (format == CM_FORMAT_INT4 ? CM_INT4_ZERO : 0);
+        at += (size_t)(quad % CM_INT4_PAIRS) * CM_PANEL * 4;
+        codes[at] |= (uint8_t)(nibble << (quad < CM_INT4_PAIRS ? 0 : 4));
+    } else {
+        codes[at + (size_t)quad * CM_PANEL * 4] = (uint8_t)(code + CM_INT8_ZERO);
+    }
+}
+
+static void pack_column_integers(const struct packing *packing, uint8_t *panel, uint32_t column,
+                                 struct row_origin origin, float *row)
 {
     const struct cm_matrix *matrix = packing->matrix;
-    bool has_minima = matrix->format == CM_FORMAT_INT8_MIN;
-    size_t unit_bytes = sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
     if (!cm_quants_is_block_type(origin.source->weight->dtype)) {
         read_row(origin, matrix->n_in, row);
     }
     for (uint32_t u = 0; u < matrix->units_count; u++) {
-        struct cm_int8_unit *unit = (void *)(panel + u * unit_bytes);
+        uint8_t *unit = panel + u * cm_format_unit_bytes(matrix->format);
+        float *scales = (void *)(unit + cm_format_codes_bytes(matrix->format));
         struct cm_quant_group group;
         read_int8_group(origin, matrix->n_in, u, row, &group);
         for (int i = 0; i < CM_INT8_GROUP; i++) {
-            unit->codes[i / 4][column][i % 4] = (uint8_t)(group.codes[i] + CM_INT8_ZERO);
+            store_code(unit, matrix->format, column, i, group.codes[i]);
         }
-        unit->scales[column] = group.scales[0];
-        if (has_minima) {
-            ((float *)(unit + 1))[column] = group.offset;
+        scales[column] = group.scales[0];
+        if (cm_format_has_minima(matrix->format)) {
+            scales[CM_PANEL + column] = group.offset;
         }
     }
 }
@@ -136,8 +150,8 @@ static void pack_panel(const struct packing *packing, uint32_t panel, float *row
     uint16_t *halves = (void *)bytes;
     for (uint32_t c = 0; c < CM_PANEL && panel * CM_PANEL + c < matrix->n_out; c++) {
         struct row_origin origin = find_row(packing->sources, (uint64_t)panel * CM_PANEL + c);
-        if (matrix->format == CM_FORMAT_INT8 || matrix->format == CM_FORMAT_INT8_MIN) {
-            pack_column_int8(packing, bytes, c, origin, row);
+        if (matrix->format >= CM_FORMAT_INT8) {
+            pack_column_integers(packing, bytes, c, origin, row);
             continue;
         }
         read_row(origin, matrix->n_in, row);

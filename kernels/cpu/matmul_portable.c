@@ -48,8 +48,18 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
     }
 }
 
+/* The unsigned code of column c, input 4 * quad + i. */
+static int code_of(const uint8_t *codes, bool int4, int quad, int c, int i)
+{
+    if (int4) {
+        uint8_t pair = codes[(quad % CM_INT4_PAIRS * CM_PANEL + c) * 4 + i];
+        return quad < CM_INT4_PAIRS ? pair & 15 : pair >> 4;
+    }
+    return codes[(quad * CM_PANEL + c) * 4 + i];
+}
+
 /* sums[c] = start + sum of codes[quad][c][i] * x[quad][i] */
-static void dot_unit(const struct cm_int8_unit *unit, const int8_t *x, size_t quad_stride,
+static void dot_unit(const uint8_t *codes, bool int4, const int8_t *x, size_t quad_stride,
                      int32_t start, int32_t *sums)
 {
     for (int c = 0; c < CM_PANEL; c++) {
@@ -58,24 +68,28 @@ static void dot_unit(const struct cm_int8_unit *unit, const int8_t *x, size_t qu
     for (int q = 0; q < CM_INT8_QUADS; q++) {
         for (int c = 0; c < CM_PANEL; c++) {
             for (int i = 0; i < 4; i++) {
-                sums[c] += unit->codes[q][c][i] * x[q * quad_stride + i];
+                sums[c] += code_of(codes, int4, q, c, i) * x[q * quad_stride + i];
             }
         }
     }
 }
 
-static void multiply_int8_row(const struct cm_matmul_tile *tile, uint32_t t, bool has_minima)
+static int32_t start_of(enum cm_matrix_format format, int32_t start)
+{
+    return format == CM_FORMAT_INT4_MIN ? 0 : format == CM_FORMAT_INT4 ? start / 16 : start;
+}
+
+static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
+                                 enum cm_matrix_format format)
 {
     const uint8_t *weights = tile->weights;
-    size_t weights_bytes =
-        sizeof(struct cm_int8_unit) + (has_minima ? CM_PANEL * sizeof(float) : 0);
     const uint8_t *x = (const uint8_t *)tile->x + t * 4;
     size_t stride = (size_t)tile->rows * 4; /* between the fields of one row */
     float *out = tile->out + t * tile->out_stride;
     memcpy(out, tile->bias, CM_PANEL * sizeof *out);
     for (uint32_t u = 0; u < tile->units_count; u++) {
-        const struct cm_int8_unit *unit = (const void *)(weights + u * weights_bytes);
-        const float *minima = (const void *)(unit + 1);
+        const uint8_t *codes = weights + u * cm_format_unit_bytes(format);
+        const float *scales = (const void *)(codes + cm_format_codes_bytes(format));
         int32_t start;
         float scale;
         float scaled_sum;
@@ -83,35 +97,41 @@ static void multiply_int8_row(const struct cm_matmul_tile *tile, uint32_t t, boo
         memcpy(&start, x + CM_INT8_QUADS * stride, sizeof start);
         memcpy(&scale, x + (CM_INT8_QUADS + 1) * stride, sizeof scale);
         memcpy(&scaled_sum, x + (CM_INT8_QUADS + 2) * stride, sizeof scaled_sum);
-        dot_unit(unit, (const int8_t *)x, stride, start, sums);
+        dot_unit(codes, cm_format_is_int4(format), (const int8_t *)x, stride,
+                 start_of(format, start), sums);
         for (int c = 0; c < CM_PANEL; c++) {
-            out[c] += (float)sums[c] * (unit->scales[c] * scale);
-            if (has_minima) {
-                out[c] += minima[c] * scaled_sum;
+            out[c] += (float)sums[c] * (scales[c] * scale);
+            if (cm_format_has_minima(format)) {
+                out[c] += scales[CM_PANEL + c] * scaled_sum;
             }
         }
         x += tile->rows * sizeof(struct cm_int8_row_unit);
     }
 }
 
-static void multiply_int8(const struct cm_matmul_tile *tile)
-{
-    for (uint32_t t = 0; t < tile->rows; t++) {
-        multiply_int8_row(tile, t, false);
+#define MULTIPLY(name, format)                                     \
+    static void multiply_##name(const struct cm_matmul_tile *tile) \
+    {                                                              \
+        for (uint32_t t = 0; t < tile->rows; t++) {                \
+            multiply_integer_row(tile, t, format);                 \
+        }                                                          \
     }
-}
 
-static void multiply_int8_min(const struct cm_matmul_tile *tile)
-{
-    for (uint32_t t = 0; t < tile->rows; t++) {
-        multiply_int8_row(tile, t, true);
+MULTIPLY(int8, CM_FORMAT_INT8)
+MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
+MULTIPLY(int4, CM_FORMAT_INT4)
+MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
+
+#define INTEGER_KERNELS(name)                                          \
+    {                                                                  \
+        TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, name \
     }
-}
 
 const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { TILE_ROWS, 4, cm_pack_f32, multiply_f32 },
     [CM_FORMAT_BF16] = { TILE_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
-    [CM_FORMAT_INT8] = { TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, multiply_int8 },
-    [CM_FORMAT_INT8_MIN] = { TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8,
-                             multiply_int8_min },
+    [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
+    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
+    [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
+    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
 };

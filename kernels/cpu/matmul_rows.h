@@ -33,6 +33,9 @@ static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines
     return next;
 }
 
+/* Groups of smaller magnitudes count as zero: 127 / largest must not overflow. */
+#define CM_INT8_LEAST 1e-30f
+
 /* codes[i] = round(x[i] / scale), ties to even, where the largest magnitude becomes 127. Returns
  * the scale: 0 for a group of (next to) nothing, NaN if a value is NaN. */
 static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
@@ -45,7 +48,7 @@ static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[
         largest_bits = bits > largest_bits ? bits : largest_bits;
     }
     float largest = cm_float_of_bits(largest_bits);
-    if (largest < 1e-30f) { /* 127 / largest must not overflow */
+    if (largest < CM_INT8_LEAST) {
         memset(codes, 0, CM_INT8_GROUP);
         return 0.0f;
     }
