@@ -11,6 +11,8 @@ struct cm_token_subset {
     const struct cm_tokenizer *tokenizer;
     int32_t *relevant; /* [relevant_count] rising ids */
     uint32_t relevant_count;
+    int32_t *near; /* [near_count] those, and what is near */
+    uint32_t near_count;
     int32_t *stops; /* [stops_count] tokens that end a text, rising */
     uint32_t stops_count;
     uint8_t ordinary_byte; /* one that is not relevant */
@@ -30,6 +32,7 @@ static bool must_be_tried(struct cm_span bytes, const bool relevant[256])
 }
 
 enum cm_status cm_token_subset_open(const struct cm_tokenizer *tokenizer, const bool relevant[256],
+                                    bool (*is_near)(struct cm_span bytes),
                                     struct cm_token_subset **subset)
 {
     uint32_t n_tokens = cm_tokenizer_size(tokenizer);
@@ -39,16 +42,21 @@ enum cm_status cm_token_subset_open(const struct cm_tokenizer *tokenizer, const 
     }
     opened->tokenizer = tokenizer;
     opened->relevant = cm_alloc(n_tokens, sizeof *opened->relevant);
+    opened->near = cm_alloc(n_tokens, sizeof *opened->near);
     opened->stops = cm_alloc(n_tokens, sizeof *opened->stops);
-    if (opened->relevant == NULL || opened->stops == NULL) {
+    if (opened->relevant == NULL || opened->near == NULL || opened->stops == NULL) {
         cm_token_subset_close(opened);
         return CM_OUT_OF_MEMORY;
     }
     for (int32_t token = 0; (uint32_t)token < n_tokens; token++) {
+        struct cm_span bytes = cm_tokenizer_token_bytes(tokenizer, token);
         if (cm_tokenizer_is_stop(tokenizer, token)) {
             opened->stops[opened->stops_count++] = token;
-        } else if (must_be_tried(cm_tokenizer_token_bytes(tokenizer, token), relevant)) {
+        } else if (must_be_tried(bytes, relevant)) {
             opened->relevant[opened->relevant_count++] = token;
+            opened->near[opened->near_count++] = token;
+        } else if (is_near != NULL && is_near(bytes)) {
+            opened->near[opened->near_count++] = token;
         }
     }
     while (relevant[opened->ordinary_byte]) {
@@ -63,6 +71,7 @@ void cm_token_subset_close(struct cm_token_subset *subset)
 {
     if (subset != NULL) {
         cm_free(subset->relevant);
+        cm_free(subset->near);
         cm_free(subset->stops);
         cm_free(subset);
     }
@@ -200,14 +209,50 @@ static uint32_t merge(const int32_t *a, uint32_t a_count, const int32_t *b, uint
     return a_count + b_count;
 }
 
+/* The tokens to try in a state; NULL: all. */
+static const int32_t *tried_tokens(const struct cm_constraint *constraint, uint32_t state,
+                                   uint32_t *count)
+{
+    const struct cm_automaton *automaton = &constraint->automaton;
+    const struct cm_token_subset *subset = constraint->subset;
+    enum cm_attention attention = automaton->attention != NULL
+                                      ? automaton->attention(automaton->context, state)
+                                      : CM_ATTENTION_RELEVANT;
+    switch (attention) {
+    case CM_ATTENTION_RELEVANT:
+        *count = subset->relevant_count;
+        return subset->relevant;
+    case CM_ATTENTION_NEAR:
+        *count = subset->near_count;
+        return subset->near;
+    case CM_ATTENTION_ALL:
+        break;
+    }
+    *count = cm_tokenizer_size(subset->tokenizer);
+    return NULL;
+}
+
+/* Tokens that stand for no text go with the ordinary ones and are never listed, as little as those
+ * that end the text. */
+static bool is_listed(const struct cm_constraint *constraint, uint32_t state, int32_t token,
+                      bool alive)
+{
+    const struct cm_tokenizer *tokenizer = constraint->subset->tokenizer;
+    return cm_tokenizer_token_bytes(tokenizer, token).length > 0 &&
+           (cm_constraint_advance(constraint, state, token) != CM_AUTOMATON_DEAD) == alive &&
+           !cm_tokenizer_is_stop(tokenizer, token);
+}
+
 static enum cm_status work_out(const struct cm_constraint *constraint, uint32_t state,
                                struct known_state *known)
 {
     const struct cm_automaton *automaton = &constraint->automaton;
     const struct cm_token_subset *subset = constraint->subset;
+    uint32_t tried_count;
+    const int32_t *tried = tried_tokens(constraint, state, &tried_count);
     /* One more than needed, so that an empty list is not NULL. */
-    int32_t *listed = cm_alloc(subset->relevant_count + 1, sizeof *listed);
-    int32_t *ids = cm_alloc((size_t)subset->relevant_count + subset->stops_count + 1, sizeof *ids);
+    int32_t *listed = cm_alloc((size_t)tried_count + 1, sizeof *listed);
+    int32_t *ids = cm_alloc((size_t)tried_count + subset->stops_count + 1, sizeof *ids);
     if (listed == NULL || ids == NULL) {
         cm_free(listed);
         cm_free(ids);
@@ -217,10 +262,9 @@ static enum cm_status work_out(const struct cm_constraint *constraint, uint32_t 
     bool only =
         automaton->next(automaton->context, state, subset->ordinary_byte) == CM_AUTOMATON_DEAD;
     uint32_t listed_count = 0;
-    for (uint32_t i = 0; i < subset->relevant_count; i++) {
-        int32_t token = subset->relevant[i];
-        bool alive = cm_constraint_advance(constraint, state, token) != CM_AUTOMATON_DEAD;
-        if (alive == only) {
+    for (uint32_t i = 0; i < tried_count; i++) {
+        int32_t token = tried != NULL ? tried[i] : (int32_t)i;
+        if (is_listed(constraint, state, token, only)) {
             listed[listed_count++] = token;
         }
     }

@@ -19,15 +19,23 @@
 
 enum { CM_AUTOMATON_DEAD = UINT32_MAX, CM_CONSTRAINTS_MAX = 2 };
 
+/* How much of a token matters to an automaton in a state. */
+enum cm_attention {
+    CM_ATTENTION_RELEVANT, /* its relevant bytes */
+    CM_ATTENTION_NEAR,     /* and what the subset's `is_near` looks for at its beginning */
+    CM_ATTENTION_ALL,      /* everything: each token is tried */
+};
+
 struct cm_automaton {
     const void *context;
     uint32_t start;
 
     /* The state after one more byte; CM_AUTOMATON_DEAD: it may not stand here. All bytes that are
      * not in `relevant` lead to the same state, but for UTF-8 continuation bytes in a state that a
-     * relevant byte led to. */
+     * relevant byte led to, and where `attention` asks for more. */
     uint32_t (*next)(const void *context, uint32_t state, uint8_t byte);
     bool (*may_end)(const void *context, uint32_t state); /* whether the text may end here */
+    enum cm_attention (*attention)(const void *context, uint32_t state); /* NULL: RELEVANT */
     bool relevant[256];
 };
 
@@ -36,7 +44,9 @@ struct cm_automaton {
  * Read-only after opening. */
 struct cm_token_subset;
 
+/* `is_near` (may be NULL) tells whether a token that begins so is tried in near states too. */
 enum cm_status cm_token_subset_open(const struct cm_tokenizer *tokenizer, const bool relevant[256],
+                                    bool (*is_near)(struct cm_span bytes),
                                     struct cm_token_subset **subset) CM_MUST_CHECK;
 void cm_token_subset_close(struct cm_token_subset *subset);
 

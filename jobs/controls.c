@@ -23,7 +23,7 @@ static enum cm_status open_bans(struct cm_controls *controls, const struct cm_to
         return status;
     }
     struct cm_automaton automaton = cm_ban_list_automaton(controls->bans);
-    status = cm_token_subset_open(tokenizer, automaton.relevant, &controls->bans_subset);
+    status = cm_token_subset_open(tokenizer, automaton.relevant, NULL, &controls->bans_subset);
     if (status == CM_OK) {
         status =
             cm_constraint_open(&automaton, controls->bans_subset, NULL, &controls->bans_constraint);
@@ -44,8 +44,8 @@ enum cm_status cm_controls_open(const struct cm_run_options *options,
     if (options->ban_path != NULL) {
         status = open_bans(opened, tokenizer, error);
     }
-    if (status == CM_OK && options->fact_lock == CM_FACT_LOCK_ON) {
-        status = cm_token_subset_open(tokenizer, cm_fact_lock_relevant, &opened->numbers_subset);
+    if (status == CM_OK && options->fact_lock != CM_FACT_LOCK_OFF) {
+        status = cm_fact_lock_tokens(tokenizer, &opened->numbers_subset);
         if (status != CM_OK) {
             cm_error_set(error, status, "out of memory for the fact lock");
         }
@@ -72,7 +72,7 @@ void cm_controls_close(struct cm_controls *controls)
 void cm_controls_hash(const struct cm_controls *controls, struct cm_hash *hash)
 {
     const struct cm_run_options *options = controls->options;
-    cm_hash_u64(hash, controls->numbers_subset != NULL);
+    cm_hash_u64(hash, options->fact_lock);
     cm_hash_u64(hash, controls->bans != NULL);
     if (controls->bans != NULL) {
         cm_ban_list_hash(controls->bans, hash);
@@ -92,7 +92,8 @@ enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
     *lock = NULL;
     return controls->numbers_subset == NULL
                ? CM_OK
-               : cm_fact_lock_open(sources, controls->numbers_subset, lock);
+               : cm_fact_lock_open(sources, controls->options->fact_lock == CM_FACT_LOCK_WORDS,
+                                   controls->numbers_subset, lock);
 }
 
 void cm_controls_apply(const struct cm_controls *controls, struct cm_constraint *lock,

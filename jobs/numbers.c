@@ -1,10 +1,13 @@
 #include "jobs/numbers.h"
 
 #include "base/memory.h"
+#include "jobs/number_signs.h"
+#include "jobs/number_words.h"
+#include "jobs/units.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
-
-#include <utf8proc.h>
 
 enum { GROUPS_MAX = 12, DIGITS_MAX = CM_NUMBER_BYTES - 4 };
 
@@ -12,52 +15,34 @@ enum { GROUPS_MAX = 12, DIGITS_MAX = CM_NUMBER_BYTES - 4 };
 struct number {
     struct cm_span span;
     char digits[GROUPS_MAX][DIGITS_MAX];
-    size_t groups_count;
+    size_t groups_count;         /* 0: one character that is a number by itself */
     char separators[GROUPS_MAX]; /* before group i */
     bool percent;
+    uint32_t unit;
 };
 
-static utf8proc_int32_t character_at(struct cm_span text, size_t at, size_t *bytes)
+static enum cm_number_sign sign_at(struct cm_span text, size_t at, size_t *bytes)
 {
-    utf8proc_int32_t character = 0;
-    utf8proc_ssize_t length = 0;
-    if (at < text.length) {
-        length = utf8proc_iterate((const utf8proc_uint8_t *)text.data + at,
-                                  (utf8proc_ssize_t)(text.length - at), &character);
-    }
-    *bytes = length > 0 ? (size_t)length : 1;
-    return length > 0 ? character : 0;
+    return cm_number_sign_of(cm_character_at(text, at, bytes));
 }
 
-/* ASCII and full-width digits; -1 for all else. */
-static int digit_of(utf8proc_int32_t character)
+static bool is_digit(enum cm_number_sign sign)
 {
-    if (character >= '0' && character <= '9') {
-        return character - '0';
-    }
-    return character >= 0xFF10 && character <= 0xFF19 ? character - 0xFF10 : -1;
+    return sign < CM_SIGN_POINT;
 }
 
-static char separator_of(utf8proc_int32_t character)
+static char separator_of(enum cm_number_sign sign)
 {
-    switch (character) {
-    case '.':
-    case 0xFF0E:
+    switch (sign) {
+    case CM_SIGN_POINT:
         return '.';
-    case ',':
-    case 0xFF0C:
+    case CM_SIGN_COMMA:
         return ',';
-    case '\'':
-    case 0x2019:
+    case CM_SIGN_APOSTROPHE:
         return '\'';
     default:
         return '\0';
     }
-}
-
-static bool is_percent(utf8proc_int32_t character)
-{
-    return character == '%' || character == 0xFF05;
 }
 
 /* Reads the digits at `*at` into a group. */
@@ -65,47 +50,69 @@ static void read_group(struct cm_span text, size_t *at, char digits[DIGITS_MAX])
 {
     size_t count = 0;
     size_t bytes;
-    int digit;
-    while ((digit = digit_of(character_at(text, *at, &bytes))) >= 0) {
+    enum cm_number_sign sign;
+    while (is_digit(sign = sign_at(text, *at, &bytes))) {
         if (count + 1 < DIGITS_MAX) {
-            digits[count++] = (char)('0' + digit);
+            digits[count++] = (char)('0' + sign);
         }
         *at += bytes;
     }
     digits[count] = '\0';
 }
 
-static bool next_number(struct cm_span text, size_t *at, struct number *number)
+static void read_groups(struct cm_span text, size_t *at, struct number *number)
 {
     size_t bytes;
-    while (*at < text.length && digit_of(character_at(text, *at, &bytes)) < 0) {
-        *at += bytes;
-    }
-    if (*at >= text.length) {
-        return false;
-    }
-    *number = (struct number){ .span = { text.data + *at, 0 } };
-    size_t start = *at;
     char separator = '\0';
-    do {
+    for (;;) {
         number->separators[number->groups_count] = separator;
         read_group(text, at, number->digits[number->groups_count++]);
         size_t after = *at;
-        separator = separator_of(character_at(text, after, &bytes));
+        separator = separator_of(sign_at(text, after, &bytes));
         after += bytes;
-        if (separator == '\0' || digit_of(character_at(text, after, &bytes)) < 0 ||
+        if (separator == '\0' || !is_digit(sign_at(text, after, &bytes)) ||
             number->groups_count == GROUPS_MAX) {
-            break;
+            return;
         }
         *at = after;
-    } while (true);
-    number->span.length = *at - start;
-    size_t after = *at;
-    if (character_at(text, after, &bytes) == ' ') {
+    }
+}
+
+/* What stands behind the digits. */
+static void read_unit(struct cm_span text, size_t at, struct number *number)
+{
+    size_t bytes;
+    size_t after = at;
+    if (cm_character_at(text, after, &bytes) == ' ') {
         after += bytes;
     }
-    number->percent = is_percent(character_at(text, after, &bytes));
-    return true;
+    number->unit = cm_unit_read(text, at);
+    number->percent =
+        sign_at(text, after, &bytes) == CM_SIGN_PERCENT || number->unit == CM_UNIT_PERCENT;
+    if (number->percent) {
+        number->unit = CM_UNIT_PERCENT;
+    }
+}
+
+static bool next_number(struct cm_span text, size_t *at, struct number *number)
+{
+    for (; *at < text.length;) {
+        size_t bytes;
+        enum cm_number_sign sign = sign_at(text, *at, &bytes);
+        *number = (struct number){ .span = { text.data + *at, bytes } };
+        if (is_digit(sign)) {
+            size_t start = *at;
+            read_groups(text, at, number);
+            number->span.length = *at - start;
+            read_unit(text, *at, number);
+            return true;
+        }
+        *at += bytes;
+        if (sign == CM_SIGN_NUMERAL) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- Readings --- */
@@ -174,21 +181,29 @@ void cm_numbers_deinit(struct cm_numbers *numbers)
     *numbers = (struct cm_numbers){ 0 };
 }
 
-static bool holds(const struct cm_numbers *numbers, const char *key, bool percent)
+static uint64_t set_of(uint32_t unit)
+{
+    return UINT64_C(1) << unit;
+}
+
+static struct cm_number_key *find(const struct cm_numbers *numbers, const char *key, bool percent)
 {
     for (size_t i = 0; i < numbers->count; i++) {
         size_t length = strlen(key);
-        const char *other = numbers->keys[i];
+        const char *other = numbers->keys[i].text;
         if (strncmp(other, key, length) == 0 && strcmp(other + length, percent ? "%" : "") == 0) {
-            return true;
+            return &numbers->keys[i];
         }
     }
-    return false;
+    return NULL;
 }
 
-static enum cm_status add_key(struct cm_numbers *numbers, const char *key, bool percent)
+static enum cm_status add_key(struct cm_numbers *numbers, const char *key, bool percent,
+                              uint32_t unit)
 {
-    if (holds(numbers, key, percent)) {
+    struct cm_number_key *known = find(numbers, key, percent);
+    if (known != NULL) {
+        known->units |= set_of(unit);
         return CM_OK;
     }
     void *block = numbers->keys;
@@ -196,19 +211,48 @@ static enum cm_status add_key(struct cm_numbers *numbers, const char *key, bool 
         cm_grow(&block, &numbers->capacity, numbers->count + 1, sizeof *numbers->keys);
     numbers->keys = block;
     if (status == CM_OK) {
-        char *place = numbers->keys[numbers->count++];
+        struct cm_number_key *added = &numbers->keys[numbers->count++];
         size_t length = strnlen(key, CM_NUMBER_BYTES - 2);
-        memcpy(place, key, length);
-        memcpy(place + length, percent ? "%" : "", percent ? 2 : 1);
+        memcpy(added->text, key, length);
+        memcpy(added->text + length, percent ? "%" : "", percent ? 2 : 1);
+        added->units = set_of(unit);
     }
     return status;
 }
 
 /* A fact "50%" also allows a copy to say "50". */
-static enum cm_status add_both(struct cm_numbers *numbers, const char *key, bool percent)
+static enum cm_status add_both(struct cm_numbers *numbers, const char *key,
+                               const struct number *number)
 {
-    enum cm_status status = add_key(numbers, key, false);
-    return status == CM_OK && percent ? add_key(numbers, key, true) : status;
+    enum cm_status status = add_key(numbers, key, false, number->unit);
+    return status == CM_OK && number->percent ? add_key(numbers, key, true, CM_UNIT_NONE) : status;
+}
+
+static void character_key(const struct number *number, char key[CM_NUMBER_BYTES])
+{
+    memcpy(key, number->span.data, number->span.length);
+    key[number->span.length] = '\0';
+}
+
+static enum cm_status add_number(struct cm_numbers *numbers, const struct number *number)
+{
+    char keys[READINGS_MAX][CM_NUMBER_BYTES];
+    if (number->groups_count == 0) {
+        character_key(number, keys[0]);
+        return add_key(numbers, keys[0], false, CM_UNIT_NONE);
+    }
+    size_t count = read_as_one(number, keys);
+    enum cm_status status = CM_OK;
+    for (size_t i = 0; i < count && status == CM_OK; i++) {
+        status = add_both(numbers, keys[i], number);
+    }
+    /* "38,40,42" is no one number, so it is three. The parts of a price are not facts of their own:
+     * "19.99" does not allow "99". */
+    for (size_t i = 0; count == 0 && i < number->groups_count && status == CM_OK; i++) {
+        make_key(number->digits[i], "", keys[0]);
+        status = add_both(numbers, keys[0], number);
+    }
+    return status;
 }
 
 enum cm_status cm_numbers_add(struct cm_numbers *numbers, struct cm_span fact)
@@ -217,34 +261,42 @@ enum cm_status cm_numbers_add(struct cm_numbers *numbers, struct cm_span fact)
     size_t at = 0;
     enum cm_status status = CM_OK;
     while (status == CM_OK && next_number(fact, &at, &number)) {
-        char keys[READINGS_MAX][CM_NUMBER_BYTES];
-        size_t count = read_as_one(&number, keys);
-        for (size_t i = 0; i < count && status == CM_OK; i++) {
-            status = add_both(numbers, keys[i], number.percent);
-        }
-        /* "38,40,42" is no one number, so it is three. The parts of a price are not facts of their
-         * own: "19.99" does not allow "99". */
-        for (size_t i = 0; count == 0 && i < number.groups_count && status == CM_OK; i++) {
-            make_key(number.digits[i], "", keys[0]);
-            status = add_both(numbers, keys[0], number.percent);
-        }
+        status = add_number(numbers, &number);
+    }
+    uint64_t value;
+    for (at = 0; status == CM_OK && cm_number_words_next(fact, &at, &value);) {
+        char key[CM_NUMBER_BYTES];
+        snprintf(key, sizeof key, "%" PRIu64, value);
+        status = add_key(numbers, key, false, cm_unit_read(fact, at));
     }
     return status;
+}
+
+static bool holds(const struct cm_numbers *numbers, const char *key, bool percent, uint32_t unit)
+{
+    const struct cm_number_key *found = find(numbers, key, percent);
+    return found != NULL && (percent || cm_unit_allowed(found->units, unit));
 }
 
 static bool is_known(const struct cm_numbers *numbers, const struct number *number)
 {
     char keys[READINGS_MAX][CM_NUMBER_BYTES];
+    if (number->groups_count == 0) {
+        character_key(number, keys[0]);
+        return find(numbers, keys[0], false) != NULL;
+    }
     size_t count = read_as_one(number, keys);
     for (size_t i = 0; i < count; i++) {
-        if (holds(numbers, keys[i], number->percent)) {
+        if (holds(numbers, keys[i], number->percent, number->unit)) {
             return true;
         }
     }
     bool all = count == 0;
     for (size_t i = 0; i < number->groups_count && all; i++) {
+        bool is_last = i + 1 == number->groups_count;
         make_key(number->digits[i], "", keys[0]);
-        all = holds(numbers, keys[0], number->percent && i + 1 == number->groups_count);
+        all = holds(numbers, keys[0], number->percent && is_last,
+                    is_last ? number->unit : CM_UNIT_NONE);
     }
     return all;
 }

@@ -106,7 +106,7 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
         { "seed", seed },
         { "sampling", sampling },
         { "ban", options->ban_path != NULL ? options->ban_path : "" },
-        { "fact_lock", options->fact_lock == CM_FACT_LOCK_ON ? "on" : "off" },
+        { "fact_lock", CM_FACT_LOCK_MODES[options->fact_lock] },
         { "max_tokens", max_tokens },
         { "max_length", max_length },
         { "attempts", attempts },

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
-static const char *const SWITCH[] = { "off", "on", NULL };
+const char *const CM_FACT_LOCK_MODES[] = { "off", "on", "words", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
 #define FIELD(name) offsetof(struct cm_run_options, name)
@@ -79,8 +79,10 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .count_max = CM_STOP_STRINGS_MAX },
     { "ban", "FILE", "words and phrases, one a line, that no copy may hold", CM_OPTION_STRING,
       .offset = FIELD(ban_path) },
-    { "fact-lock", "on|off", "only numbers that the facts hold (on)", CM_OPTION_CHOICE,
-      .offset = FIELD(fact_lock), .choices = SWITCH },
+    { "fact-lock", "MODE",
+      "on: only numbers that the facts hold, with their units; words: number "
+      "words (six) too; off (on)",
+      CM_OPTION_CHOICE, .offset = FIELD(fact_lock), .choices = CM_FACT_LOCK_MODES },
     { "seed", "N", "the same seed gives the same copy (1)", CM_OPTION_U64, .offset = FIELD(seed),
       .minimum = 0, .maximum = 1e19 },
 

@@ -27,7 +27,8 @@ enum cm_exit {
     CM_EXIT_INTERRUPTED = 4, /* can be resumed */
 };
 
-enum cm_fact_lock_mode { CM_FACT_LOCK_OFF, CM_FACT_LOCK_ON };
+enum cm_fact_lock_mode { CM_FACT_LOCK_OFF, CM_FACT_LOCK_ON, CM_FACT_LOCK_WORDS };
+extern const char *const CM_FACT_LOCK_MODES[]; /* their names */
 
 enum { CM_MAPS_MAX = 64 };
 

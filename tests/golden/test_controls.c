@@ -58,15 +58,15 @@ static void open_job(struct job *job, uint32_t batch)
     assert_int_equal(cm_engine_open(&options, &job->engine, NULL), CM_OK);
     const struct cm_tokenizer *tokenizer = cm_engine_tokenizer(job->engine);
 
-    assert_int_equal(cm_fact_lock_compile(facts, 1, &automaton), CM_OK);
-    assert_int_equal(cm_token_subset_open(tokenizer, automaton.relevant, &job->number_tokens),
-                     CM_OK);
+    assert_int_equal(cm_fact_lock_compile(facts, 1, false, &automaton), CM_OK);
+    assert_int_equal(cm_fact_lock_tokens(tokenizer, &job->number_tokens), CM_OK);
     assert_int_equal(
         cm_constraint_open(&automaton, job->number_tokens, cm_fact_lock_free, &job->lock), CM_OK);
 
     assert_int_equal(cm_ban_list_parse(cm_span_of(bans), "bans", &job->ban_list, NULL), CM_OK);
     automaton = cm_ban_list_automaton(job->ban_list);
-    assert_int_equal(cm_token_subset_open(tokenizer, automaton.relevant, &job->ban_tokens), CM_OK);
+    assert_int_equal(cm_token_subset_open(tokenizer, automaton.relevant, NULL, &job->ban_tokens),
+                     CM_OK);
     assert_int_equal(cm_constraint_open(&automaton, job->ban_tokens, NULL, &job->ban), CM_OK);
 }
 

@@ -5,7 +5,9 @@
 #include "host/philox.h"
 #include "jobs/ban_list.h"
 #include "jobs/fact_lock.h"
+#include "jobs/number_words.h"
 #include "jobs/numbers.h"
+#include "jobs/units.h"
 #include "loaders/model_file.h"
 
 #include <setjmp.h>
@@ -34,6 +36,29 @@ static const char *const facts[] = { "Steel Mug 350 ml", "1,299.00 USD", "12.5 c
                                      "USB 3.2",          "5 or 50",      "0.32 oz" };
 enum { FACTS_COUNT = sizeof facts / sizeof facts[0] };
 
+static void check_texts(const char *const *given, size_t given_count, bool with_words,
+                        const char *const *good, size_t good_count, const char *const *bad,
+                        size_t bad_count)
+{
+    struct cm_automaton lock;
+    assert_int_equal(cm_fact_lock_compile(given, given_count, with_words, &lock), CM_OK);
+    for (size_t i = 0; i < good_count; i++) {
+        if (!accepts(&lock, good[i])) {
+            fail_msg("refused: %s", good[i]);
+        }
+    }
+    for (size_t i = 0; i < bad_count; i++) {
+        if (accepts(&lock, bad[i])) {
+            fail_msg("accepted: %s", bad[i]);
+        }
+    }
+    cm_fact_lock_free((void *)(uintptr_t)lock.context);
+}
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define CHECK_TEXTS(given, with_words, good, bad) \
+    check_texts(given, COUNT(given), with_words, good, COUNT(good), bad, COUNT(bad))
+
 static void numbers_of_the_facts_pass(void **state)
 {
     (void)state;
@@ -49,19 +74,125 @@ static void numbers_of_the_facts_pass(void **state)
         "505",        "0.3",          "0",      "３５１", "３5",     "350.5",
         "３５０．５", "5,50,5 5,501", "1,2999", "50 %",   "6",       "2",
     };
-    struct cm_automaton lock;
-    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, &lock), CM_OK);
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        if (!accepts(&lock, good[i])) {
-            fail_msg("refused: %s", good[i]);
-        }
-    }
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        if (accepts(&lock, bad[i])) {
-            fail_msg("accepted: %s", bad[i]);
-        }
-    }
-    cm_fact_lock_free((void *)(uintptr_t)lock.context);
+    CHECK_TEXTS(facts, false, good, bad);
+}
+
+static void a_number_keeps_its_unit(void **state)
+{
+    (void)state;
+    static const char *const given[] = { "12 cm",    "350ml",   "2 or 3 lbs",
+                                         "50% wool", "重5公斤", "a six-inch blade",
+                                         "5G" };
+    static const char *const good[] = {
+        "12 cm",
+        "12cm wide",
+        "12 centimetres",
+        "12-cm",
+        "12 CM.",
+        "12厘米",
+        "12",
+        "12 mugs",
+        "12 more",
+        "12, and it cools",
+        "350 ml mug",
+        "350 millilitres",
+        "3 pounds",
+        "2 kg", /* stands bare in the facts */
+        "50%",
+        "50 percent",
+        "50 in all",
+        "5 kg",
+        "5千克",
+        "5g",
+        "6 inches",
+        "6-inch",
+        "12\xc2\xa0"
+        "cm",
+    };
+    static const char *const bad[] = {
+        "12 oz",
+        "12oz",
+        "12 m",
+        "12 m wide",
+        "12-inch",
+        "12 inches",
+        "12 ounces",
+        "12毫米",
+        "12 米",
+        "350 l",
+        "350 g.",
+        "3 kg",
+        "50 ml",
+        "50 kg",
+        "2 percent",
+        "6 cm",
+        "5 pounds",
+        "5斤",
+        "12\xc2\xa0"
+        "oz",
+        "１２ oz",
+    };
+    CHECK_TEXTS(given, false, good, bad);
+}
+
+static void digits_of_every_script_are_digits(void **state)
+{
+    (void)state;
+    static const char *const given[] = { "350 ml", "12.5 cm", "50%", "½ price" };
+    static const char *const good[] = {
+        "３５０", "٣٥٠", "۳۵۰", "३५०", "๓๕๐", "১২.৫", "١٢٫٥", "٥٠٪", "½", "m²", "🦙", "𝟑𝟓𝟎",
+    };
+    static const char *const bad[] = {
+        "３５", "٣٥١", "३५", "๓", "१२", "٥٪", "¾", "①", "Ⅷ", "3½", "𝟑𝟓", "㉑",
+    };
+    CHECK_TEXTS(given, false, good, bad);
+}
+
+static void words_are_numbers_where_they_are_asked_for(void **state)
+{
+    (void)state;
+    static const char *const given[] = { "6 pieces, 25 cm", "250 g", "2 years", "twelve months",
+                                         "三件套" };
+    static const char *const good[] = {
+        "six",
+        "Six mugs",
+        "six-piece",
+        "sixth sense",
+        "twenty-five",
+        "two hundred and fifty",
+        "one",
+        "twelve",
+        "often",
+        "tendered",
+        "12",
+        "3",
+        "a weighty height",
+        "六件",
+        "两年",
+        "二年",
+        "三件套",
+        "一件",
+        "二十五厘米",
+        "十二个月",
+        "百搭",
+        "十分舒适",
+        "四季皆宜",
+        "二百五十克",
+        "两百五十克",
+        "千变万化",
+        "两侧",
+        "第四",
+    };
+    static const char *const bad[] = {
+        "seven",  "SEVEN mugs", "ten",        "a ten-year guarantee",
+        "thirty", "eighty",     "a thousand", "十件",
+        "四件套", "五米",       "五年",       "百年",
+        "两百克", "百分之五十", "三分之一",   "十二件套装和十三件",
+    };
+    CHECK_TEXTS(given, true, good, bad);
+    static const char *const free_texts[] = { "seven", "ten mugs", "十件", "百分之五十" };
+    static const char *const none[] = { "7" };
+    CHECK_TEXTS(given, false, free_texts, none);
 }
 
 /* Whatever the lock lets through, the scorer's reading of numbers finds nothing unsupported in. */
@@ -69,9 +200,10 @@ static void nothing_unsupported_slips_through(void **state)
 {
     (void)state;
     static const char *const pieces[] = {
-        "0",  "1",  "2", "3", "5",   "9",    "12",   "29", "35",       "62",   "99",
-        "00", ".",  ",", "%", " ",   "a",    "０",   "２", "５",       "．",   "，",
-        "％", "毫", "'", "-", "ml ", "\xef", "\xbc", "’",  "\xe2\x80", "\x95",
+        "0",  "1",  "2",  "3",    "5",   "9",       "12",   "29", "35",       "62",   "99",
+        "00", ".",  ",",  "%",    " ",   "a",       "０",   "２", "５",       "．",   "，",
+        "％", "毫", "'",  "-",    "ml ", "\xef",    "\xbc", "’",  "\xe2\x80", "\x95", "ml",
+        "m",  "cm", "oz", "厘米", "克",  "percent", "٣",    "५",  "½",        "s",    "\xc2\xa0",
     };
     enum { PIECES_COUNT = sizeof pieces / sizeof pieces[0], TRIALS = 200000 };
     const uint64_t seed[2] = { 7, 11 };
@@ -79,7 +211,7 @@ static void nothing_unsupported_slips_through(void **state)
     struct cm_numbers numbers = { 0 };
     uint32_t draw = 0;
     uint32_t with_digits_count = 0;
-    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, &lock), CM_OK);
+    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, false, &lock), CM_OK);
     for (size_t i = 0; i < FACTS_COUNT; i++) {
         assert_int_equal(cm_numbers_add(&numbers, cm_span_of(facts[i])), CM_OK);
     }
@@ -188,12 +320,12 @@ static bool mask_allows(const struct cm_token_mask *mask, int32_t token)
 /* For every state on random walks: the mask allows just the tokens whose bytes keep the automaton
  * alive, and the end where it may end. */
 static void check_masks(const struct cm_automaton *automaton, const struct cm_tokenizer *tokenizer,
-                        void (*free_context)(void *))
+                        bool (*is_near)(struct cm_span), void (*free_context)(void *))
 {
     const uint64_t seed[2] = { 3, 5 };
     struct cm_token_subset *subset = NULL;
     struct cm_constraint *constraint = NULL;
-    assert_int_equal(cm_token_subset_open(tokenizer, automaton->relevant, &subset), CM_OK);
+    assert_int_equal(cm_token_subset_open(tokenizer, automaton->relevant, is_near, &subset), CM_OK);
     assert_int_equal(cm_constraint_open(automaton, subset, free_context, &constraint), CM_OK);
     uint32_t n_tokens = cm_tokenizer_size(tokenizer);
     uint32_t state = cm_constraint_start(constraint);
@@ -235,12 +367,15 @@ static void masks_agree_with_the_automata(void **state)
     assert_int_equal(cm_tokenizer_open(cm_model_file_tokenizer(file), &tokenizer, NULL), CM_OK);
 
     struct cm_automaton lock;
-    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, &lock), CM_OK);
-    check_masks(&lock, tokenizer, cm_fact_lock_free);
+    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, false, &lock), CM_OK);
+    check_masks(&lock, tokenizer, cm_unit_may_begin, cm_fact_lock_free);
+
+    assert_int_equal(cm_fact_lock_compile(facts, FACTS_COUNT, true, &lock), CM_OK);
+    check_masks(&lock, tokenizer, cm_unit_may_begin, cm_fact_lock_free);
 
     struct cm_ban_list *list = parse("the\nin\n最佳\nS\nor a");
     struct cm_automaton bans = cm_ban_list_automaton(list);
-    check_masks(&bans, tokenizer, NULL);
+    check_masks(&bans, tokenizer, NULL, NULL);
     cm_ban_list_close(list);
 
     cm_tokenizer_close(tokenizer);
@@ -251,6 +386,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_of_the_facts_pass),
+        cmocka_unit_test(a_number_keeps_its_unit),
+        cmocka_unit_test(digits_of_every_script_are_digits),
+        cmocka_unit_test(words_are_numbers_where_they_are_asked_for),
         cmocka_unit_test(nothing_unsupported_slips_through),
         cmocka_unit_test(banned_words_are_found_in_context),
         cmocka_unit_test(bad_ban_lists_are_refused),
