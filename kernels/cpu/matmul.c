@@ -301,12 +301,11 @@ static struct cm_pool_range tile_rows(const struct matmul *matmul, uint32_t tile
 
 static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
 {
-    (void)thread_index;
     (void)threads_count;
     struct matmul *matmul = context;
     const struct cm_matrix *matrix = matmul->matrix;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&matmul->work, &range)) {
+    while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         struct cm_pool_range rows = tile_rows(matmul, range.begin);
         matmul->kernels->pack(matmul->x + (size_t)rows.begin * matrix->n_in, matrix->n_in,
                               rows.end - rows.begin,
@@ -357,16 +356,19 @@ static void multiply_panel(const struct matmul *matmul, uint32_t panel)
 
 static void multiply_panels(void *context, uint32_t thread_index, uint32_t threads_count)
 {
-    (void)thread_index;
     (void)threads_count;
     struct matmul *matmul = context;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&matmul->work, &range)) {
+    while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         for (uint32_t panel = range.begin; panel < range.end; panel++) {
             multiply_panel(matmul, panel);
         }
     }
 }
+
+/* From here on a panel takes some microseconds, and the threads help themselves to one at a time;
+ * below, to a quarter of their share. */
+enum { HELPING_ROWS = 8 };
 
 /* Packing fewer elements takes less time than waking the other threads. */
 enum { PACK_ALONE_ELEMENTS = 16384 };
@@ -389,15 +391,17 @@ void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, cons
         .y = y,
     };
     uint32_t threads = cm_pool_threads(backend->pool);
-    cm_pool_work_init(&matmul.work, matmul.tiles_count, 1);
+    cm_pool_work_init(&matmul.work, threads, matmul.tiles_count, 1);
     if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(&matmul, 0, 1);
     } else {
         cm_pool_run(backend->pool, pack_tiles, &matmul);
     }
-    /* Four helpings a thread even out disturbed cores at little cost. */
-    cm_pool_work_init(&matmul.work, matrix->panels_count,
-                      (matrix->panels_count + 4 * threads - 1) / (4 * threads));
+    uint32_t helping = (matrix->panels_count + 4 * threads - 1) / (4 * threads);
+    if (n_rows >= HELPING_ROWS) {
+        helping = 1;
+    }
+    cm_pool_work_init(&matmul.work, threads, matrix->panels_count, helping);
     cm_pool_run(backend->pool, multiply_panels, &matmul);
     matrix->rows_count += n_rows;
 }

@@ -172,7 +172,7 @@ static void pack_panels(void *context, uint32_t thread_index, uint32_t threads_c
     struct packing *packing = context;
     float *row = packing->rows + (size_t)thread_index * packing->matrix->n_in;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&packing->work, &range)) {
+    while (cm_pool_work_take(&packing->work, thread_index, &range)) {
         pack_panel(packing, range.begin, row);
     }
 }
@@ -200,7 +200,7 @@ enum cm_status cm_matrix_pack(struct cm_backend *backend, struct cm_matrix *matr
     if (packing.rows == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory to pack a matrix");
     }
-    cm_pool_work_init(&packing.work, matrix->panels_count, 1);
+    cm_pool_work_init(&packing.work, cm_pool_threads(backend->pool), matrix->panels_count, 1);
     cm_pool_run(backend->pool, pack_panels, &packing);
     cm_free(packing.rows);
     pack_bias(matrix, sources, sources_count);

@@ -14,11 +14,10 @@ struct region {
 
 static void run_chunks(void *context, uint32_t thread_index, uint32_t threads_count)
 {
-    (void)thread_index;
     (void)threads_count;
     struct region *region = context;
     struct cm_pool_range rows;
-    while (cm_pool_work_take(&region->work, &rows)) {
+    while (cm_pool_work_take(&region->work, thread_index, &rows)) {
         region->function(region->args, rows.begin, rows.end);
     }
 }
@@ -31,8 +30,10 @@ void cm_rows_run(struct cm_backend *backend, cm_rows_function function, const vo
         function(args, 0, n_rows);
         return;
     }
-    struct region region = { .function = function, .args = args };
+    struct region region;
+    region.function = function;
+    region.args = args;
     uint32_t chunks = threads * THREAD_CHUNKS;
-    cm_pool_work_init(&region.work, n_rows, (n_rows + chunks - 1) / chunks);
+    cm_pool_work_init(&region.work, threads, n_rows, (n_rows + chunks - 1) / chunks);
     cm_pool_run(backend->pool, run_chunks, &region);
 }

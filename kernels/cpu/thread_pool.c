@@ -217,23 +217,58 @@ struct cm_pool_range cm_pool_share(uint32_t items_count, uint32_t thread_index,
     };
 }
 
-void cm_pool_work_init(struct cm_pool_work *work, uint32_t items_count, uint32_t chunk_items)
+static unsigned long long pack_range(struct cm_pool_range range)
 {
-    CM_ASSERT(chunk_items > 0 && items_count <= UINT32_MAX / 2);
-    atomic_init(&work->next, 0);
-    work->items_count = items_count;
-    work->chunk_items = chunk_items;
+    return range.begin | (unsigned long long)range.end << 32;
 }
 
-bool cm_pool_work_take(struct cm_pool_work *work, struct cm_pool_range *range)
+static struct cm_pool_range unpack_range(unsigned long long packed)
 {
-    uint32_t begin =
-        atomic_fetch_add_explicit(&work->next, work->chunk_items, memory_order_relaxed);
-    if (begin >= work->items_count) {
-        return false;
+    return (struct cm_pool_range){ (uint32_t)packed, (uint32_t)(packed >> 32) };
+}
+
+void cm_pool_work_init(struct cm_pool_work *work, uint32_t threads_count, uint32_t items_count,
+                       uint32_t chunk_items)
+{
+    CM_ASSERT(chunk_items > 0 && threads_count > 0);
+    work->chunk_items = chunk_items;
+    work->shares_count = threads_count < CM_POOL_SHARES_MAX ? threads_count : CM_POOL_SHARES_MAX;
+    for (uint32_t i = 0; i < work->shares_count; i++) {
+        atomic_init(&work->shares[i].range,
+                    pack_range(cm_pool_share(items_count, i, work->shares_count)));
     }
-    uint32_t left = work->items_count - begin;
-    range->begin = begin;
-    range->end = begin + (left < work->chunk_items ? left : work->chunk_items);
+}
+
+static bool take_chunk(struct cm_pool_work_share *share, uint32_t chunk_items, bool from_front,
+                       struct cm_pool_range *range)
+{
+    unsigned long long packed = atomic_load_explicit(&share->range, memory_order_relaxed);
+    struct cm_pool_range left;
+    do {
+        left = unpack_range(packed);
+        if (left.begin >= left.end) {
+            return false;
+        }
+        uint32_t items = left.end - left.begin < chunk_items ? left.end - left.begin : chunk_items;
+        *range = left;
+        if (from_front) {
+            range->end = left.begin += items;
+        } else {
+            range->begin = left.end -= items;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&share->range, &packed, pack_range(left),
+                                                    memory_order_relaxed, memory_order_relaxed));
     return true;
+}
+
+bool cm_pool_work_take(struct cm_pool_work *work, uint32_t thread_index,
+                       struct cm_pool_range *range)
+{
+    for (uint32_t i = 0; i < work->shares_count; i++) {
+        struct cm_pool_work_share *share = &work->shares[(thread_index + i) % work->shares_count];
+        if (take_chunk(share, work->chunk_items, i == 0, range)) {
+            return true;
+        }
+    }
+    return false;
 }

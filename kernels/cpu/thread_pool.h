@@ -41,16 +41,24 @@ struct cm_pool_range {
 struct cm_pool_range cm_pool_share(uint32_t items_count, uint32_t thread_index,
                                    uint32_t threads_count);
 
-/* Dynamic work: the threads of a region take chunks of items from one counter until it runs dry.
- * The caller initialises it before cm_pool_run. */
+/* Dynamic work: each thread has an even share of the items, from whose front it takes chunks; where
+ * its own has run dry it takes from the end of another's, so that a thread that is held up does
+ * less. A thread's items thus follow one another as long as nobody is held up. The caller
+ * initialises it before cm_pool_run. */
+enum { CM_POOL_SHARES_MAX = 16 }; /* more threads than that share the shares */
+
 struct cm_pool_work {
-    atomic_uint next;
-    uint32_t items_count; /* at most UINT32_MAX / 2 */
     uint32_t chunk_items;
+    uint32_t shares_count;
+    struct cm_pool_work_share {
+        _Alignas(64) atomic_ullong range; /* begin in the low, end in the high half */
+    } shares[CM_POOL_SHARES_MAX];
 };
-void cm_pool_work_init(struct cm_pool_work *work, uint32_t items_count, uint32_t chunk_items);
+void cm_pool_work_init(struct cm_pool_work *work, uint32_t threads_count, uint32_t items_count,
+                       uint32_t chunk_items);
 
 /* False when nothing is left. */
-bool cm_pool_work_take(struct cm_pool_work *work, struct cm_pool_range *range);
+bool cm_pool_work_take(struct cm_pool_work *work, uint32_t thread_index,
+                       struct cm_pool_range *range);
 
 #endif

@@ -24,7 +24,7 @@ static void touch_items(void *context, uint32_t thread_index, uint32_t threads_c
         region->threads_count = threads_count;
     }
     struct cm_pool_range range;
-    while (cm_pool_work_take(&region->work, &range)) {
+    while (cm_pool_work_take(&region->work, thread_index, &range)) {
         for (uint32_t i = range.begin; i < range.end; i++) {
             region->touched[i]++;
         }
@@ -40,7 +40,7 @@ static void check_pool(uint32_t threads, int regions)
     static struct region region;
     region = (struct region){ .threads_count = 0 };
     for (int i = 0; i < regions; i++) {
-        cm_pool_work_init(&region.work, ITEMS, 7);
+        cm_pool_work_init(&region.work, threads, ITEMS, 7);
         cm_pool_run(pool, touch_items, &region);
         /* Now and then long enough for the workers to fall asleep. */
         if (i % 50 == 49) {
@@ -79,6 +79,24 @@ static void shares_cover_all_items(void **state)
     }
 }
 
+/* Own items in rising order, then those of the others from their ends. */
+static void an_idle_thread_helps_the_others(void **state)
+{
+    (void)state;
+    static struct cm_pool_work work;
+    struct cm_pool_range range;
+    cm_pool_work_init(&work, 2, 10, 2);
+    const uint32_t begins[] = { 5, 7, 9, 3, 1, 0 };
+    const uint32_t ends[] = { 7, 9, 10, 5, 3, 1 };
+    for (int i = 0; i < 6; i++) {
+        assert_true(cm_pool_work_take(&work, 1, &range));
+        assert_int_equal(range.begin, begins[i]);
+        assert_int_equal(range.end, ends[i]);
+    }
+    assert_false(cm_pool_work_take(&work, 1, &range));
+    assert_false(cm_pool_work_take(&work, 0, &range));
+}
+
 static void an_idle_pool_uses_no_processor_time(void **state)
 {
     (void)state;
@@ -88,7 +106,7 @@ static void an_idle_pool_uses_no_processor_time(void **state)
     struct timespec after;
     assert_int_equal(cm_pool_open(4, &pool, &error), CM_OK);
     static struct region region;
-    cm_pool_work_init(&region.work, ITEMS, 1);
+    cm_pool_work_init(&region.work, 4, ITEMS, 1);
     cm_pool_run(pool, touch_items, &region);
     nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -114,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_every_region_once),
         cmocka_unit_test(shares_cover_all_items),
+        cmocka_unit_test(an_idle_thread_helps_the_others),
         cmocka_unit_test(an_idle_pool_uses_no_processor_time),
         cmocka_unit_test(too_many_threads_are_refused),
     };
