@@ -55,10 +55,10 @@ def binary():
     return path
 
 
-def copymill(*arguments, stdin=b"", environment=None):
+def copymill(*arguments, stdin=b"", environment=None, finish_s=FINISH_S):
     """Runs the program to its end."""
     completed = subprocess.run([binary(), *map(str, arguments)], input=stdin, capture_output=True,
-                               timeout=FINISH_S, check=False,
+                               timeout=finish_s, check=False,
                                env={**os.environ, **(environment or {})})
     return Result(completed)
 
@@ -135,6 +135,8 @@ class CopymillTest(unittest.TestCase):
     SEGMENTS = 3
     OPTIONS = ("--max-tokens", "12", "--temperature", "0.8", "--seed", "7", "--progress", "none")
 
+    FINISH_S = FINISH_S
+
     maxDiff = 2000
 
     @classmethod
@@ -170,7 +172,8 @@ class CopymillTest(unittest.TestCase):
         return rows_of(self.folder / out)
 
     def call_job(self, out, *more, catalog=None, segments=None):
-        return copymill(*self.arguments(out, *more, catalog=catalog, segments=segments))
+        return copymill(*self.arguments(out, *more, catalog=catalog, segments=segments),
+                        finish_s=self.FINISH_S)
 
     def bytes_of(self, out):
         return (self.folder / out).read_bytes()
