@@ -34,8 +34,6 @@ struct cm_engine {
     struct cm_engine_info info;
 
     struct cm_sampler *sampler;
-    int32_t *step_tokens; /* [batch] the last step's samples, by sequence */
-    float *step_logprobs; /* [batch] */
     struct cm_engine_counters counters;
 };
 
@@ -208,10 +206,8 @@ static enum cm_status open_scheduler(struct cm_engine *engine, uint32_t rows_max
         .context_tokens = engine->info.context_tokens,
         .tokenizer = engine->tokenizer,
     };
-    engine->step_tokens = cm_alloc(engine->info.batch, sizeof *engine->step_tokens);
-    engine->step_logprobs = cm_alloc(engine->info.batch, sizeof *engine->step_logprobs);
-    if (engine->step_tokens == NULL || engine->step_logprobs == NULL ||
-        cm_sampler_open(engine->backend, engine->config->n_vocab, &engine->sampler) != CM_OK ||
+    if (cm_sampler_open(engine->backend, engine->config->n_vocab, engine->info.batch,
+                        &engine->sampler) != CM_OK ||
         cm_scheduler_open(&options, engine->pages, &engine->scheduler) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
                             options.batch);
@@ -263,8 +259,6 @@ void cm_engine_close(struct cm_engine *engine)
     cm_backend_close(engine->backend);
     cm_tokenizer_close(engine->tokenizer);
     cm_model_file_close(engine->file);
-    cm_free(engine->step_tokens);
-    cm_free(engine->step_logprobs);
     cm_free(engine);
 }
 
@@ -291,7 +285,13 @@ enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_reques
 {
     uint64_t tokens = (uint64_t)request->prompt_tokens + request->output_tokens_max;
     if (tokens <= engine->info.context_tokens) {
-        enum cm_status status = cm_sampler_reserve(engine->sampler, (uint32_t)tokens);
+        uint32_t candidates_count = 0;
+        if (request->sampling.beams > 1 && request->sampling.beams <= CM_BEAMS_MAX) {
+            candidates_count = cm_beam_search_candidates(
+                request->sampling.beams, cm_tokenizer_stops_count(engine->tokenizer));
+        }
+        enum cm_status status =
+            cm_sampler_reserve(engine->sampler, (uint32_t)tokens, candidates_count);
         if (status != CM_OK) {
             return cm_error_set(error, status, "out of memory for the sampler");
         }
@@ -302,6 +302,17 @@ enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_reques
 enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result)
 {
     return cm_scheduler_finished(engine->scheduler, result);
+}
+
+enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+                              struct cm_beam *beam)
+{
+    const struct cm_beam_text *text = cm_scheduler_beam(engine->scheduler, id, index);
+    if (text == NULL) {
+        return CM_END;
+    }
+    *beam = (struct cm_beam){ text->branch.output, text->branch.output_tokens, text->score };
+    return CM_OK;
 }
 
 void cm_engine_release(struct cm_engine *engine, uint64_t id)
@@ -343,12 +354,12 @@ enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
     }
     cm_step_plan_build(engine->plan, work.rows, work.sequences_count);
     cm_forward_step(engine->forward, engine->plan);
-    status = cm_sampler_run(engine->sampler, engine->forward, &work, engine->step_tokens,
-                            engine->step_logprobs);
+    const struct cm_step_samples *samples;
+    status = cm_sampler_run(engine->sampler, engine->forward, &work, &samples);
     if (status != CM_OK) {
         return cm_error_set(error, status, "out of memory for the constraints of a step");
     }
-    cm_scheduler_complete(engine->scheduler, &work, engine->step_tokens, engine->step_logprobs);
+    cm_scheduler_complete(engine->scheduler, &work, samples);
     count_step(engine, &work, cm_clock_s() - start_s);
     return CM_OK;
 }

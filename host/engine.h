@@ -42,7 +42,7 @@ struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
     uint32_t threads;      /* 0: one per core */
-    uint32_t batch;        /* most sequences in flight; 0: chosen by the engine */
+    uint32_t batch;        /* most texts in flight, every beam counted; 0: chosen by the engine */
     uint64_t memory_bytes; /* most memory for KV pages; 0: what `batch` sequences of
                               `context_tokens` need */
     uint32_t
@@ -80,6 +80,8 @@ const struct cm_tokenizer *cm_engine_tokenizer(const struct cm_engine *engine);
 enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[65],
                                       struct cm_error *error) CM_MUST_CHECK;
 
+enum { CM_BEAMS_MAX = 16 };
+
 /* Decoding in Hugging Face's words. */
 struct cm_sampling {
     float temperature;        /* 0: greedy */
@@ -88,6 +90,8 @@ struct cm_sampling {
     float min_p;              /* 0: off */
     float repetition_penalty; /* 1: off; over prompt and output */
     uint32_t no_repeat_ngram; /* no n tokens twice in prompt and output; 0: off */
+    uint32_t beams;           /* beam search over so many texts, at most CM_BEAMS_MAX; 0 and 1: off.
+                                 With a temperature beam sampling */
     bool ignore_stop;         /* go on after end of text (benchmarks, goldens) */
 };
 extern const struct cm_sampling CM_SAMPLING_GREEDY;
@@ -139,6 +143,17 @@ struct cm_result {
 
 /* Takes one finished request, in the order they ended; CM_END when there is none. */
 enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result) CM_MUST_CHECK;
+
+/* The texts that a beam search kept, of a request that was taken: the best is the result's. */
+struct cm_beam {
+    const int32_t *output;
+    uint32_t output_tokens;
+    double score; /* sum of the log-probabilities under all controls, over the length in tokens */
+};
+
+/* CM_END: there are not so many. */
+enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+                              struct cm_beam *beam) CM_MUST_CHECK;
 
 /* The row is done with: its pages go back unless relatives need them. */
 void cm_engine_release(struct cm_engine *engine, uint64_t id);

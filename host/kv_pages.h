@@ -11,6 +11,13 @@ struct cm_kv_pages;
 
 enum { CM_NO_PAGE = -1 };
 
+/* Copy the first `tokens` positions of one page to another before the next step runs. */
+struct cm_page_copy {
+    int32_t from;
+    int32_t to;
+    uint32_t tokens;
+};
+
 enum cm_status cm_kv_pages_open(uint32_t pages_count, struct cm_kv_pages **pages) CM_MUST_CHECK;
 void cm_kv_pages_close(struct cm_kv_pages *pages);
 

@@ -28,11 +28,21 @@ void cm_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
     }
 }
 
-float cm_philox_uniform(const uint64_t seed[2], uint32_t attempt, uint32_t position)
+void cm_philox_uniforms(const uint64_t seed[2], uint32_t attempt, uint32_t position, uint32_t lane,
+                        float uniforms[2])
 {
-    const uint32_t counter[4] = { position, attempt, (uint32_t)seed[1], (uint32_t)(seed[1] >> 32) };
+    const uint32_t counter[4] = { position, attempt | lane << 16, (uint32_t)seed[1],
+                                  (uint32_t)(seed[1] >> 32) };
     const uint32_t key[2] = { (uint32_t)seed[0], (uint32_t)(seed[0] >> 32) };
     uint32_t out[4];
     cm_philox4x32(counter, key, out);
-    return (float)(out[0] >> 8) * 0x1p-24f;
+    uniforms[0] = (float)(out[0] >> 8) * 0x1p-24f;
+    uniforms[1] = (float)(out[1] >> 8) * 0x1p-24f;
+}
+
+float cm_philox_uniform(const uint64_t seed[2], uint32_t attempt, uint32_t position)
+{
+    float uniforms[2];
+    cm_philox_uniforms(seed, attempt, position, 0, uniforms);
+    return uniforms[0];
 }

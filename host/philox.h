@@ -12,4 +12,15 @@ void cm_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
  * that `seed` identifies. */
 float cm_philox_uniform(const uint64_t seed[2], uint32_t attempt, uint32_t position);
 
+/* Two more such numbers in a lane of their own; lane 0 is the one above. Lanes and attempts are
+ * below 65,536. */
+void cm_philox_uniforms(const uint64_t seed[2], uint32_t attempt, uint32_t position, uint32_t lane,
+                        float uniforms[2]);
+
+/* The lane of the index-th draw of a beam. */
+static inline uint32_t cm_philox_beam_lane(uint32_t beam, uint32_t index)
+{
+    return 1 + beam * 256 + index;
+}
+
 #endif

@@ -15,11 +15,22 @@ struct cm_sampler {
     int32_t *tokens;            /* [CM_LOGITS_ROWS_MAX] */
     float *logprobs;            /* [CM_LOGITS_ROWS_MAX] */
     int32_t *history;           /* [history_capacity] */
+    struct beam_memory {
+        float *uniforms; /* [CM_LOGITS_ROWS_MAX, candidates_max], as the next three */
+        int32_t *tokens;
+        float *scores;
+        float *logprobs;
+        float *log_masses; /* [CM_LOGITS_ROWS_MAX] */
+    } beam;
 
     /* The same in host memory, to be filled and uploaded. */
     struct cm_sample_row *host_rows;
     int32_t *host_history;
     size_t history_capacity;
+    float *host_uniforms; /* [CM_LOGITS_ROWS_MAX, candidates_max] */
+
+    uint32_t batch;
+    struct cm_step_samples samples; /* of the last step */
 
     /* Tokens that rows may or may not draw, for one slice; grows. */
     int32_t *mask_ids; /* in back-end memory */
@@ -38,7 +49,7 @@ struct cm_sampler {
     uint32_t known_masks_count;
 };
 
-enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab,
+enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab, uint32_t batch,
                                struct cm_sampler **sampler)
 {
     struct cm_sampler *opened = cm_alloc(1, sizeof *opened);
@@ -48,12 +59,16 @@ enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab,
     size_t rows = CM_LOGITS_ROWS_MAX;
     opened->backend = backend;
     opened->n_vocab = n_vocab;
+    opened->batch = batch;
     opened->rows = cm_backend_alloc(backend, rows * sizeof *opened->rows);
     opened->tokens = cm_backend_alloc(backend, rows * sizeof *opened->tokens);
     opened->logprobs = cm_backend_alloc(backend, rows * sizeof *opened->logprobs);
     opened->host_rows = cm_alloc(rows, sizeof *opened->host_rows);
+    opened->samples.tokens = cm_alloc(batch, sizeof *opened->samples.tokens);
+    opened->samples.logprobs = cm_alloc(batch, sizeof *opened->samples.logprobs);
     if (opened->rows == NULL || opened->tokens == NULL || opened->logprobs == NULL ||
-        opened->host_rows == NULL) {
+        opened->host_rows == NULL || opened->samples.tokens == NULL ||
+        opened->samples.logprobs == NULL) {
         cm_sampler_close(opened);
         return CM_OUT_OF_MEMORY;
     }
@@ -61,9 +76,32 @@ enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab,
     return CM_OK;
 }
 
+static void free_beam_memory(struct cm_sampler *sampler)
+{
+    cm_backend_free(sampler->backend, sampler->beam.uniforms);
+    cm_backend_free(sampler->backend, sampler->beam.tokens);
+    cm_backend_free(sampler->backend, sampler->beam.scores);
+    cm_backend_free(sampler->backend, sampler->beam.logprobs);
+    cm_backend_free(sampler->backend, sampler->beam.log_masses);
+    cm_free(sampler->host_uniforms);
+    cm_free(sampler->samples.candidate_tokens);
+    cm_free(sampler->samples.candidate_scores);
+    cm_free(sampler->samples.candidate_logprobs);
+    cm_free(sampler->samples.log_masses);
+    sampler->beam = (struct beam_memory){ 0 };
+    sampler->host_uniforms = NULL;
+    sampler->samples = (struct cm_step_samples){
+        .tokens = sampler->samples.tokens,
+        .logprobs = sampler->samples.logprobs,
+    };
+}
+
 void cm_sampler_close(struct cm_sampler *sampler)
 {
     if (sampler != NULL) {
+        free_beam_memory(sampler);
+        cm_free(sampler->samples.tokens);
+        cm_free(sampler->samples.logprobs);
         cm_backend_free(sampler->backend, sampler->rows);
         cm_backend_free(sampler->backend, sampler->tokens);
         cm_backend_free(sampler->backend, sampler->logprobs);
@@ -76,8 +114,45 @@ void cm_sampler_close(struct cm_sampler *sampler)
     }
 }
 
-enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens)
+static enum cm_status reserve_beams(struct cm_sampler *sampler, uint32_t candidates_count)
 {
+    struct cm_backend *backend = sampler->backend;
+    struct beam_memory *beam = &sampler->beam;
+    struct cm_step_samples *samples = &sampler->samples;
+    size_t device_values = (size_t)CM_LOGITS_ROWS_MAX * candidates_count;
+    size_t host_values = (size_t)sampler->batch * candidates_count;
+    if (candidates_count <= samples->candidates_max) {
+        return CM_OK;
+    }
+    free_beam_memory(sampler);
+    beam->uniforms = cm_backend_alloc(backend, device_values * sizeof *beam->uniforms);
+    beam->tokens = cm_backend_alloc(backend, device_values * sizeof *beam->tokens);
+    beam->scores = cm_backend_alloc(backend, device_values * sizeof *beam->scores);
+    beam->logprobs = cm_backend_alloc(backend, device_values * sizeof *beam->logprobs);
+    beam->log_masses = cm_backend_alloc(backend, CM_LOGITS_ROWS_MAX * sizeof *beam->log_masses);
+    sampler->host_uniforms = cm_alloc(device_values, sizeof *sampler->host_uniforms);
+    samples->candidate_tokens = cm_alloc(host_values, sizeof *samples->candidate_tokens);
+    samples->candidate_scores = cm_alloc(host_values, sizeof *samples->candidate_scores);
+    samples->candidate_logprobs = cm_alloc(host_values, sizeof *samples->candidate_logprobs);
+    samples->log_masses = cm_alloc(sampler->batch, sizeof *samples->log_masses);
+    if (beam->uniforms == NULL || beam->tokens == NULL || beam->scores == NULL ||
+        beam->logprobs == NULL || beam->log_masses == NULL || sampler->host_uniforms == NULL ||
+        samples->candidate_tokens == NULL || samples->candidate_scores == NULL ||
+        samples->candidate_logprobs == NULL || samples->log_masses == NULL) {
+        free_beam_memory(sampler);
+        return CM_OUT_OF_MEMORY;
+    }
+    samples->candidates_max = candidates_count;
+    return CM_OK;
+}
+
+enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens,
+                                  uint32_t candidates_count)
+{
+    enum cm_status status = reserve_beams(sampler, candidates_count);
+    if (status != CM_OK) {
+        return status;
+    }
     size_t needed = (size_t)tokens * CM_LOGITS_ROWS_MAX;
     if (needed <= sampler->history_capacity) {
         return CM_OK;
@@ -99,27 +174,27 @@ enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens)
 }
 
 /* Appends the row's text so far; returns the new end of the history. */
-static uint32_t append_history(struct cm_sampler *sampler, const struct cm_sequence *sequence,
-                               uint32_t end)
+static uint32_t append_history(struct cm_sampler *sampler, const struct cm_request *request,
+                               const struct cm_branch *branch, uint32_t end)
 {
-    uint32_t prompt_tokens = sequence->request.prompt_tokens;
-    CM_ASSERT(end + prompt_tokens + sequence->output_tokens <= sampler->history_capacity);
-    memcpy(sampler->host_history + end, sequence->prompt, prompt_tokens * sizeof(int32_t));
-    memcpy(sampler->host_history + end + prompt_tokens, sequence->output,
-           sequence->output_tokens * sizeof(int32_t));
-    return end + prompt_tokens + sequence->output_tokens;
+    uint32_t prompt_tokens = request->prompt_tokens;
+    CM_ASSERT(end + prompt_tokens + branch->output_tokens <= sampler->history_capacity);
+    memcpy(sampler->host_history + end, request->prompt, prompt_tokens * sizeof(int32_t));
+    memcpy(sampler->host_history + end + prompt_tokens, branch->output,
+           branch->output_tokens * sizeof(int32_t));
+    return end + prompt_tokens + branch->output_tokens;
 }
 
-static struct cm_sample_row sample_row(const struct cm_sequence *sequence)
+static struct cm_sample_row sample_row(const struct cm_request *request,
+                                       const struct cm_branch *branch)
 {
-    const struct cm_request *request = &sequence->request;
     return (struct cm_sample_row){
         .temperature = request->sampling.temperature,
         .top_p = request->sampling.top_p,
         .min_p = request->sampling.min_p,
         .repetition_penalty = request->sampling.repetition_penalty,
         .top_k = request->sampling.top_k,
-        .uniform = cm_philox_uniform(request->seed, request->attempt, sequence->output_tokens),
+        .uniform = cm_philox_uniform(request->seed, request->attempt, branch->output_tokens),
         .want_logprob = true,
     };
 }
@@ -187,17 +262,16 @@ static enum cm_status intersect(struct cm_sampler *sampler, struct cm_id_range a
     return CM_OK;
 }
 
-static enum cm_status add_constraints(struct cm_sampler *sampler,
-                                      const struct cm_sequence *sequence, struct cm_sample_row *row)
+static enum cm_status add_constraints(struct cm_sampler *sampler, const struct cm_request *request,
+                                      const struct cm_branch *branch, struct cm_sample_row *row)
 {
     enum cm_status status = CM_OK;
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX && status == CM_OK; i++) {
         struct known_mask found;
-        if (sequence->request.constraints[i] == NULL) {
+        if (request->constraints[i] == NULL) {
             continue;
         }
-        status = find_mask(sampler, sequence->request.constraints[i],
-                           sequence->constraint_states[i], &found);
+        status = find_mask(sampler, request->constraints[i], branch->constraint_states[i], &found);
         if (status != CM_OK) {
             break;
         }
@@ -250,9 +324,10 @@ static enum cm_status upload_masks(struct cm_sampler *sampler)
 
 /* --- A step --- */
 
-/* Some rows of a step that want logits. */
+/* Some rows of a step that want logits, either all of beam searches or none. */
 struct slice {
     const struct cm_step_work *work;
+    bool beams;
     uint32_t indices[CM_LOGITS_ROWS_MAX]; /* into work */
     uint32_t count;
 };
@@ -265,16 +340,19 @@ static enum cm_status describe_rows(struct cm_sampler *sampler, const struct sli
     sampler->mask_ids_count = 0;
     sampler->known_masks_count = 0;
     for (uint32_t i = 0; i < slice->count && status == CM_OK; i++) {
-        const struct cm_sequence *sequence = slice->work->sequences[slice->indices[i]];
-        const struct cm_sampling *sampling = &sequence->request.sampling;
+        uint32_t index = slice->indices[i];
+        const struct cm_sequence *sequence = slice->work->sequences[index];
+        const struct cm_branch *branch = &sequence->branches[slice->work->branches[index]];
+        const struct cm_request *request = &sequence->request;
+        const struct cm_sampling *sampling = &request->sampling;
         struct cm_sample_row *row = &sampler->host_rows[i];
-        *row = sample_row(sequence);
+        *row = sample_row(request, branch);
         row->history_begin = history_end;
         if (sampling->repetition_penalty != 1.0f || sampling->no_repeat_ngram > 0) {
-            history_end = append_history(sampler, sequence, history_end);
+            history_end = append_history(sampler, request, branch, history_end);
         }
         row->history_end = history_end;
-        status = add_constraints(sampler, sequence, row);
+        status = add_constraints(sampler, request, branch, row);
         /* Where only a few tokens go on, as inside a number, the rule about n-grams stands back: it
          * could leave none. */
         if (status == CM_OK && sampling->no_repeat_ngram > 0 && !row->only_allowed) {
@@ -284,10 +362,10 @@ static enum cm_status describe_rows(struct cm_sampler *sampler, const struct sli
     return status;
 }
 
-static enum cm_status run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
-                                const struct slice *slice, int32_t *tokens, float *logprobs)
+/* Describes the rows on the device and computes their logits. */
+static enum cm_status prepare_slice(struct cm_sampler *sampler, struct cm_forward *forward,
+                                    const struct slice *slice, float **logits)
 {
-    struct cm_backend *backend = sampler->backend;
     int32_t step_rows[CM_LOGITS_ROWS_MAX] = { 0 };
     uint32_t count = slice->count;
     enum cm_status status = describe_rows(sampler, slice);
@@ -301,14 +379,21 @@ static enum cm_status run_slice(struct cm_sampler *sampler, struct cm_forward *f
         const struct cm_step_sequence *step = &slice->work->rows[slice->indices[i]];
         step_rows[i] = (int32_t)(step->row_begin + step->rows_count - 1);
     }
-    float *logits = cm_forward_logits(forward, step_rows, count);
+    *logits = cm_forward_logits(forward, step_rows, count);
     uint32_t history_end = sampler->host_rows[count - 1].history_end;
-    cm_backend_upload(backend, sampler->rows, sampler->host_rows,
+    cm_backend_upload(sampler->backend, sampler->rows, sampler->host_rows,
                       count * sizeof *sampler->host_rows);
     if (history_end > 0) {
-        cm_backend_upload(backend, sampler->history, sampler->host_history,
+        cm_backend_upload(sampler->backend, sampler->history, sampler->host_history,
                           history_end * sizeof(int32_t));
     }
+    return CM_OK;
+}
+
+static void sample_texts(struct cm_sampler *sampler, const struct slice *slice, const float *logits)
+{
+    struct cm_backend *backend = sampler->backend;
+    uint32_t count = slice->count;
     cm_op_sample(backend, &(struct cm_sample_args){
                               .logits = logits,
                               .n_rows = count,
@@ -319,34 +404,106 @@ static enum cm_status run_slice(struct cm_sampler *sampler, struct cm_forward *f
                               .tokens = sampler->tokens,
                               .logprobs = sampler->logprobs,
                           });
-    int32_t slice_tokens[CM_LOGITS_ROWS_MAX];
-    float slice_logprobs[CM_LOGITS_ROWS_MAX];
-    cm_backend_download(backend, slice_tokens, sampler->tokens, count * sizeof *slice_tokens);
-    cm_backend_download(backend, slice_logprobs, sampler->logprobs, count * sizeof *slice_logprobs);
+    int32_t tokens[CM_LOGITS_ROWS_MAX];
+    float logprobs[CM_LOGITS_ROWS_MAX];
+    cm_backend_download(backend, tokens, sampler->tokens, count * sizeof *tokens);
+    cm_backend_download(backend, logprobs, sampler->logprobs, count * sizeof *logprobs);
     for (uint32_t i = 0; i < count; i++) {
-        tokens[slice->indices[i]] = slice_tokens[i];
-        logprobs[slice->indices[i]] = slice_logprobs[i];
+        sampler->samples.tokens[slice->indices[i]] = tokens[i];
+        sampler->samples.logprobs[slice->indices[i]] = logprobs[i];
     }
-    return CM_OK;
+}
+
+static void draw_uniforms(struct cm_sampler *sampler, const struct slice *slice)
+{
+    uint32_t width = sampler->samples.candidates_max;
+    for (uint32_t i = 0; i < slice->count; i++) {
+        uint32_t index = slice->indices[i];
+        uint32_t beam = slice->work->branches[index];
+        const struct cm_sequence *sequence = slice->work->sequences[index];
+        const struct cm_request *request = &sequence->request;
+        for (uint32_t j = 0; request->sampling.temperature > 0.0f && j < width; j++) {
+            float uniforms[2];
+            cm_philox_uniforms(request->seed, request->attempt,
+                               sequence->branches[beam].output_tokens, cm_philox_beam_lane(beam, j),
+                               uniforms);
+            sampler->host_uniforms[(size_t)i * width + j] = uniforms[0];
+        }
+    }
+    cm_backend_upload(sampler->backend, sampler->beam.uniforms, sampler->host_uniforms,
+                      (size_t)slice->count * width * sizeof(float));
+}
+
+static void find_candidates(struct cm_sampler *sampler, const struct slice *slice, float *logits)
+{
+    struct cm_backend *backend = sampler->backend;
+    const struct beam_memory *beam = &sampler->beam;
+    struct cm_step_samples *samples = &sampler->samples;
+    uint32_t width = samples->candidates_max;
+    draw_uniforms(sampler, slice);
+    cm_op_beam(backend, &(struct cm_beam_args){
+                            .logits = logits,
+                            .n_rows = slice->count,
+                            .n_vocab = sampler->n_vocab,
+                            .n_candidates = width,
+                            .rows = sampler->rows,
+                            .history = sampler->history,
+                            .mask_ids = sampler->mask_ids,
+                            .uniforms = beam->uniforms,
+                            .tokens = beam->tokens,
+                            .scores = beam->scores,
+                            .logprobs = beam->logprobs,
+                            .log_masses = beam->log_masses,
+                        });
+    for (uint32_t i = 0; i < slice->count; i++) {
+        size_t from = (size_t)i * width;
+        size_t to = (size_t)slice->indices[i] * width;
+        size_t bytes = width * sizeof(float);
+        cm_backend_download(backend, samples->candidate_tokens + to, beam->tokens + from, bytes);
+        cm_backend_download(backend, samples->candidate_scores + to, beam->scores + from, bytes);
+        cm_backend_download(backend, samples->candidate_logprobs + to, beam->logprobs + from,
+                            bytes);
+        cm_backend_download(backend, samples->log_masses + slice->indices[i], beam->log_masses + i,
+                            sizeof(float));
+    }
+}
+
+/* Handles the slice's rows and empties it. */
+static enum cm_status run_slice(struct cm_sampler *sampler, struct cm_forward *forward,
+                                struct slice *slice)
+{
+    float *logits;
+    enum cm_status status = prepare_slice(sampler, forward, slice, &logits);
+    if (status == CM_OK && slice->beams) {
+        find_candidates(sampler, slice, logits);
+    } else if (status == CM_OK) {
+        sample_texts(sampler, slice, logits);
+    }
+    slice->count = 0;
+    return status;
 }
 
 enum cm_status cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
-                              const struct cm_step_work *work, int32_t *tokens, float *logprobs)
+                              const struct cm_step_work *work,
+                              const struct cm_step_samples **samples)
 {
-    struct slice slice = { .work = work };
+    struct slice slices[2] = { { .work = work, .beams = false }, { .work = work, .beams = true } };
     enum cm_status status = CM_OK;
     for (uint32_t i = 0; i < work->sequences_count && status == CM_OK; i++) {
+        struct slice *slice = &slices[work->sequences[i]->beams != NULL];
         if (!work->rows[i].want_logits) {
             continue;
         }
-        slice.indices[slice.count++] = i;
-        if (slice.count == CM_LOGITS_ROWS_MAX) {
-            status = run_slice(sampler, forward, &slice, tokens, logprobs);
-            slice.count = 0;
+        slice->indices[slice->count++] = i;
+        if (slice->count == CM_LOGITS_ROWS_MAX) {
+            status = run_slice(sampler, forward, slice);
         }
     }
-    if (status == CM_OK && slice.count > 0) {
-        status = run_slice(sampler, forward, &slice, tokens, logprobs);
+    for (size_t i = 0; i < 2 && status == CM_OK; i++) {
+        if (slices[i].count > 0) {
+            status = run_slice(sampler, forward, &slices[i]);
+        }
     }
+    *samples = &sampler->samples;
     return status;
 }

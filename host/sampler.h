@@ -1,6 +1,7 @@
-/* From the rows of a step that want logits to their next tokens: the head, then the back end's
- * sampler, for CM_LOGITS_ROWS_MAX rows at a time. A row's random number is a pure function of its
- * seed, its attempt and the output position (philox.h). */
+/* From the rows of a step that want logits to their next tokens, or to the candidates of a beam
+ * search: the head, then the back end's sampler, for CM_LOGITS_ROWS_MAX rows at a time. A row's
+ * random numbers are a pure function of its seed, its attempt, the output position and the beam
+ * (philox.h). */
 #ifndef CM_HOST_SAMPLER_H
 #define CM_HOST_SAMPLER_H
 
@@ -10,18 +11,21 @@
 
 struct cm_sampler;
 
-enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab,
+/* For steps of up to `batch` texts. */
+enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab, uint32_t batch,
                                struct cm_sampler **sampler) CM_MUST_CHECK;
 void cm_sampler_close(struct cm_sampler *sampler);
 
-/* Room for texts (prompt and output) of up to `tokens`, so that a step need not allocate. */
-enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens) CM_MUST_CHECK;
+/* Room for texts (prompt and output) of up to `tokens` and, where one of them is a beam search, for
+ * its `candidates_count`, so that a step need not allocate. Not between a step and its completion.
+ */
+enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens,
+                                  uint32_t candidates_count) CM_MUST_CHECK;
 
-/* `tokens` and `logprobs` are host memory by index of work->sequences; only those whose row wants
- * logits are written. CM_OUT_OF_MEMORY: masks of constraints are the one thing that a step may
- * allocate, since their size shows only then. */
+/* `samples` is host memory until the next call. CM_OUT_OF_MEMORY: masks of constraints are the one
+ * thing that a step may allocate, since their size shows only then. */
 enum cm_status cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
-                              const struct cm_step_work *work, int32_t *tokens,
-                              float *logprobs) CM_MUST_CHECK;
+                              const struct cm_step_work *work,
+                              const struct cm_step_samples **samples) CM_MUST_CHECK;
 
 #endif

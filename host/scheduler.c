@@ -9,12 +9,16 @@
  * share. */
 enum { WINDOW_AHEAD_MIN = 64 };
 
+/* Copies of a step: a request settles at most two donors, and a beam gets one page of its own. */
+enum { COPIES_PER_TEXT = 2 };
+
 struct cm_scheduler {
     struct cm_scheduler_options options;
     struct cm_kv_pages *pages;
     struct cm_prefix_tree *tree;
     struct cm_sequence_list waiting;  /* first come, first served; retries go to the front */
     struct cm_sequence_list active;   /* in order of admission */
+    uint32_t active_texts;            /* of those active, every beam counted */
     struct cm_sequence_list finished; /* in order of ending */
     struct cm_sequence_list taken;
 
@@ -23,9 +27,11 @@ struct cm_scheduler {
     struct cm_node **recent_path;
     uint32_t recent_length;
 
+    uint32_t stop_tokens_count;
     struct cm_step_sequence *rows;  /* [batch] */
     struct cm_sequence **sequences; /* [batch] */
-    struct cm_page_copy *copies;    /* [2 * batch]: a request settles at most two donors a step */
+    uint32_t *branches;             /* [batch] */
+    struct cm_page_copy *copies;    /* [COPIES_PER_TEXT * batch] */
 
     uint64_t prompt_tokens;
     uint64_t output_tokens;
@@ -33,7 +39,7 @@ struct cm_scheduler {
     uint64_t copied_tokens;
 };
 
-static struct cm_sequence *find_taken(struct cm_scheduler *scheduler, uint64_t id)
+static struct cm_sequence *find_taken(const struct cm_scheduler *scheduler, uint64_t id)
 {
     for (struct cm_sequence *i = scheduler->taken.first; i != NULL; i = i->next) {
         if (i->request.id == id) {
@@ -41,6 +47,11 @@ static struct cm_sequence *find_taken(struct cm_scheduler *scheduler, uint64_t i
         }
     }
     return NULL;
+}
+
+static uint32_t min_count(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 /* --- Opening and closing --- */
@@ -57,12 +68,16 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
     opened->pages = pages;
     opened->rows = cm_alloc(options->batch, sizeof *opened->rows);
     opened->sequences = cm_alloc(options->batch, sizeof *opened->sequences);
-    opened->copies = cm_alloc(2 * (size_t)options->batch, sizeof *opened->copies);
+    opened->branches = cm_alloc(options->batch, sizeof *opened->branches);
+    opened->copies = cm_alloc(COPIES_PER_TEXT * (size_t)options->batch, sizeof *opened->copies);
     enum cm_status status = cm_prefix_tree_open(pages, &opened->tree);
     if (status != CM_OK || opened->rows == NULL || opened->sequences == NULL ||
-        opened->copies == NULL) {
+        opened->branches == NULL || opened->copies == NULL) {
         cm_scheduler_close(opened);
         return CM_OUT_OF_MEMORY;
+    }
+    if (options->tokenizer != NULL) {
+        opened->stop_tokens_count = cm_tokenizer_stops_count(options->tokenizer);
     }
     *scheduler = opened;
     return CM_OK;
@@ -71,10 +86,15 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
 /* Gives back the pages beyond the prompt and leaves the path to the others. */
 static void leave_flight(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
 {
-    for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
-        cm_kv_pages_give_back(scheduler->pages, sequence->pages[i]);
-        sequence->pages[i] = CM_NO_PAGE;
+    int32_t *pages = sequence->branches[0].pages;
+    if (sequence->beams != NULL) {
+        cm_beam_search_give_back_pages(sequence, scheduler->pages);
     }
+    for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
+        cm_kv_pages_give_back(scheduler->pages, pages[i]);
+        pages[i] = CM_NO_PAGE;
+    }
+    scheduler->active_texts -= sequence->branches_max;
     for (uint32_t i = 0; i < sequence->path_length; i++) {
         struct cm_node *node = sequence->path[i];
         node->active_count--;
@@ -113,6 +133,7 @@ void cm_scheduler_close(struct cm_scheduler *scheduler)
     cm_free(scheduler->recent_path);
     cm_free(scheduler->rows);
     cm_free(scheduler->sequences);
+    cm_free(scheduler->branches);
     cm_free(scheduler->copies);
     cm_free(scheduler);
 }
@@ -133,8 +154,19 @@ static enum cm_status check_request(const struct cm_scheduler *scheduler,
                                 request->prompt[i], i, scheduler->options.n_vocab);
         }
     }
+    uint32_t beams = request->sampling.beams > 1 ? request->sampling.beams : 1;
+    uint32_t beams_max = min_count(scheduler->options.batch, CM_BEAMS_MAX);
+    if (beams > beams_max) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT, "%u beams are over the maximum of %u%s",
+                            beams, beams_max,
+                            beams <= CM_BEAMS_MAX ? "; a larger --batch allows them" : "");
+    }
+    /* Of a beam search, each beam may need pages for all but the prompt's full pages. */
     uint64_t needed = (uint64_t)request->prompt_tokens + request->output_tokens_max;
+    uint64_t own_tokens = needed - request->prompt_tokens / CM_PAGE_TOKENS * CM_PAGE_TOKENS;
+    uint64_t more_tokens = beams > 1 ? beams * (own_tokens + CM_PAGE_TOKENS) : 0;
     uint64_t pages_tokens = (uint64_t)cm_kv_pages_count(scheduler->pages) * CM_PAGE_TOKENS;
+    pages_tokens = pages_tokens > more_tokens ? pages_tokens - more_tokens : 0;
     uint64_t room = scheduler->options.context_tokens;
     room = room < pages_tokens ? room : pages_tokens;
     if (needed > room) {
@@ -207,16 +239,24 @@ enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler, struct cm_r
     cm_sequence_remove(&scheduler->finished, sequence);
     cm_sequence_push_back(&scheduler->taken, sequence);
     sequence->state = CM_SEQUENCE_TAKEN;
+    const struct cm_branch *text = cm_sequence_text(sequence);
     *result = (struct cm_result){
         .id = sequence->request.id,
-        .output = sequence->output,
-        .output_tokens = sequence->output_tokens,
+        .output = text->output,
+        .output_tokens = text->output_tokens,
         .prompt_tokens = sequence->request.prompt_tokens,
         .finish_reason = sequence->finish_reason,
-        .mean_logprob =
-            sequence->output_tokens > 0 ? sequence->logprob_sum / sequence->output_tokens : 0.0,
+        .mean_logprob = text->output_tokens > 0 ? text->logprob_sum / text->output_tokens : 0.0,
     };
     return CM_OK;
+}
+
+const struct cm_beam_text *cm_scheduler_beam(const struct cm_scheduler *scheduler, uint64_t id,
+                                             uint32_t index)
+{
+    const struct cm_sequence *sequence = find_taken(scheduler, id);
+    return sequence != NULL && sequence->beams != NULL ? cm_beam_search_best(sequence->beams, index)
+                                                       : NULL;
 }
 
 void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id)
@@ -249,7 +289,8 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
 
 static uint32_t pages_missing(const struct cm_sequence *sequence)
 {
-    uint32_t missing = sequence->pages_count - sequence->path_length;
+    uint32_t missing = sequence->beams != NULL ? cm_beam_search_pages_count(sequence)
+                                               : sequence->pages_count - sequence->path_length;
     for (uint32_t i = 0; i < sequence->path_length; i++) {
         missing += sequence->path[i]->page == CM_NO_PAGE;
     }
@@ -259,6 +300,7 @@ static uint32_t pages_missing(const struct cm_sequence *sequence)
 /* Takes every page that the request can need and claims the nodes that nobody has computed. */
 static void take_pages(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
 {
+    int32_t *pages = sequence->branches[0].pages;
     for (uint32_t i = 0; i < sequence->path_length; i++) {
         struct cm_node *node = sequence->path[i];
         if (node->page == CM_NO_PAGE) {
@@ -268,11 +310,16 @@ static void take_pages(struct cm_scheduler *scheduler, struct cm_sequence *seque
             node->owner = sequence;
         }
         node->active_count++;
-        sequence->pages[i] = node->page;
+        pages[i] = node->page;
     }
-    for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
-        sequence->pages[i] = cm_kv_pages_take(scheduler->pages);
+    if (sequence->beams != NULL) {
+        cm_beam_search_take_pages(sequence, scheduler->pages);
+    } else {
+        for (uint32_t i = sequence->path_length; i < sequence->pages_count; i++) {
+            pages[i] = cm_kv_pages_take(scheduler->pages);
+        }
     }
+    scheduler->active_texts += sequence->branches_max;
     sequence->prefilled_tokens = 0;
     sequence->computed_tokens = 0;
     sequence->copied_tokens = 0;
@@ -294,8 +341,11 @@ static void evict_for(struct cm_scheduler *scheduler, const struct cm_sequence *
 
 static void admit(struct cm_scheduler *scheduler)
 {
-    while (scheduler->waiting.first != NULL && scheduler->active.count < scheduler->options.batch) {
+    while (scheduler->waiting.first != NULL) {
         struct cm_sequence *sequence = scheduler->waiting.first;
+        if (scheduler->active_texts + sequence->branches_max > scheduler->options.batch) {
+            return;
+        }
         if (pages_missing(sequence) > cm_kv_pages_free_count(scheduler->pages)) {
             if (scheduler->active.count > 0) {
                 return; /* pages come back as the others end */
@@ -312,11 +362,6 @@ static void admit(struct cm_scheduler *scheduler)
 
 /* --- Planning a step --- */
 
-static uint32_t min_count(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Settles where a node's first tokens come from. False: the donor's page is not ready, wait. */
 static bool settle_donor(struct cm_scheduler *scheduler, struct cm_step_work *work,
                          struct cm_sequence *sequence, struct cm_node *node)
@@ -326,7 +371,7 @@ static bool settle_donor(struct cm_scheduler *scheduler, struct cm_step_work *wo
         return true;
     }
     if (node->computed_tokens == 0 && donor->computed_tokens >= node->donor_tokens) {
-        CM_ASSERT(work->copies_count < 2 * scheduler->options.batch);
+        CM_ASSERT(work->copies_count < COPIES_PER_TEXT * scheduler->options.batch);
         work->copies[work->copies_count++] =
             (struct cm_page_copy){ donor->page, node->page, node->donor_tokens };
         node->computed_tokens = node->donor_tokens;
@@ -385,27 +430,40 @@ static uint32_t next_chunk(struct cm_scheduler *scheduler, struct cm_step_work *
     return count;
 }
 
-static void add_rows(struct cm_step_work *work, struct cm_sequence *sequence, const int32_t *tokens,
-                     uint32_t first_position, uint32_t rows_count, bool want_logits)
+static void add_rows(struct cm_step_work *work, struct cm_sequence *sequence, uint32_t branch,
+                     const int32_t *tokens, uint32_t first_position, uint32_t rows_count,
+                     bool want_logits)
 {
     uint32_t index = work->sequences_count++;
     work->sequences[index] = sequence;
+    work->branches[index] = branch;
     work->rows[index] = (struct cm_step_sequence){
         .tokens = tokens,
         .first_position = first_position,
         .rows_count = rows_count,
-        .pages = sequence->pages,
+        .pages = sequence->branches[branch].pages,
         .want_logits = want_logits,
     };
+}
+
+static void plan_branch(struct cm_step_work *work, struct cm_sequence *sequence, uint32_t index)
+{
+    const struct cm_branch *branch = &sequence->branches[index];
+    uint32_t last = branch->output_tokens - 1;
+    uint32_t position = sequence->request.prompt_tokens + last;
+    if (sequence->beams != NULL &&
+        cm_beam_search_own_page(sequence, index, position, &work->copies[work->copies_count])) {
+        work->copies_count++;
+    }
+    add_rows(work, sequence, index, &branch->output[last], position, 1, true);
+    work->decode_rows++;
 }
 
 static void plan_decode(struct cm_scheduler *scheduler, struct cm_step_work *work)
 {
     for (struct cm_sequence *i = scheduler->active.first; i != NULL; i = i->next) {
-        if (i->state == CM_SEQUENCE_DECODE) {
-            uint32_t position = i->request.prompt_tokens + i->output_tokens - 1;
-            add_rows(work, i, &i->output[i->output_tokens - 1], position, 1, true);
-            work->decode_rows++;
+        for (uint32_t j = 0; i->state == CM_SEQUENCE_DECODE && j < i->branches_count; j++) {
+            plan_branch(work, i, j);
         }
     }
 }
@@ -421,7 +479,7 @@ static void plan_prefill(struct cm_scheduler *scheduler, struct cm_step_work *wo
         uint32_t count = next_chunk(scheduler, work, i, budget, &begin);
         if (count > 0) {
             bool last = begin + count == i->request.prompt_tokens;
-            add_rows(work, i, i->prompt + begin, begin, count, last);
+            add_rows(work, i, 0, i->prompt + begin, begin, count, last);
             work->prefill_rows += count;
             budget -= count;
         }
@@ -433,6 +491,7 @@ enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, struct cm_step_
     *work = (struct cm_step_work){
         .rows = scheduler->rows,
         .sequences = scheduler->sequences,
+        .branches = scheduler->branches,
         .copies = scheduler->copies,
     };
     admit(scheduler);
@@ -481,22 +540,55 @@ static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
     cm_sequence_push_back(&scheduler->finished, sequence);
 }
 
-void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
-                           const int32_t *tokens, const float *logprobs)
+/* Moves a beam search on by the step's rows from `index`, one for each branch. */
+static void complete_beams(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                           uint32_t index, const struct cm_step_samples *samples)
 {
-    for (uint32_t i = 0; i < work->sequences_count; i++) {
+    struct cm_beam_choices choices[CM_BEAMS_MAX];
+    for (uint32_t i = 0; i < sequence->branches_count; i++) {
+        size_t first = (size_t)(index + i) * samples->candidates_max;
+        choices[i] = (struct cm_beam_choices){
+            .tokens = samples->candidate_tokens + first,
+            .scores = samples->candidate_scores + first,
+            .logprobs = samples->candidate_logprobs + first,
+            .log_mass = samples->log_masses[index + i],
+        };
+    }
+    uint32_t candidates_count =
+        cm_beam_search_candidates(sequence->branches_max, scheduler->stop_tokens_count);
+    if (cm_beam_search_advance(sequence, scheduler->options.tokenizer, choices, candidates_count)) {
+        finish(scheduler, sequence, cm_beam_search_best(sequence->beams, 0)->reason);
+    }
+}
+
+static void complete_text(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                          uint32_t index, const struct cm_step_samples *samples)
+{
+    enum cm_finish_reason reason;
+    if (cm_branch_accept(&sequence->branches[0], &sequence->request, scheduler->options.tokenizer,
+                         samples->tokens[index], samples->logprobs[index], &reason)) {
+        finish(scheduler, sequence, reason);
+    }
+}
+
+void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
+                           const struct cm_step_samples *samples)
+{
+    for (uint32_t i = 0; i < work->sequences_count;) {
         struct cm_sequence *sequence = work->sequences[i];
+        uint32_t rows_count = sequence->branches_count;
         if (sequence->state == CM_SEQUENCE_PREFILL) {
             complete_prefill(scheduler, sequence, &work->rows[i]);
         }
         if (work->rows[i].want_logits) {
-            enum cm_finish_reason reason;
-            scheduler->output_tokens++;
-            if (cm_sequence_accept(sequence, scheduler->options.tokenizer, tokens[i], logprobs[i],
-                                   &reason)) {
-                finish(scheduler, sequence, reason);
+            scheduler->output_tokens += rows_count;
+            if (sequence->beams != NULL) {
+                complete_beams(scheduler, sequence, i, samples);
+            } else {
+                complete_text(scheduler, sequence, i, samples);
             }
         }
+        i += rows_count;
     }
 }
 

@@ -11,6 +11,7 @@
 #define CM_HOST_SCHEDULER_H
 
 #include "base/status.h"
+#include "host/beam_search.h"
 #include "host/engine.h"
 #include "host/kv_pages.h"
 #include "host/sequence.h"
@@ -19,17 +20,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Copy the first `tokens` positions of one page to another before the step runs. */
-struct cm_page_copy {
-    int32_t from;
-    int32_t to;
-    uint32_t tokens;
-};
-
-/* What the engine is to do. Arrays belong to the scheduler and last until the next plan. */
+/* What the engine is to do. Arrays belong to the scheduler and last until the next plan. The
+ * branches of a sequence stand together. */
 struct cm_step_work {
-    struct cm_step_sequence *rows; /* [sequences_count] */
-    struct cm_sequence **sequences;
+    struct cm_step_sequence *rows;  /* [sequences_count] */
+    struct cm_sequence **sequences; /* [sequences_count] whose rows they are, */
+    uint32_t *branches;             /* [sequences_count] and of which branch */
     uint32_t sequences_count;
     struct cm_page_copy *copies;
     uint32_t copies_count;
@@ -37,14 +33,27 @@ struct cm_step_work {
     uint32_t decode_rows;
 };
 
+/* What was sampled, by index of the work's sequences: only where the last row wanted logits. */
+struct cm_step_samples {
+    int32_t *tokens; /* without beam search */
+    float *logprobs;
+
+    /* With beam search, see cm_op_beam. */
+    uint32_t candidates_max;   /* room of each sequence */
+    int32_t *candidate_tokens; /* [sequences_count, candidates_max] */
+    float *candidate_scores;
+    float *candidate_logprobs;
+    float *log_masses; /* [sequences_count] */
+};
+
 struct cm_scheduler;
 
 struct cm_scheduler_options {
-    uint32_t batch;    /* most requests in flight */
+    uint32_t batch;    /* most texts in flight; a beam search has as many as beams */
     uint32_t rows_max; /* rows of a step; at least `batch` */
     uint32_t n_vocab;
     uint32_t context_tokens;
-    const struct cm_tokenizer *tokenizer; /* for the tokens that end a text */
+    const struct cm_tokenizer *tokenizer; /* for what ends a text; NULL: only its length does */
 };
 
 /* Borrows `pages`. */
@@ -58,6 +67,8 @@ enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct 
                                    struct cm_error *error) CM_MUST_CHECK;
 enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler,
                                      struct cm_result *result) CM_MUST_CHECK;
+const struct cm_beam_text *cm_scheduler_beam(const struct cm_scheduler *scheduler, uint64_t id,
+                                             uint32_t index);
 void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id);
 enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, uint32_t attempt,
                                   const struct cm_sampling *sampling,
@@ -67,10 +78,9 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
 enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler,
                                  struct cm_step_work *work) CM_MUST_CHECK;
 
-/* The step ran. `tokens[i]` and `logprobs[i]` belong to work->sequences[i] where its last row
- * wanted logits; the others are ignored. */
+/* The step ran. */
 void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
-                           const int32_t *tokens, const float *logprobs);
+                           const struct cm_step_samples *samples);
 
 /* Fills the counters that the scheduler knows of. */
 void cm_scheduler_counters(const struct cm_scheduler *scheduler,

@@ -1,6 +1,7 @@
 #include "host/sequence.h"
 
 #include "base/memory.h"
+#include "host/beam_search.h"
 
 #include <string.h>
 
@@ -46,34 +47,86 @@ void cm_sequence_remove(struct cm_sequence_list *list, struct cm_sequence *seque
 
 /* --- One sequence --- */
 
+bool cm_branch_init(struct cm_branch *branch, uint32_t output_tokens_max, uint32_t pages_count)
+{
+    branch->output = cm_alloc(output_tokens_max, sizeof *branch->output);
+    branch->pages = cm_alloc(pages_count, sizeof *branch->pages);
+    if (branch->output == NULL || branch->pages == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < pages_count; i++) {
+        branch->pages[i] = CM_NO_PAGE;
+    }
+    return true;
+}
+
+void cm_branch_deinit(struct cm_branch *branch)
+{
+    cm_free(branch->output);
+    cm_free(branch->pages);
+}
+
 void cm_sequence_free(struct cm_sequence *sequence)
 {
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
         cm_constraint_release(sequence->request.constraints[i]);
     }
+    for (uint32_t i = 0; sequence->branches != NULL && i < sequence->branches_max; i++) {
+        cm_branch_deinit(&sequence->branches[i]);
+    }
+    cm_beam_search_close(sequence->beams);
+    cm_free(sequence->branches);
     cm_free(sequence->prompt);
-    cm_free(sequence->output);
     cm_free(sequence->path);
-    cm_free(sequence->pages);
     cm_free(sequence);
 }
 
 void cm_sequence_restart(struct cm_sequence *sequence)
 {
-    sequence->output_tokens = 0;
-    sequence->endable_tokens = 0;
-    sequence->logprob_sum = 0.0;
-    sequence->tail.length = 0;
+    struct cm_branch *branch = &sequence->branches[0];
+    sequence->branches_count = 1;
+    branch->output_tokens = 0;
+    branch->endable_tokens = 0;
+    branch->logprob_sum = 0.0;
+    branch->score = 0.0;
+    branch->tail.length = 0;
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
         const struct cm_constraint *constraint = sequence->request.constraints[i];
-        sequence->constraint_states[i] = constraint != NULL ? cm_constraint_start(constraint) : 0;
+        branch->constraint_states[i] = constraint != NULL ? cm_constraint_start(constraint) : 0;
     }
+    if (sequence->beams != NULL) {
+        cm_beam_search_restart(sequence->beams);
+    }
+}
+
+const struct cm_branch *cm_sequence_text(const struct cm_sequence *sequence)
+{
+    return sequence->beams != NULL ? &cm_beam_search_best(sequence->beams, 0)->branch
+                                   : &sequence->branches[0];
 }
 
 /* Positions whose keys and values are kept: all but the last token generated. */
 static uint32_t positions_count(const struct cm_request *request)
 {
     return request->prompt_tokens + request->output_tokens_max - 1;
+}
+
+static bool allocate(struct cm_sequence *sequence)
+{
+    const struct cm_request *request = &sequence->request;
+    sequence->prompt = cm_alloc(request->prompt_tokens, sizeof *sequence->prompt);
+    sequence->path = cm_alloc(sequence->path_length, sizeof(struct cm_node *));
+    sequence->branches = cm_alloc(sequence->branches_max, sizeof *sequence->branches);
+    if (sequence->prompt == NULL || sequence->path == NULL || sequence->branches == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < sequence->branches_max; i++) {
+        if (!cm_branch_init(&sequence->branches[i], request->output_tokens_max,
+                            sequence->pages_count)) {
+            return false;
+        }
+    }
+    return sequence->branches_max == 1 || cm_beam_search_open(sequence, &sequence->beams) == CM_OK;
 }
 
 struct cm_sequence *cm_sequence_create(const struct cm_request *request)
@@ -88,23 +141,16 @@ struct cm_sequence *cm_sequence_create(const struct cm_request *request)
             cm_constraint_share(request->constraints[i]);
         }
     }
-    cm_sequence_restart(sequence);
     sequence->path_length = cm_prefix_tree_path_length(request->prompt_tokens);
     sequence->pages_count = cm_prefix_tree_path_length(positions_count(request));
-    sequence->prompt = cm_alloc(request->prompt_tokens, sizeof *sequence->prompt);
-    sequence->output = cm_alloc(request->output_tokens_max, sizeof *sequence->output);
-    sequence->path = cm_alloc(sequence->path_length, sizeof(struct cm_node *));
-    sequence->pages = cm_alloc(sequence->pages_count, sizeof *sequence->pages);
-    if (sequence->prompt == NULL || sequence->output == NULL || sequence->path == NULL ||
-        sequence->pages == NULL) {
+    sequence->branches_max = request->sampling.beams > 1 ? request->sampling.beams : 1;
+    if (!allocate(sequence)) {
         cm_sequence_free(sequence);
         return NULL;
     }
     memcpy(sequence->prompt, request->prompt, request->prompt_tokens * sizeof *sequence->prompt);
     sequence->request.prompt = sequence->prompt;
-    for (uint32_t i = 0; i < sequence->pages_count; i++) {
-        sequence->pages[i] = CM_NO_PAGE;
-    }
+    cm_sequence_restart(sequence);
     return sequence;
 }
 
@@ -112,37 +158,38 @@ struct cm_sequence *cm_sequence_create(const struct cm_request *request)
 
 /* Moves the constraints over the token. False: it must not stand here, which only happens where no
  * token at all was possible. */
-static bool advance_constraints(struct cm_sequence *sequence, int32_t token)
+static bool advance_constraints(struct cm_branch *branch, const struct cm_request *request,
+                                int32_t token)
 {
     bool alive = true;
     bool endable = true;
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
-        const struct cm_constraint *constraint = sequence->request.constraints[i];
+        const struct cm_constraint *constraint = request->constraints[i];
         if (constraint != NULL) {
-            uint32_t *state = &sequence->constraint_states[i];
+            uint32_t *state = &branch->constraint_states[i];
             *state = cm_constraint_advance(constraint, *state, token);
             alive = alive && *state != CM_AUTOMATON_DEAD;
             endable = endable && alive && cm_constraint_may_end(constraint, *state);
         }
     }
     if (endable) {
-        sequence->endable_tokens = sequence->output_tokens + 1;
+        branch->endable_tokens = branch->output_tokens + 1;
     }
     return alive;
 }
 
 /* Whether the text ends with the token just appended, and why. */
-static bool ends_here(struct cm_sequence *sequence, const struct cm_tokenizer *tokenizer,
-                      int32_t token, enum cm_finish_reason *reason)
+static bool ends_here(struct cm_branch *branch, const struct cm_request *request,
+                      const struct cm_tokenizer *tokenizer, int32_t token,
+                      enum cm_finish_reason *reason)
 {
-    const struct cm_request *request = &sequence->request;
-    uint32_t left = request->output_tokens_max - sequence->output_tokens;
+    uint32_t left = request->output_tokens_max - branch->output_tokens;
     *reason = CM_FINISH_STOP;
     if (request->stop_strings_count > 0 || request->closing_tokens > 0) {
         struct cm_span bytes = cm_tokenizer_token_bytes(tokenizer, token);
-        if (cm_text_tail_append(&sequence->tail, bytes, request->stop_strings,
+        if (cm_text_tail_append(&branch->tail, bytes, request->stop_strings,
                                 request->stop_strings_count) ||
-            (left < request->closing_tokens && cm_text_tail_ends_sentence(&sequence->tail))) {
+            (left < request->closing_tokens && cm_text_tail_ends_sentence(&branch->tail))) {
             return true;
         }
     }
@@ -150,20 +197,20 @@ static bool ends_here(struct cm_sequence *sequence, const struct cm_tokenizer *t
     return left == 0;
 }
 
-bool cm_sequence_accept(struct cm_sequence *sequence, const struct cm_tokenizer *tokenizer,
-                        int32_t token, float logprob, enum cm_finish_reason *reason)
+bool cm_branch_accept(struct cm_branch *branch, const struct cm_request *request,
+                      const struct cm_tokenizer *tokenizer, int32_t token, float logprob,
+                      enum cm_finish_reason *reason)
 {
-    bool is_stop =
-        !sequence->request.sampling.ignore_stop && cm_tokenizer_is_stop(tokenizer, token);
-    bool ends = is_stop || !advance_constraints(sequence, token);
+    bool is_stop = !request->sampling.ignore_stop && cm_tokenizer_is_stop(tokenizer, token);
+    bool ends = is_stop || !advance_constraints(branch, request, token);
     *reason = CM_FINISH_STOP;
     if (!ends) {
-        sequence->output[sequence->output_tokens++] = token;
-        sequence->logprob_sum += (double)logprob;
-        ends = ends_here(sequence, tokenizer, token, reason);
+        branch->output[branch->output_tokens++] = token;
+        branch->logprob_sum += (double)logprob;
+        ends = ends_here(branch, request, tokenizer, token, reason);
     }
     if (ends) {
-        sequence->output_tokens = sequence->endable_tokens;
+        branch->output_tokens = branch->endable_tokens;
     }
     return ends;
 }

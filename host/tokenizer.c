@@ -168,6 +168,11 @@ uint32_t cm_tokenizer_size(const struct cm_tokenizer *tokenizer)
     return tokenizer->data->n_tokens;
 }
 
+uint32_t cm_tokenizer_stops_count(const struct cm_tokenizer *tokenizer)
+{
+    return tokenizer->data->n_stop;
+}
+
 bool cm_tokenizer_is_stop(const struct cm_tokenizer *tokenizer, int32_t token)
 {
     for (uint32_t i = 0; i < tokenizer->data->n_stop; i++) {

@@ -26,6 +26,7 @@ void cm_tokenizer_close(struct cm_tokenizer *tokenizer);
 
 uint32_t cm_tokenizer_size(const struct cm_tokenizer *tokenizer);
 bool cm_tokenizer_is_stop(const struct cm_tokenizer *tokenizer, int32_t token);
+uint32_t cm_tokenizer_stops_count(const struct cm_tokenizer *tokenizer);
 
 /* The id of a token by its exact name in the vocabulary (markers too), or -1. */
 int32_t cm_tokenizer_find(const struct cm_tokenizer *tokenizer, const char *name);

@@ -132,8 +132,8 @@ static enum cm_status measure(struct cm_job *job, const struct estimate *estimat
                    (double)counters.prefill_tokens;
     }
     if (counters.decode_tokens > 0) {
-        *time_s +=
-            (double)estimate->output_tokens * counters.decode_s / (double)counters.decode_tokens;
+        *time_s += (double)estimate->output_tokens * job->options->sampling.beams *
+                   counters.decode_s / (double)counters.decode_tokens;
     }
     return CM_OK;
 }

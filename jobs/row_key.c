@@ -31,6 +31,9 @@ static void hash_job(struct cm_hash *hash, const struct cm_row_key_job *job)
     cm_hash_f64(hash, job->sampling->repetition_penalty);
     cm_hash_u64(hash, job->sampling->no_repeat_ngram);
     cm_hash_u64(hash, job->sampling->ignore_stop);
+    if (job->sampling->beams > 1) { /* keys from before there were beams stay as they were */
+        cm_hash_u64(hash, job->sampling->beams);
+    }
     cm_hash_u64(hash, job->max_tokens);
     cm_hash_u64(hash, job->max_length);
     if (job->controls != NULL) {

@@ -75,7 +75,7 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
     char min_score[NUMBER_BYTES];
     char max_tokens[NUMBER_BYTES];
     char max_length[NUMBER_BYTES];
-    char sampling[160];
+    char sampling[192];
     snprintf(seed, sizeof seed, "%" PRIu64, options->seed);
     snprintf(attempts, sizeof attempts, "%" PRIu32, options->attempts);
     snprintf(best_of, sizeof best_of, "%" PRIu32, options->best_of);
@@ -84,10 +84,12 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
     snprintf(max_length, sizeof max_length, "%" PRIu32, options->max_length);
     snprintf(sampling, sizeof sampling,
              "temperature=%.9g top_k=%" PRIu32
-             " top_p=%.9g min_p=%.9g repetition_penalty=%.9g no_repeat_ngram=%" PRIu32,
+             " top_p=%.9g min_p=%.9g repetition_penalty=%.9g no_repeat_ngram=%" PRIu32
+             " beams=%" PRIu32,
              (double)options->sampling.temperature, options->sampling.top_k,
              (double)options->sampling.top_p, (double)options->sampling.min_p,
-             (double)options->sampling.repetition_penalty, options->sampling.no_repeat_ngram);
+             (double)options->sampling.repetition_penalty, options->sampling.no_repeat_ngram,
+             options->sampling.beams);
     const struct cm_ledger_setting pairs[] = {
         { "version", cm_version() },
         { "command", options->command != NULL ? options->command : "" },

@@ -56,10 +56,10 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       CM_OPTION_STRING, .offset = FIELD(model) },
     { "max-length", "N", "most tokens of prompt and copy together (no limit)", CM_OPTION_U32,
       .offset = FIELD(max_length), .minimum = 1, .maximum = 1e6 },
-    { "max-tokens", "N", "most tokens of a copy (160)", CM_OPTION_U32, .offset = FIELD(max_tokens),
-      .minimum = 1, .maximum = 1e6 },
-    { "temperature", "X", "0 always takes the likeliest token (0.7)", CM_OPTION_FLOAT,
-      .offset = FIELD(sampling.temperature), .minimum = 0, .maximum = 10 },
+    { "max-tokens", "N", "most tokens of a copy (160; with --max-length no limit)", CM_OPTION_U32,
+      .offset = FIELD(max_tokens), .minimum = 1, .maximum = 1e6 },
+    { "temperature", "X", "0 always takes the likeliest token (0.7; with --beams 0)",
+      CM_OPTION_FLOAT, .offset = FIELD(sampling.temperature), .minimum = 0, .maximum = 10 },
     { "top-k", "N", "choose among the N likeliest tokens; 0: off (50)", CM_OPTION_U32,
       .offset = FIELD(sampling.top_k), .minimum = 0, .maximum = 1e6 },
     { "top-p", "X", "choose among the likeliest tokens of this total share; 1: off (0.9)",
@@ -70,6 +70,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
     { "repetition-penalty", "X", "above 1 avoids what prompt and copy already hold (1.05)",
       CM_OPTION_FLOAT, .offset = FIELD(sampling.repetition_penalty), .minimum = 0, .maximum = 10,
       .above_minimum = true },
+    { "beams", "N", "search over N texts at a time for the likeliest; 1: off (1)", CM_OPTION_U32,
+      .offset = FIELD(sampling.beams), .minimum = 1, .maximum = CM_BEAMS_MAX },
     { "best-of", "N", "write each copy N times and keep the one with the best score (1)",
       CM_OPTION_U32, .offset = FIELD(best_of), .minimum = 1, .maximum = 100 },
     { "no-repeat-ngram", "N", "no N tokens twice in prompt and copy; 0: off (0)", CM_OPTION_U32,
@@ -104,6 +106,10 @@ const struct cm_option CM_RUN_OPTIONS[] = {
 };
 const size_t CM_RUN_OPTIONS_COUNT = sizeof CM_RUN_OPTIONS / sizeof CM_RUN_OPTIONS[0];
 
+enum { DEFAULT_MAX_TOKENS = 160 };
+static const float default_temperature = 0.7F;
+#define TEMPERATURE_NOT_GIVEN (-1.0F)
+
 void cm_run_options_init(struct cm_run_options *options)
 {
     *options = (struct cm_run_options){
@@ -114,11 +120,11 @@ void cm_run_options_init(struct cm_run_options *options)
         .attempts = 2,
         .best_of = 1,
         .min_score = 0.5,
-        .max_tokens = 160,
-        .sampling = { .temperature = 0.7F,
+        .sampling = { .temperature = TEMPERATURE_NOT_GIVEN,
                       .top_k = 50,
                       .top_p = 0.9F,
-                      .repetition_penalty = 1.05F },
+                      .repetition_penalty = 1.05F,
+                      .beams = 1 },
         .seed = 1,
         .fact_lock = CM_FACT_LOCK_ON,
     };
@@ -243,8 +249,32 @@ static enum cm_status check_questions(const struct cm_run_options *options, stru
     return CM_OK;
 }
 
-enum cm_status cm_run_options_check(const struct cm_run_options *options, struct cm_error *error)
+/* Beam search is deterministic unless a temperature is asked for, and --max-length alone is the
+ * only limit: as in Hugging Face's generate(). */
+static void settle_defaults(struct cm_run_options *options)
 {
+    struct cm_sampling *sampling = &options->sampling;
+    if (sampling->temperature == TEMPERATURE_NOT_GIVEN) {
+        sampling->temperature = sampling->beams > 1 ? 0.0F : default_temperature;
+    }
+    if (options->max_tokens == 0) {
+        options->max_tokens = options->max_length > 0 ? options->max_length : DEFAULT_MAX_TOKENS;
+    }
+}
+
+static enum cm_status check_decoding(const struct cm_run_options *options, struct cm_error *error)
+{
+    if (options->batch > 0 && options->batch < options->sampling.beams) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--batch %u holds no search over --beams %u: expected at least %u",
+                            options->batch, options->sampling.beams, options->sampling.beams);
+    }
+    return CM_OK;
+}
+
+enum cm_status cm_run_options_check(struct cm_run_options *options, struct cm_error *error)
+{
+    settle_defaults(options);
     if (options->catalog_path == NULL) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "--catalog is missing: expected --catalog FILE, the products");
@@ -263,6 +293,9 @@ enum cm_status cm_run_options_check(const struct cm_run_options *options, struct
     }
     if (status == CM_OK) {
         status = check_paths_differ(options, error);
+    }
+    if (status == CM_OK) {
+        status = check_decoding(options, error);
     }
     return status == CM_OK ? check_texts(options, error) : status;
 }

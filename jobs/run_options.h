@@ -75,11 +75,12 @@ struct cm_run_options {
 extern const struct cm_option CM_RUN_OPTIONS[];
 extern const size_t CM_RUN_OPTIONS_COUNT;
 
-void cm_run_options_init(struct cm_run_options *options); /* the defaults */
+/* The defaults, but for those that depend on other options: cm_run_options_check settles them. */
+void cm_run_options_init(struct cm_run_options *options);
 
 /* What no option can tell alone: missing ones, files that are read and written, conflicts.
  * CM_INVALID_ARGUMENT. */
-enum cm_status cm_run_options_check(const struct cm_run_options *options,
+enum cm_status cm_run_options_check(struct cm_run_options *options,
                                     struct cm_error *error) CM_MUST_CHECK;
 
 #endif

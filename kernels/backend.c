@@ -204,3 +204,8 @@ void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_samp
 {
     functions_of(backend)->op_sample_probabilities(backend, args, probabilities);
 }
+
+void cm_op_beam(struct cm_backend *backend, const struct cm_beam_args *args)
+{
+    functions_of(backend)->op_beam(backend, args);
+}

@@ -293,6 +293,31 @@ void cm_op_sample(struct cm_backend *backend, const struct cm_sample_args *args)
 void cm_op_sample_probabilities(struct cm_backend *backend, const struct cm_sample_args *args,
                                 float *probabilities /* [n_rows, n_vocab] */);
 
+/* --- Ops: beam search --- */
+
+enum { CM_BEAM_CANDIDATES_MAX = 128 };
+
+struct cm_beam_args {
+    float *logits; /* [n_rows, n_vocab]; overwritten */
+    uint32_t n_rows;
+    uint32_t n_vocab;
+    uint32_t n_candidates;            /* of each row; at most CM_BEAM_CANDIDATES_MAX */
+    const struct cm_sample_row *rows; /* [n_rows]; `uniform` and `want_logprob` are not read */
+    const int32_t *history;           /* as in cm_sample_args */
+    const int32_t *mask_ids;
+    const float *uniforms; /* [n_rows, n_candidates] in [0, 1): read where there is a temperature */
+    int32_t *tokens;       /* out [n_rows, n_candidates]; -1 behind the last possible one */
+    float *scores;         /* out [n_rows, n_candidates]: log-probability under all controls */
+    float *logprobs;       /* out [n_rows, n_candidates]: of the unmodified distribution */
+    float *log_masses;     /* out [n_rows]: log of the sum of exp(score) over all tokens that top-k,
+                              top-p     and min-p leave; NaN without a temperature */
+};
+
+/* How each row may go on: the best tokens, or with a temperature some drawn without replacement.
+ * The controls work on log-probabilities and nothing is renormalised, as in Hugging Face's beam
+ * search. */
+void cm_op_beam(struct cm_backend *backend, const struct cm_beam_args *args);
+
 /* --- Limits of the machine --- */
 
 /* Measured now, in this process, with this back end's threads (about a second). Zero: not

@@ -45,7 +45,8 @@
     EACH(op_rope_append)           \
     EACH(op_attention)             \
     EACH(op_sample)                \
-    EACH(op_sample_probabilities)
+    EACH(op_sample_probabilities)  \
+    EACH(op_beam)
 
 #define CM_BACKEND_MEMBER(name) __typeof__(cm_##name) *name;
 

@@ -5,6 +5,7 @@
     __typeof__(cm_op_activation) cm_op_activation_##isa;                     \
     __typeof__(cm_op_add) cm_op_add_##isa;                                   \
     __typeof__(cm_op_attention) cm_op_attention_##isa;                       \
+    __typeof__(cm_op_beam) cm_op_beam_##isa;                                 \
     __typeof__(cm_op_gated) cm_op_gated_##isa;                               \
     __typeof__(cm_op_norm) cm_op_norm_##isa;                                 \
     __typeof__(cm_op_rope_append) cm_op_rope_append_##isa;                   \
@@ -45,6 +46,7 @@
         .op_attention = cm_op_attention_##isa,                               \
         .op_sample = cm_op_sample_##isa,                                     \
         .op_sample_probabilities = cm_op_sample_probabilities_##isa,         \
+        .op_beam = cm_op_beam_##isa,                                         \
     }
 
 DECLARE_VARIANT(portable);

@@ -10,6 +10,7 @@
 #define cm_op_activation CM_VARIANT_NAME(cm_op_activation)
 #define cm_op_add CM_VARIANT_NAME(cm_op_add)
 #define cm_op_attention CM_VARIANT_NAME(cm_op_attention)
+#define cm_op_beam CM_VARIANT_NAME(cm_op_beam)
 #define cm_op_gated CM_VARIANT_NAME(cm_op_gated)
 #define cm_op_norm CM_VARIANT_NAME(cm_op_norm)
 #define cm_op_rope_append CM_VARIANT_NAME(cm_op_rope_append)

@@ -62,7 +62,7 @@ class ControlsTest(CopymillTest):
         ban = self.folder / "ban.txt"
         ban.write_text("best\n", encoding="utf-8")
         for options in (("--fact-lock", "off"), ("--ban", ban), ("--stop", "x"),
-                        ("--no-repeat-ngram", "3"), ("--best-of", "2")):
+                        ("--no-repeat-ngram", "3"), ("--best-of", "2"), ("--beams", "2")):
             other = by_key(self.run_job("copy.csv", *options), ("row_key",))
             self.assertEqual(set(plain.values()) & set(other.values()), set(), options)
 

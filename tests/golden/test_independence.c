@@ -36,7 +36,8 @@ static uint32_t make_prompt(uint32_t index, int32_t *prompt)
     return count;
 }
 
-static struct cm_request make_request(uint32_t index, const int32_t *prompt, uint32_t prompt_tokens)
+static struct cm_request make_request(uint32_t index, bool beams, const int32_t *prompt,
+                                      uint32_t prompt_tokens)
 {
     struct cm_request request = {
         .id = index,
@@ -50,11 +51,15 @@ static struct cm_request make_request(uint32_t index, const int32_t *prompt, uin
                       .repetition_penalty = 1.1f },
     };
     request.sampling.ignore_stop = index % 2 == 0;
+    if (beams && index % 3 == 0) {
+        request.sampling.beams = 2 + index % 4;
+        request.sampling.temperature = index % 2 == 0 ? 0.0f : 0.9f;
+    }
     return request;
 }
 
 /* Takes what is finished; some rows are decoded twice and must say the same both times. */
-static uint32_t collect(struct cm_engine *engine, bool retry, struct texts *texts)
+static uint32_t collect(struct cm_engine *engine, bool beams, bool retry, struct texts *texts)
 {
     uint32_t released = 0;
     struct cm_result result;
@@ -68,7 +73,7 @@ static uint32_t collect(struct cm_engine *engine, bool retry, struct texts *text
         texts->tokens_count[result.id] = result.output_tokens;
         memcpy(texts->tokens[result.id], result.output, result.output_tokens * sizeof(int32_t));
         if (retry && first_time && result.id % 3 == 0) {
-            struct cm_request request = make_request((uint32_t)result.id, NULL, 0);
+            struct cm_request request = make_request((uint32_t)result.id, beams, NULL, 0);
             assert_int_equal(cm_engine_retry(engine, result.id, 0, &request.sampling, NULL), CM_OK);
         } else {
             cm_engine_release(engine, result.id);
@@ -78,7 +83,7 @@ static uint32_t collect(struct cm_engine *engine, bool retry, struct texts *text
     return released;
 }
 
-static void run_job(const struct cm_engine_options *options, bool reversed, bool retry,
+static void run_job(const struct cm_engine_options *options, bool beams, bool reversed, bool retry,
                     struct texts *texts)
 {
     struct cm_engine *engine = NULL;
@@ -96,17 +101,18 @@ static void run_job(const struct cm_engine_options *options, bool reversed, bool
         while (status == CM_OK && submitted < REQUESTS_COUNT) {
             int32_t prompt[PROMPT_MAX];
             uint32_t index = reversed ? REQUESTS_COUNT - 1 - submitted : submitted;
-            struct cm_request request = make_request(index, prompt, make_prompt(index, prompt));
+            struct cm_request request =
+                make_request(index, beams, prompt, make_prompt(index, prompt));
             status = cm_engine_submit(engine, &request, NULL);
             submitted += status == CM_OK;
         }
         assert_int_equal(cm_engine_step(engine, NULL), CM_OK);
-        released += collect(engine, retry, texts);
+        released += collect(engine, beams, retry, texts);
     }
     cm_engine_close(engine);
 }
 
-static void check_precision(enum cm_engine_precision precision)
+static void check_precision(enum cm_engine_precision precision, bool beams)
 {
     const struct cm_engine_options base = {
         .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
@@ -117,14 +123,14 @@ static void check_precision(enum cm_engine_precision precision)
     };
     struct texts *expected = cm_alloc(1, sizeof *expected);
     struct texts *texts = cm_alloc(1, sizeof *texts);
-    run_job(&base, false, false, expected);
+    run_job(&base, beams, false, false, expected);
     const uint32_t batches[] = { 1, 7, 64, 1024 };
     for (uint32_t round = 0; round < 8; round++) {
         struct cm_engine_options options = base;
-        options.batch = batches[round % 4];
+        options.batch = beams && batches[round % 4] == 1 ? 5 : batches[round % 4];
         options.threads = 1 + round / 4;
         memset(texts->tokens, 0, sizeof texts->tokens);
-        run_job(&options, round % 2 == 1, round % 4 == 2, texts);
+        run_job(&options, beams, round % 2 == 1, round % 4 == 2, texts);
         for (uint32_t i = 0; i < REQUESTS_COUNT; i++) {
             assert_int_equal(texts->tokens_count[i], expected->tokens_count[i]);
             assert_memory_equal(texts->tokens[i], expected->tokens[i],
@@ -138,25 +144,32 @@ static void check_precision(enum cm_engine_precision precision)
 static void exact(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_EXACT);
+    check_precision(CM_ENGINE_EXACT, false);
+}
+
+static void beams(void **state)
+{
+    (void)state;
+    check_precision(CM_ENGINE_EXACT, true);
 }
 
 static void bf16(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_BF16);
+    check_precision(CM_ENGINE_BF16, false);
 }
 
 static void int8(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_INT8);
+    check_precision(CM_ENGINE_INT8, true);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact),
+        cmocka_unit_test(beams),
         cmocka_unit_test(bf16),
         cmocka_unit_test(int8),
     };

@@ -17,7 +17,7 @@
 
 static const float tolerance = 5e-5f;
 
-enum { CASES_MAX = 8, TOKENS_MAX = 256 };
+enum { CASES_MAX = 8, TOKENS_MAX = 256, BEAMS = 4, BEAM_TOKENS_MAX = 32 };
 
 struct golden_case {
     int32_t tokens[TOKENS_MAX]; /* prompt and continuation */
@@ -26,6 +26,12 @@ struct golden_case {
     uint32_t logits_row;
     int32_t greedy[TOKENS_MAX];
     uint32_t greedy_count;
+    struct golden_beam {
+        int32_t tokens[BEAM_TOKENS_MAX];
+        uint32_t tokens_count;
+        double score;
+    } beams[BEAMS];
+    uint32_t beams_count; /* 0: the family has none */
 };
 
 struct golden {
@@ -47,6 +53,18 @@ static uint32_t read_tokens(const json_t *array, int32_t *tokens, uint32_t begin
     return begin;
 }
 
+static void read_beams(const json_t *array, struct golden_case *one)
+{
+    size_t i;
+    json_t *beam;
+    json_array_foreach(array, i, beam)
+    {
+        struct golden_beam *read = &one->beams[one->beams_count++];
+        read->tokens_count = read_tokens(json_object_get(beam, "tokens"), read->tokens, 0);
+        read->score = json_number_value(json_object_get(beam, "score"));
+    }
+}
+
 static void read_golden(const char *folder, struct golden *golden)
 {
     char path[512];
@@ -64,6 +82,7 @@ static void read_golden(const char *folder, struct golden *golden)
         one->tokens_count =
             read_tokens(json_object_get(item, "continuation"), one->tokens, one->prompt_tokens);
         one->greedy_count = read_tokens(json_object_get(item, "greedy"), one->greedy, 0);
+        read_beams(json_object_get(item, "beams4"), one);
         one->logits_row = (uint32_t)json_integer_value(json_object_get(item, "logits_row"));
         rows_count = one->logits_row + one->tokens_count;
     }
@@ -172,6 +191,44 @@ static void check_greedy(struct cm_engine *engine, const struct golden *golden)
     assert_int_equal(cm_engine_step(engine, NULL), CM_END);
 }
 
+/* All cases at once: four texts each with their scores, the best first. */
+static void check_beams(struct cm_engine *engine, const struct golden *golden)
+{
+    uint32_t left = golden->cases[0].beams_count > 0 ? golden->cases_count : 0;
+    for (uint32_t i = 0; i < left; i++) {
+        const struct golden_case *one = &golden->cases[i];
+        struct cm_request request = {
+            .id = i,
+            .prompt = one->tokens,
+            .prompt_tokens = one->prompt_tokens,
+            .output_tokens_max = one->beams[0].tokens_count,
+            .sampling = CM_SAMPLING_GREEDY,
+        };
+        request.sampling.ignore_stop = true;
+        request.sampling.beams = BEAMS;
+        assert_int_equal(cm_engine_submit(engine, &request, NULL), CM_OK);
+    }
+    while (left > 0) {
+        assert_int_equal(cm_engine_step(engine, NULL), CM_OK);
+        struct cm_result result;
+        while (cm_engine_finished(engine, &result) == CM_OK) {
+            const struct golden_case *one = &golden->cases[result.id];
+            struct cm_beam beam;
+            for (uint32_t i = 0; i < BEAMS; i++) {
+                const struct golden_beam *wanted = &one->beams[i];
+                assert_int_equal(cm_engine_beam(engine, result.id, i, &beam), CM_OK);
+                assert_int_equal(beam.output_tokens, wanted->tokens_count);
+                assert_memory_equal(beam.output, wanted->tokens,
+                                    wanted->tokens_count * sizeof(int32_t));
+                assert_true(fabs(beam.score - wanted->score) < 2e-5);
+            }
+            assert_int_equal(cm_engine_beam(engine, result.id, BEAMS, &beam), CM_END);
+            cm_engine_release(engine, result.id);
+            left--;
+        }
+    }
+}
+
 static void check_model(const char *folder, const char *expected_folder)
 {
     struct stat info;
@@ -182,10 +239,11 @@ static void check_model(const char *folder, const char *expected_folder)
     struct golden golden = { 0 };
     read_golden(expected_folder, &golden);
     for (uint32_t threads = 1; threads <= 2; threads++) {
-        struct cm_engine *engine = open_engine(folder, threads, threads == 1 ? 2 : 16);
+        struct cm_engine *engine = open_engine(folder, threads, threads == 1 ? 4 : 16);
         check_logits(engine, &golden, folder);
         check_cuts(engine, &golden);
         check_greedy(engine, &golden);
+        check_beams(engine, &golden);
         cm_engine_close(engine);
     }
     cm_free(golden.logits);

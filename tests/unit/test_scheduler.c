@@ -19,6 +19,8 @@ enum {
     PROMPT_MAX = 120,
     OUTPUT_MAX = 24,
     PAGES_MAX = 2000,
+    BEAMS_MAX = 5,
+    CANDIDATES = 2 * BEAMS_MAX,
 };
 
 struct shadow {
@@ -39,9 +41,66 @@ static uint32_t random_below(struct shadow *shadow, uint32_t limit)
 /* The token that a "model" gives after a history: a pure function of the row. */
 static int32_t next_token(const struct cm_sequence *sequence)
 {
-    return (int32_t)((sequence->request.id * 31 + sequence->output_tokens * 7 +
+    return (int32_t)((sequence->request.id * 31 + sequence->branches[0].output_tokens * 7 +
                       sequence->request.attempt * 13) %
                      N_VOCAB);
+}
+
+/* Every fourth request is a beam search, as far as the batch lets it. */
+static uint32_t beams_of(uint64_t id, uint32_t batch)
+{
+    uint32_t beams = id % 4 == 1 ? 2 + (uint32_t)(id / 4 % (BEAMS_MAX - 1)) : 0;
+    return beams <= batch ? beams : 0;
+}
+
+/* How a "model" lets a text of beam search go on: a pure function of the row and of its last token,
+ * best first and never with the same score. */
+static void fill_candidates(uint64_t id, uint32_t attempt, uint32_t output_tokens, int32_t last,
+                            int32_t tokens[CANDIDATES], float scores[CANDIDATES])
+{
+    uint32_t mixed = (uint32_t)(id * 7919 + attempt * 104729) + output_tokens * 31 + (uint32_t)last;
+    float score = 0;
+    for (uint32_t i = 0; i < CANDIDATES; i++) {
+        mixed = mixed * 1664525u + 1013904223u;
+        score -= 1e-3f + (float)(mixed >> 8) * 0x1p-24f;
+        tokens[i] = (int32_t)((uint32_t)last * 3 + mixed % 7 + i * 11) % N_VOCAB;
+        scores[i] = score;
+    }
+}
+
+struct beam {
+    int32_t tokens[OUTPUT_MAX + 1];
+    double score;
+};
+
+/* Plain beam search over whole texts, the best first. */
+static void search_plainly(uint64_t id, uint32_t attempt, uint32_t beams, uint32_t length,
+                           struct beam *best)
+{
+    static struct beam grown[BEAMS_MAX * CANDIDATES];
+    uint32_t count = 1;
+    memset(best, 0, BEAMS_MAX * sizeof *best);
+    for (uint32_t n = 0; n < length; n++) {
+        uint32_t grown_count = 0;
+        for (uint32_t b = 0; b < count; b++) {
+            int32_t tokens[CANDIDATES];
+            float scores[CANDIDATES];
+            int32_t last = n > 0 ? best[b].tokens[n - 1] : 0;
+            fill_candidates(id, attempt, n, last, tokens, scores);
+            for (uint32_t i = 0; i < CANDIDATES; i++) {
+                struct beam longer = best[b];
+                longer.tokens[n] = tokens[i];
+                longer.score += (double)scores[i];
+                uint32_t place = grown_count++;
+                for (; place > 0 && grown[place - 1].score < longer.score; place--) {
+                    grown[place] = grown[place - 1];
+                }
+                grown[place] = longer;
+            }
+        }
+        count = beams;
+        memcpy(best, grown, beams * sizeof *best);
+    }
 }
 
 /* A template, items and segments: prompts that share a few beginnings and end anywhere in a page.
@@ -99,8 +158,9 @@ static void check_rows(struct shadow *shadow, const struct cm_step_work *work)
         uint32_t end = rows->first_position + rows->rows_count;
         for (uint32_t position = 0; position < end; position++) {
             uint32_t prompt_tokens = sequence->request.prompt_tokens;
+            const int32_t *output = sequence->branches[work->branches[i]].output;
             int32_t wanted = position < prompt_tokens ? sequence->prompt[position]
-                                                      : sequence->output[position - prompt_tokens];
+                                                      : output[position - prompt_tokens];
             int32_t page = rows->pages[position / CM_PAGE_TOKENS];
             assert_in_range(page, 0, PAGES_MAX - 1);
             assert_int_equal(shadow->slots[page][position % CM_PAGE_TOKENS], wanted);
@@ -149,33 +209,63 @@ static void check_plan(const struct cm_step_plan *plan)
 static void run_step(struct shadow *shadow, struct cm_scheduler *scheduler,
                      struct cm_step_plan *plan, struct cm_step_work *work)
 {
-    int32_t tokens[REQUESTS_MAX];
-    float logprobs[REQUESTS_MAX] = { 0 };
+    static int32_t tokens[REQUESTS_MAX];
+    static float logprobs[REQUESTS_MAX];
+    static int32_t candidates[REQUESTS_MAX * CANDIDATES];
+    static float scores[REQUESTS_MAX * CANDIDATES];
+    static float log_masses[REQUESTS_MAX];
+    const struct cm_step_samples samples = {
+        .tokens = tokens,
+        .logprobs = logprobs,
+        .candidates_max = CANDIDATES,
+        .candidate_tokens = candidates,
+        .candidate_scores = scores,
+        .candidate_logprobs = scores,
+        .log_masses = log_masses,
+    };
     run_copies(shadow, work);
     check_rows(shadow, work);
     cm_step_plan_build(plan, work->rows, work->sequences_count);
     check_plan(plan);
     for (uint32_t i = 0; i < work->sequences_count; i++) {
-        tokens[i] = next_token(work->sequences[i]);
+        const struct cm_sequence *sequence = work->sequences[i];
+        const struct cm_branch *branch = &sequence->branches[work->branches[i]];
+        uint32_t length = branch->output_tokens;
+        tokens[i] = next_token(sequence);
+        fill_candidates(sequence->request.id, sequence->request.attempt, length,
+                        length > 0 ? branch->output[length - 1] : 0, candidates + i * CANDIDATES,
+                        scores + i * CANDIDATES);
     }
     shadow->prefill_rows += work->prefill_rows;
-    cm_scheduler_complete(scheduler, work, tokens, logprobs);
+    cm_scheduler_complete(scheduler, work, &samples);
 }
 
 /* Takes what is finished; every fifth request is retried once. */
-static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler, bool retries,
-                          uint32_t *released)
+static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler, uint32_t batch,
+                          bool retries, uint32_t *released)
 {
+    static struct beam best[BEAMS_MAX];
     struct cm_result result;
     while (cm_scheduler_finished(scheduler, &result) == CM_OK) {
         assert_int_equal(result.finish_reason, CM_FINISH_LENGTH);
         uint32_t attempt = shadow->finished[result.id]++;
-        for (uint32_t i = 0; i < result.output_tokens; i++) {
+        uint32_t beams = beams_of(result.id, batch);
+        for (uint32_t i = 0; i < result.output_tokens && beams == 0; i++) {
             assert_int_equal(result.output[i], (result.id * 31 + i * 7 + attempt * 13) % N_VOCAB);
+        }
+        if (beams > 0) {
+            search_plainly(result.id, attempt, beams, result.output_tokens, best);
+        }
+        for (uint32_t i = 0; i < beams; i++) {
+            const struct cm_beam_text *text = cm_scheduler_beam(scheduler, result.id, i);
+            assert_non_null(text);
+            assert_memory_equal(text->branch.output, best[i].tokens,
+                                result.output_tokens * sizeof(int32_t));
         }
         if (retries && attempt == 0 && result.id % 5 == 0) {
             struct cm_sampling sampling = CM_SAMPLING_GREEDY;
             sampling.ignore_stop = true;
+            sampling.beams = beams;
             assert_int_equal(cm_scheduler_retry(scheduler, result.id, 1, &sampling, NULL), CM_OK);
         } else {
             cm_scheduler_release(scheduler, result.id);
@@ -187,6 +277,8 @@ static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler,
 static uint64_t run_job(struct shadow *shadow, uint32_t requests_count, uint32_t batch,
                         uint32_t rows_max, uint32_t pages_count, bool retries)
 {
+    /* A small pool has no room for beams. */
+    uint32_t beam_batch = pages_count < 200 ? 0 : batch;
     struct cm_kv_pages *pages = NULL;
     struct cm_scheduler *scheduler = NULL;
     struct cm_step_plan *plan = NULL;
@@ -213,6 +305,7 @@ static uint64_t run_job(struct shadow *shadow, uint32_t requests_count, uint32_t
                 .sampling = CM_SAMPLING_GREEDY,
             };
             request.sampling.ignore_stop = true;
+            request.sampling.beams = beams_of(submitted, beam_batch);
             status = cm_scheduler_submit(scheduler, &request, NULL);
             assert_true(status == CM_OK || status == CM_FULL);
             submitted += status == CM_OK;
@@ -221,7 +314,7 @@ static uint64_t run_job(struct shadow *shadow, uint32_t requests_count, uint32_t
         assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_OK);
         assert_in_range(work.prefill_rows + work.decode_rows, 1, rows_max);
         run_step(shadow, scheduler, plan, &work);
-        take_finished(shadow, scheduler, retries, &released);
+        take_finished(shadow, scheduler, beam_batch, retries, &released);
     }
     struct cm_step_work work;
     assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_END);
@@ -310,6 +403,10 @@ static void requests_that_cannot_fit_are_refused(void **state)
     assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_OK);
     prompt[3] = 10;
     assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_INVALID_ARGUMENT);
+    prompt[3] = 0;
+    request.sampling.beams = 3;
+    assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_INVALID_ARGUMENT);
+    assert_non_null(strstr(error.message, "3 beams are over the maximum of 2"));
     request.prompt_tokens = 0;
     assert_int_equal(cm_scheduler_submit(scheduler, &request, &error), CM_INVALID_ARGUMENT);
     cm_scheduler_close(scheduler);
