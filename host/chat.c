@@ -174,3 +174,19 @@ enum cm_status cm_tokenizer_encode_chat(const struct cm_tokenizer *tokenizer,
     cm_text_deinit(&run);
     return status;
 }
+
+enum cm_status cm_tokenizer_encode_prompt(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                                          struct cm_token_list *list, struct cm_error *error)
+{
+    const struct cm_tokenizer_data *data = tokenizer->data;
+    size_t count_before = list->count;
+    enum cm_status status = CM_OK;
+    if (data->add_bos && data->bos >= 0) {
+        status = append_marker(list, data->bos, error);
+    }
+    if (status == CM_OK) {
+        status = cm_tokenizer_encode(tokenizer, text, list, error);
+    }
+    list->count = status == CM_OK ? list->count : count_before;
+    return status;
+}

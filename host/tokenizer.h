@@ -46,6 +46,11 @@ enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct 
                                    struct cm_token_list *list,
                                    struct cm_error *error) CM_MUST_CHECK;
 
+/* As a prompt that stands for itself: what the model's texts begin with, then the text. */
+enum cm_status cm_tokenizer_encode_prompt(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                                          struct cm_token_list *list,
+                                          struct cm_error *error) CM_MUST_CHECK;
+
 /* The bytes of one token; control tokens give none. Valid as long as the tokenizer. */
 struct cm_span cm_tokenizer_token_bytes(const struct cm_tokenizer *tokenizer, int32_t token);
 

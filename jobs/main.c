@@ -1,3 +1,4 @@
+#include "jobs/batch/batch_command.h"
 #include "jobs/bench_command.h"
 #include "jobs/cli.h"
 #include "jobs/model_command.h"
@@ -24,6 +25,7 @@ static enum cm_exit print_version(int argc, char **argv);
 static const struct command COMMANDS[] = {
     { "run", "write the copy of a catalog", cm_run_command },
     { "prepare", "clean and label a catalog; customers into segments", cm_prepare_command },
+    { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
     { "model", "models: fetch them, look into them", cm_model_command },
     { "help", "this overview; COMMAND --help tells more about each", print_help },
