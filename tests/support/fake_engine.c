@@ -289,6 +289,12 @@ enum cm_status cm_tokenizer_encode(const struct cm_tokenizer *tokenizer, struct 
     return CM_OK;
 }
 
+enum cm_status cm_tokenizer_encode_prompt(const struct cm_tokenizer *tokenizer, struct cm_span text,
+                                          struct cm_token_list *list, struct cm_error *error)
+{
+    return cm_tokenizer_encode(tokenizer, text, list, error);
+}
+
 enum cm_status cm_tokenizer_encode_chat(const struct cm_tokenizer *tokenizer,
                                         const struct cm_chat_message *messages,
                                         size_t messages_count, struct cm_token_list *list,
