@@ -25,8 +25,8 @@ static enum cm_exit print_version(int argc, char **argv);
 static const struct command COMMANDS[] = {
     { "run", "write the copy of a catalog", cm_run_command },
     { "prepare", "clean and label a catalog; customers into segments", cm_prepare_command },
-    { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
+    { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "model", "models: fetch them, look into them", cm_model_command },
     { "help", "this overview; COMMAND --help tells more about each", print_help },
     { "version", "the program's version", print_version },
