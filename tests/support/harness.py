@@ -139,6 +139,8 @@ class CopymillTest(unittest.TestCase):
 
     maxDiff = 2000
 
+    smallest_batch = 1
+
     @classmethod
     def setUpClass(cls):
         cls.class_folder = tempfile.TemporaryDirectory(prefix="copymill-e2e-")
@@ -154,6 +156,17 @@ class CopymillTest(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.catalog = self.example("catalog.csv", self.ITEMS)
         self.segments = self.example("segments.csv", self.SEGMENTS)
+        if os.environ.get("COPYMILL_CONTROLS") == "every":
+            self.switch_on_every_control()
+
+    def switch_on_every_control(self):
+        """Everything that has a say in what is written, at once."""
+        ban = self.folder / "ban.txt"
+        ban.write_text("the\nand\nperfect\n", encoding="utf-8")
+        self.OPTIONS += ("--beams", "3", "--top-k", "40", "--top-p", "0.95", "--min-p", "0.01",
+                         "--repetition-penalty", "1.1", "--no-repeat-ngram", "3", "--best-of", "2",
+                         "--stop", "zzz", "--ban", str(ban), "--fact-lock", "on")
+        self.smallest_batch = 3
 
     def example(self, name, count):
         """The header and the first `count` records of a file of examples/, in this folder."""
