@@ -17,15 +17,17 @@ endif()
 set(emulation_folder ${CMAKE_CURRENT_LIST_DIR})
 add_library(copymill_cuda_emulation STATIC
   ${emulation_folder}/block.cpp
+  ${emulation_folder}/cublaslt.cpp
   ${emulation_folder}/device_api.cpp
   ${emulation_folder}/fiber.cpp
   ${emulation_folder}/machine.cpp
   ${emulation_folder}/memory.cpp
+  ${emulation_folder}/nccl.cpp
   ${emulation_folder}/stream_api.cpp
   ${emulation_folder}/warp.cpp)
 target_include_directories(copymill_cuda_emulation SYSTEM PUBLIC
   ${CUDA_HEADERS} ${CUBLAS_HEADERS} ${NCCL_HEADERS})
-target_compile_options(copymill_cuda_emulation PRIVATE -O2)
+target_compile_options(copymill_cuda_emulation PRIVATE -O3) # whole models run on it
 if(COPYMILL_SANITIZE MATCHES "thread")
   # What the runtime does between two fibers is not a race: it says itself what is in order.
   target_compile_options(copymill_cuda_emulation PRIVATE -fno-sanitize=thread)
