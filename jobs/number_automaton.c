@@ -96,8 +96,28 @@ static bool is_unit_allowed(const struct cm_number_lock *lock, uint32_t set, int
     return cm_unit_allowed(lock->unit_sets[set], cm_unit_of(spelling));
 }
 
-/* Behind a number; `walk` is what was read of a unit. A clear unit that is not allowed ends here,
- * one that other words begin with only where it is a whole word. */
+/* Only with words on does it matter that a word has begun. */
+static int64_t in_word(const struct cm_number_lock *lock)
+{
+    return lock->with_words ? CM_NODE_IN_WORD : CM_NODE_OUTSIDE;
+}
+
+/* A clear unit that is not allowed ends here, one that other words begin with only where it is a
+ * whole word. */
+static int64_t after_unit(const struct cm_number_lock *lock, uint32_t set, uint32_t walk)
+{
+    int32_t spelling = cm_walk_word(&cm_units, walk);
+    bool is_allowed = is_unit_allowed(lock, set, spelling);
+    if (cm_unit_is_clear(spelling) && !is_allowed) {
+        return PLACE_DEAD;
+    }
+    if (is_allowed && !cm_walk_goes_on(&cm_units, walk)) {
+        return in_word(lock);
+    }
+    return first_unit_place(lock) + set * cm_walk_states(&cm_units) + walk;
+}
+
+/* Behind a number; `walk` is what was read of a unit. */
 static int64_t step_unit(const struct cm_number_lock *lock, uint32_t set, uint32_t walk,
                          int32_t character)
 {
@@ -106,14 +126,10 @@ static int64_t step_unit(const struct cm_number_lock *lock, uint32_t set, uint32
         return first_unit_place(lock) + set * cm_walk_states(&cm_units);
     }
     if (cm_walk_next(&cm_units, &next, cm_lower_ascii(character))) {
-        int32_t spelling = cm_walk_word(&cm_units, next);
-        bool is_clear = cm_unit_is_clear(spelling);
-        return is_clear && !is_unit_allowed(lock, set, spelling)
-                   ? PLACE_DEAD
-                   : (int64_t)first_unit_place(lock) + set * cm_walk_states(&cm_units) + next;
+        return after_unit(lock, set, next);
     }
     if (walk > 0 && cm_is_word_letter(character)) {
-        return lock->with_words ? CM_NODE_IN_WORD : CM_NODE_OUTSIDE;
+        return in_word(lock);
     }
     return is_unit_allowed(lock, set, cm_walk_word(&cm_units, walk))
                ? step_outside(lock, CM_NODE_OUTSIDE, character)

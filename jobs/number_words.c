@@ -236,7 +236,7 @@ static void spell(uint64_t number, const char *two, char out[CM_WALK_BYTES])
         skipped = false;
     }
     if (number > 0 && length < CM_WALK_BYTES) {
-        const char *name = number == 2 && whole == 2 ? two : names[number];
+        const char *name = number == 2 && whole == 2 ? two : names[number % 10];
         snprintf(out + length, CM_WALK_BYTES - length, "%s%s", skipped ? "零" : "", name);
     }
 }

@@ -23,4 +23,7 @@ bool cm_walk_next(const struct cm_word_list *list, uint32_t *state, int32_t char
 /* The word that ends here, or -1. */
 int32_t cm_walk_word(const struct cm_word_list *list, uint32_t state);
 
+/* Whether longer words go on from here. */
+bool cm_walk_goes_on(const struct cm_word_list *list, uint32_t state);
+
 #endif
