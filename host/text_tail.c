@@ -1,5 +1,7 @@
 #include "host/text_tail.h"
 
+#include "base/sentence.h"
+
 #include <string.h>
 
 static bool ends_with(const struct cm_text_tail *tail, uint32_t length, const char *end)
@@ -33,19 +35,5 @@ bool cm_text_tail_append(struct cm_text_tail *tail, struct cm_span token,
 
 bool cm_text_tail_ends_sentence(const struct cm_text_tail *tail)
 {
-    static const char *const ends[] = { ".", "!", "?", "…", "。", "！", "？" };
-    static const char *const closers[] = { "\"", "'", ")", "”", "’", "」", "』", "）" };
-    uint32_t length = tail->length;
-    for (size_t i = 0; i < sizeof closers / sizeof closers[0]; i++) {
-        if (ends_with(tail, length, closers[i])) {
-            length -= (uint32_t)strlen(closers[i]);
-            break;
-        }
-    }
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        if (ends_with(tail, length, ends[i])) {
-            return true;
-        }
-    }
-    return false;
+    return cm_sentence_ended((struct cm_span){ tail->bytes, tail->length });
 }

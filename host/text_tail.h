@@ -17,7 +17,7 @@ struct cm_text_tail {
 bool cm_text_tail_append(struct cm_text_tail *tail, struct cm_span token,
                          const char *const *stop_strings, uint32_t stop_strings_count);
 
-/* After . ! ? … and their Chinese forms, also with a closing quote or bracket behind them. */
+/* See base/sentence.h. */
 bool cm_text_tail_ends_sentence(const struct cm_text_tail *tail);
 
 #endif

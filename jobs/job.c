@@ -87,6 +87,10 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
         status = cm_controls_open(options, cm_engine_tokenizer(job->engine), &job->controls, error);
     }
     if (status == CM_OK) {
+        struct cm_judge_options judge_options = { 0 };
+        status = cm_judge_open(&judge_options, &job->judge, error);
+    }
+    if (status == CM_OK) {
         status = open_keys(job, error);
     }
     if (status == CM_OK) {
@@ -115,6 +119,7 @@ void cm_job_deinit(struct cm_job *job)
 {
     cm_plan_close(job->plan);
     cm_row_keys_close(job->keys);
+    cm_judge_close(job->judge);
     cm_controls_close(job->controls);
     cm_prompts_close(job->prompts);
     cm_engine_close(job->engine);

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "host/engine.h"
+#include "jobs/content/judge.h"
 #include "jobs/controls.h"
 #include "jobs/model_store.h"
 #include "jobs/plan.h"
@@ -23,6 +24,7 @@ struct cm_job {
     char model_digest[CM_SHA256_HEX_BYTES];
     struct cm_prompts *prompts;
     struct cm_controls *controls;
+    struct cm_judge *judge;
     struct cm_row_keys *keys;
     struct cm_plan *plan;
 };

@@ -1,6 +1,7 @@
 #include "jobs/batch/batch_command.h"
 #include "jobs/bench_command.h"
 #include "jobs/cli.h"
+#include "jobs/content/score_command.h"
 #include "jobs/model_command.h"
 #include "jobs/prepare/prepare_command.h"
 #include "jobs/run_command.h"
@@ -25,6 +26,8 @@ static enum cm_exit print_version(int argc, char **argv);
 static const struct command COMMANDS[] = {
     { "run", "write the copy of a catalog", cm_run_command },
     { "prepare", "clean and label a catalog; customers into segments", cm_prepare_command },
+    { "score", "judge any file of copy against its facts", cm_score_command },
+    { "comply", "find what is forbidden or private in any file of copy", cm_score_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
     { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "model", "models: fetch them, look into them", cm_model_command },

@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "host/engine.h"
+#include "jobs/content/judge.h"
 #include "jobs/controls.h"
 #include "jobs/ledger.h"
 #include "jobs/plan.h"
@@ -23,6 +24,7 @@ struct cm_pipeline_parts {
     struct cm_plan *plan;
     const struct cm_controls *controls;
     struct cm_engine *engine;
+    struct cm_judge *judge;
     struct cm_ledger *ledger;
     size_t segments_count;
     const struct cm_questions *questions; /* NULL: none */

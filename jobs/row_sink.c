@@ -4,22 +4,20 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "jobs/row_judge.h"
 #include "jobs/row_sources.h"
-#include "jobs/tidy.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
     BATCH_ROWS_MAX = 512,
     BATCH_AGE_MAX_MS = 200,
-    COPY_BYTES_MAX = 1 << 20,
 };
 
 struct sink {
     struct cm_pipeline *pipeline;
-    struct cm_text text;
+    struct cm_row_judge *row_judge;
     struct cm_row_sources *sources;
     uint64_t batch_rows[CM_ROW_STATUS_COUNT]; /* stored, not yet committed */
     uint64_t batch_reused;
@@ -27,59 +25,6 @@ struct sink {
     uint64_t batch_began_ns;
     bool broken; /* the ledger failed: nothing more is stored */
 };
-
-/* --- Judgement --- */
-
-static enum cm_status score_text(const struct cm_row_task *task, struct cm_span text,
-                                 struct cm_score *score)
-{
-    struct cm_score_input input = {
-        .text = text,
-        .item = &task->item->item,
-        .segment = task->segment,
-        .question = task->question,
-        .language = task->language,
-        .finish_reason = task->result.finish_reason,
-        .mean_logprob = task->result.mean_logprob,
-    };
-    enum cm_status status = cm_score_text(&input, score);
-    score->score = round(score->score * 10000) / 10000; /* as many decimals as are written */
-    return status;
-}
-
-/* Scores this attempt's text and keeps it if it is the best so far. An empty one is never kept. */
-static enum cm_status judge(struct sink *sink, struct cm_row_task *task)
-{
-    const struct cm_tokenizer *tokenizer = cm_engine_tokenizer(sink->pipeline->parts.engine);
-    const struct cm_result *result = &task->result;
-    struct cm_score score = { 0 };
-    cm_text_clear(&sink->text);
-    enum cm_status status =
-        cm_tokenizer_decode(tokenizer, result->output, result->output_tokens, &sink->text);
-    const struct cm_run_options *options = sink->pipeline->parts.options;
-    cm_tidy(&sink->text, options->stops, options->stops_count,
-            result->finish_reason == CM_FINISH_LENGTH);
-    if (status != CM_OK || sink->text.length == 0) {
-        return status;
-    }
-    status = score_text(task, cm_text_span(&sink->text), &score);
-    if (status != CM_OK || (task->best.text != NULL && score.score <= task->best.score.score)) {
-        return status;
-    }
-    char *text = cm_strdup(cm_text_string(&sink->text));
-    if (text == NULL) {
-        return CM_OUT_OF_MEMORY;
-    }
-    cm_free(task->best.text);
-    task->best = (struct cm_task_copy){
-        .text = text,
-        .score = score,
-        .output_tokens = result->output_tokens,
-        .attempt = task->attempt,
-        .finish_reason = result->finish_reason,
-    };
-    return CM_OK;
-}
 
 /* --- Storing --- */
 
@@ -216,14 +161,15 @@ static void store_best(struct sink *sink, struct cm_row_task *task)
 {
     const struct cm_task_copy *best = &task->best;
     char flags[CM_FLAGS_BYTES + 16];
-    bool is_low = best->score.score < sink->pipeline->parts.options->min_score;
-    snprintf(flags, sizeof flags, "%s%s%s", best->score.flags,
-             is_low && best->score.flags[0] != '\0' ? "; " : "", is_low ? "low-score" : "");
+    bool is_low = best->score < sink->pipeline->parts.options->min_score;
+    snprintf(flags, sizeof flags, "%s%s%s", best->flags,
+             is_low && best->flags[0] != '\0' ? "; " : "", is_low ? "low-score" : "");
     struct cm_copy_row row = describe(sink, task);
     row.status = flags[0] == '\0' ? CM_ROW_OK : CM_ROW_FLAGGED;
     row.text = best->text;
-    row.score = best->score.score;
+    row.score = best->score;
     row.flags = flags;
+    row.judgement = best->judgement;
     row.finish_reason = cm_finish_reason_name(best->finish_reason);
     row.output_tokens = best->output_tokens;
     row.attempt = best->attempt;
@@ -237,12 +183,12 @@ static void store_best(struct sink *sink, struct cm_row_task *task)
 static void finish_attempt(struct sink *sink, struct cm_row_task *task)
 {
     const struct cm_run_options *options = sink->pipeline->parts.options;
-    if (judge(sink, task) != CM_OK) {
+    if (sink->row_judge == NULL || cm_row_judge_attempt(sink->row_judge, task) != CM_OK) {
         cm_row_task_fail(task, options->catalog_path, "out of memory");
         store_failure(sink, task);
         task->again = false;
     } else {
-        bool is_good = task->best.text != NULL && task->best.score.score >= options->min_score;
+        bool is_good = task->best.text != NULL && task->best.score >= options->min_score;
         task->again = task->attempt < cm_pipeline_best_of(options) ||
                       (!is_good && task->attempt < cm_pipeline_attempts(options));
         if (!task->again && task->best.text != NULL) {
@@ -271,21 +217,27 @@ static void handle(struct sink *sink, struct cm_row_task *task)
 }
 
 /* Without them nothing can be stored, as with a ledger that fails. */
-static void open_sources(struct sink *sink)
+static void open_parts(struct sink *sink)
 {
     const struct cm_pipeline_parts *parts = &sink->pipeline->parts;
-    if (cm_row_sources_open(parts->ledger, parts->segments_count, &sink->sources) != CM_OK) {
+    enum cm_status status =
+        cm_row_sources_open(parts->ledger, parts->segments_count, &sink->sources);
+    if (status == CM_OK) {
+        status = cm_row_judge_open(parts->options, parts->judge, cm_engine_tokenizer(parts->engine),
+                                   &sink->row_judge);
+    }
+    if (status != CM_OK) {
         struct cm_error error;
-        cm_error_set(&error, CM_OUT_OF_MEMORY, "out of memory");
+        cm_error_set(&error, status, "out of memory");
         fail_sink(sink, &error);
     }
 }
 
 void *cm_row_sink_main(void *context)
 {
-    struct sink sink = { .pipeline = context, .text = CM_TEXT_INIT(COPY_BYTES_MAX) };
+    struct sink sink = { .pipeline = context };
     struct cm_queue *finished = sink.pipeline->finished;
-    open_sources(&sink);
+    open_parts(&sink);
     for (;;) {
         void *task = NULL;
         enum cm_status status = cm_queue_try_pop(finished, &task);
@@ -302,6 +254,6 @@ void *cm_row_sink_main(void *context)
     }
     commit(&sink);
     cm_row_sources_close(sink.sources);
-    cm_text_deinit(&sink.text);
+    cm_row_judge_close(sink.row_judge);
     return NULL;
 }

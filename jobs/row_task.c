@@ -43,6 +43,14 @@ struct cm_row_task *cm_row_task_create(const struct cm_planned_row *row)
     return task;
 }
 
+void cm_task_copy_deinit(struct cm_task_copy *copy)
+{
+    cm_free(copy->text);
+    cm_free(copy->flags);
+    cm_free(copy->judgement);
+    *copy = (struct cm_task_copy){ 0 };
+}
+
 void cm_row_task_free(struct cm_row_task *task)
 {
     if (task != NULL) {
@@ -50,7 +58,7 @@ void cm_row_task_free(struct cm_row_task *task)
         cm_free(task->fields);
         cm_free(task->problem);
         cm_free(task->prompt);
-        cm_free(task->best.text);
+        cm_task_copy_deinit(&task->best);
         cm_free(task);
     }
 }

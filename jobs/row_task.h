@@ -6,7 +6,6 @@
 #include "jobs/copy_row.h"
 #include "jobs/ledger.h"
 #include "jobs/plan.h"
-#include "jobs/score.h"
 
 enum cm_task_kind {
     CM_TASK_GENERATE, /* for the engine */
@@ -16,8 +15,10 @@ enum cm_task_kind {
 
 /* The best text so far. */
 struct cm_task_copy {
-    char *text; /* NULL: none yet */
-    struct cm_score score;
+    char *text;   /* NULL: none yet */
+    double score; /* four decimals, as it is written */
+    char *flags;
+    char *judgement; /* JSON */
     uint32_t output_tokens;
     uint32_t attempt;
     enum cm_finish_reason finish_reason;
@@ -52,6 +53,8 @@ struct cm_row_task {
     bool again;              /* verdict: retry, else done with */
     struct cm_task_copy best;
 };
+
+void cm_task_copy_deinit(struct cm_task_copy *copy);
 
 /* Takes a share of the row's item. NULL: no memory. */
 struct cm_row_task *cm_row_task_create(const struct cm_planned_row *row) CM_MUST_CHECK;

@@ -158,6 +158,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
         .plan = run->job.plan,
         .controls = run->job.controls,
         .engine = run->job.engine,
+        .judge = run->job.judge,
         .ledger = run->ledger,
         .segments_count = run->job.segments.count,
         .questions = cm_job_questions(&run->job),

@@ -1,5 +1,7 @@
 #include "jobs/tidy.h"
 
+#include "base/sentence.h"
+
 #include <string.h>
 
 static void set_length(struct cm_text *text, size_t length)
@@ -41,38 +43,11 @@ static void cut_at_stops(struct cm_text *text, const char *const *stops, size_t 
     }
 }
 
-/* The length of the sentence end that stands at `at`, with a closing quote behind it; 0: none. A
- * point between digits or before a letter ends nothing. */
-static size_t sentence_end_at(const struct cm_text *text, size_t at)
-{
-    static const char *const ends[] = { "。", "！", "？", "…", ".", "!", "?" };
-    static const char *const closers[] = { "\"", "'", ")", "”", "’", "」", "』", "）" };
-    const char *data = text->data + at; /* terminated, so strncmp stays inside */
-    size_t length = 0;
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0] && length == 0; i++) {
-        size_t bytes = strlen(ends[i]);
-        length = strncmp(data, ends[i], bytes) == 0 ? bytes : 0;
-    }
-    if (length == 0) {
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof closers / sizeof closers[0]; i++) {
-        size_t bytes = strlen(closers[i]);
-        if (strncmp(data + length, closers[i], bytes) == 0) {
-            length += bytes;
-            break;
-        }
-    }
-    bool is_ascii = (unsigned char)data[0] < 0x80;
-    bool goes_on = data[length] != '\0' && data[length] != ' ' && data[length] != '\n';
-    return is_ascii && goes_on ? 0 : length;
-}
-
 static void cut_unfinished(struct cm_text *text)
 {
     size_t end = 0;
     for (size_t at = 0; at < text->length; at++) {
-        size_t length = sentence_end_at(text, at);
+        size_t length = cm_sentence_end_at(cm_text_span(text), at);
         end = length > 0 ? at + length : end;
     }
     if (2 * end >= text->length) {

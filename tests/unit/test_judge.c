@@ -1,6 +1,8 @@
-#include "jobs/score.h"
+#include "jobs/content/judge.h"
 
 #include "base/memory.h"
+#include "jobs/content/answer.h"
+#include "jobs/content/lexicon.h"
 #include "jobs/numbers.h"
 #include "jobs/repetition.h"
 
@@ -33,18 +35,28 @@ static struct cm_segment segment = {
 
 static const struct cm_question *question;
 
-static struct cm_score judge(const char *text, const char *language, enum cm_finish_reason reason)
+struct verdict {
+    double score;
+    char flags[CM_FLAGS_BYTES];
+};
+
+static struct cm_judge *the_judge;
+static struct cm_judgement judgement; /* the last one */
+
+static struct verdict judge(const char *text, const char *language, enum cm_text_end end)
 {
-    struct cm_score score;
-    struct cm_score_input input = { .text = cm_span_of(text),
+    struct verdict verdict;
+    struct cm_judge_input input = { .text = cm_span_of(text),
                                     .item = &item,
                                     .segment = &segment,
                                     .question = question,
                                     .language = language,
-                                    .finish_reason = reason,
+                                    .end = end,
                                     .mean_logprob = -0.4 };
-    assert_int_equal(cm_score_text(&input, &score), CM_OK);
-    return score;
+    assert_int_equal(cm_judge_text(the_judge, &input, &judgement), CM_OK);
+    verdict.score = judgement.score;
+    cm_judgement_flags(&judgement, verdict.flags);
+    return verdict;
 }
 
 #define GOOD "The Trail Bottle keeps your water cool on every path. "
@@ -56,98 +68,100 @@ static void flags_what_is_wrong(void **state)
     static const struct {
         const char *text;
         const char *language;
-        enum cm_finish_reason reason;
+        enum cm_text_end reason;
         const char *flags;
     } CASES[] = {
-        { GOOD, "en", CM_FINISH_STOP, "" },
-        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP, "" },
+        { GOOD, "en", CM_TEXT_END_STOP, "" },
+        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_TEXT_END_STOP, "" },
 
-        { GOOD "It costs $1,299 and holds 1.5 l.", "en", CM_FINISH_STOP, "" },
-        { GOOD "It costs 1299.00 and is made for ages 25 to 34.", "en", CM_FINISH_STOP, "" },
-        { GOOD "It is 50% recycled, in sizes 38, 40 and 42.", "en", CM_FINISH_STOP, "" },
-        { GOOD "It costs only $19.99 and saves 20%.", "en", CM_FINISH_STOP,
+        { GOOD "It costs $1,299 and holds 1.5 l.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It costs 1299.00 and is made for 25 to 34.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It is 50% recycled, in sizes 38, 40 and 42.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It costs only $19.99 and saves 20%.", "en", CM_TEXT_END_STOP,
           "unsupported-number: 19.99, 20" },
-        { GOOD "It is 24% lighter.", "en", CM_FINISH_STOP, "unsupported-number: 24" },
-        { GOOD "Ask for number 7781.", "en", CM_FINISH_STOP, "unsupported-number: 7781" },
-        { "这款水壶容量为500毫升，回收材料占５０％，轻便耐用。", "zh", CM_FINISH_STOP, "" },
-        { "这款水壶容量为７５０毫升，轻便耐用，适合户外徒步。", "zh", CM_FINISH_STOP,
+        { GOOD "It is 24% lighter.", "en", CM_TEXT_END_STOP, "unsupported-number: 24" },
+        { GOOD "Ask for number 7781.", "en", CM_TEXT_END_STOP, "unsupported-number: 7781" },
+        { "这款水壶容量为500毫升，回收材料占５０％，轻便耐用。", "zh", CM_TEXT_END_STOP, "" },
+        { "这款水壶容量为７５０毫升，轻便耐用，适合户外徒步。", "zh", CM_TEXT_END_STOP,
           "unsupported-number: ７５０" },
 
-        { GOOD, "zh", CM_FINISH_STOP, "wrong-language: en instead of zh" },
-        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "en", CM_FINISH_STOP,
+        { GOOD, "zh", CM_TEXT_END_STOP, "wrong-language: en instead of zh" },
+        { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "en", CM_TEXT_END_STOP,
           "wrong-language: zh instead of en" },
 
-        { GOOD "It is light and", "en", CM_FINISH_LENGTH,
+        { GOOD "It is light and", "en", CM_TEXT_END_LENGTH,
           "cut-off: the length limit came before the end of a sentence" },
-        { GOOD "It is light and", "en", CM_FINISH_STOP, "" },
-        { GOOD "It is \"light.\"", "en", CM_FINISH_LENGTH, "" },
-        { "这款水壶轻便耐用，适合户外徒步。😀", "zh", CM_FINISH_LENGTH, "" },
-        { "这款水壶轻便耐用，适合户外徒步，也", "zh", CM_FINISH_LENGTH,
+        { GOOD "It is light and", "en", CM_TEXT_END_STOP, "cut-off: no end of a sentence" },
+        { GOOD "Light as air", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It is \"light.\"", "en", CM_TEXT_END_LENGTH, "" },
+        { "这款水壶轻便耐用，适合户外徒步。😀", "zh", CM_TEXT_END_LENGTH, "" },
+        { "这款水壶轻便耐用，适合户外徒步，也", "zh", CM_TEXT_END_LENGTH,
           "cut-off: the length limit came before the end of a sentence" },
 
-        { GOOD GOOD, "en", CM_FINISH_STOP, "repetition: 1 repeated sentence" },
-        { "The Trail Bottle is very very very very light on the path.", "en", CM_FINISH_STOP,
+        { GOOD GOOD, "en", CM_TEXT_END_STOP, "repetition: 1 repeated sentence" },
+        { "The Trail Bottle is very very very very light on the path.", "en", CM_TEXT_END_STOP,
           "repetition: a word 4 times in a row" },
-        { "这款水壶轻便耐用。这款水壶轻便耐用。适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP,
+        { "这款水壶轻便耐用。这款水壶轻便耐用。适合户外徒步和日常通勤。", "zh", CM_TEXT_END_STOP,
           "repetition: 1 repeated sentence" },
 
-        { "A good bottle.", "en", CM_FINISH_STOP, "too-short: 3 words, expected at least 6" },
-        { "好水壶。", "zh", CM_FINISH_STOP, "too-short: 1 words, expected at least 6" },
-        { " \n ", "en", CM_FINISH_STOP, "too-short: empty" },
+        { "A good bottle.", "en", CM_TEXT_END_STOP, "too-short: 3 words, expected at least 6" },
+        { "好水壶。", "zh", CM_TEXT_END_STOP, "too-short: 1 words, expected at least 6" },
+        { " \n ", "en", CM_TEXT_END_STOP, "too-short: empty" },
 
-        { "**Trail Bottle** keeps your water cool on every path.", "en", CM_FINISH_STOP,
+        { "**Trail Bottle** keeps your water cool on every path.", "en", CM_TEXT_END_STOP,
           "markup: \"**\"" },
-        { GOOD "\n- light\n- cool", "en", CM_FINISH_STOP, "markup: \"- \"" },
-        { GOOD "<br>It is light.", "en", CM_FINISH_STOP, "markup: \"<b\"" },
-        { GOOD "Light & cool - at 1 < 2 times.", "en", CM_FINISH_STOP, "unsupported-number: 1, 2" },
-        { "# 水壶\n这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_FINISH_STOP,
+        { GOOD "\n- light\n- cool", "en", CM_TEXT_END_STOP, "markup: \"- \"" },
+        { GOOD "<br>It is light.", "en", CM_TEXT_END_STOP, "markup: \"<b\"" },
+        { GOOD "Light & cool - at 1 < 2 times.", "en", CM_TEXT_END_STOP,
+          "unsupported-number: 1, 2" },
+        { "# 水壶\n这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_TEXT_END_STOP,
           "markup: \"# \"" },
 
-        { "\"The Trail Bottle keeps your water cool on every path.\"", "en", CM_FINISH_STOP,
+        { "\"The Trail Bottle keeps your water cool on every path.\"", "en", CM_TEXT_END_STOP,
           "markup: all in quotation marks" },
-        { "\"Trail Bottle\" keeps your water cool, and you call it \"cool.\"", "en", CM_FINISH_STOP,
-          "" },
-        { "\"The Trail Bottle keeps your water cool on every path.", "en", CM_FINISH_STOP,
+        { "\"Trail Bottle\" keeps your water cool, and you call it \"cool.\"", "en",
+          CM_TEXT_END_STOP, "" },
+        { "\"The Trail Bottle keeps your water cool on every path.", "en", CM_TEXT_END_STOP,
           "markup: all in quotation marks" },
-        { "“这款水壶轻便耐用，适合户外徒步和日常通勤。”", "zh", CM_FINISH_STOP,
+        { "“这款水壶轻便耐用，适合户外徒步和日常通勤。”", "zh", CM_TEXT_END_STOP,
           "markup: all in quotation marks" },
 
-        { "Here is a description: the bottle keeps your water cool.", "en", CM_FINISH_STOP,
+        { "Here is a description: the bottle keeps your water cool.", "en", CM_TEXT_END_STOP,
           "prompt-leak: \"Here is\"" },
-        { GOOD "Here is to the next path.", "en", CM_FINISH_STOP, "" },
-        { GOOD "<|im_end|>", "en", CM_FINISH_STOP, "prompt-leak: \"<|\"" },
-        { "以下是商品描述，这款水壶轻便耐用，适合户外徒步。", "zh", CM_FINISH_STOP,
+        { GOOD "Here is to the next path.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "<|im_end|>", "en", CM_TEXT_END_STOP, "prompt-leak: \"<|\"" },
+        { "以下是商品描述，这款水壶轻便耐用，适合户外徒步。", "zh", CM_TEXT_END_STOP,
           "prompt-leak: \"以下是\"" },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        struct cm_score score = judge(CASES[i].text, CASES[i].language, CASES[i].reason);
+        struct verdict score = judge(CASES[i].text, CASES[i].language, CASES[i].reason);
         if (strcmp(score.flags, CASES[i].flags) != 0) {
             fail_msg("\"%s\": expected \"%s\", found \"%s\"", CASES[i].text, CASES[i].flags,
                      score.flags);
         }
-        assert_true(CASES[i].flags[0] == '\0' ? score.score == 1 : score.score < 0.75);
+        assert_true(CASES[i].flags[0] == '\0' ? score.score > 0.8 : score.score < 0.75);
     }
 }
 
 static void several_faults_multiply_and_an_empty_copy_is_worthless(void **state)
 {
     (void)state;
-    struct cm_score both =
-        judge("**Trail Bottle** for $5 on every path of yours.", "en", CM_FINISH_STOP);
+    struct verdict both =
+        judge("**Trail Bottle** for $5 on every path of yours.", "en", CM_TEXT_END_STOP);
     assert_string_equal(both.flags, "unsupported-number: 5; markup: \"**\"");
     assert_true(both.score < 0.3 && both.score > 0.2);
-    assert_true(judge("", "en", CM_FINISH_STOP).score == 0);
+    assert_true(judge("", "en", CM_TEXT_END_STOP).score == 0);
 }
 
 static void details_cannot_forge_flags(void **state)
 {
     (void)state;
-    struct cm_score score = judge(GOOD "1;2;3;4;5;6;7;8;9;10;11;12", "en", CM_FINISH_STOP);
+    struct verdict score = judge(GOOD "1;2;3;4;5;6;7;8;9;10;11;12", "en", CM_TEXT_END_STOP);
     assert_null(strstr(score.flags, ";"));
     char huge[20000];
     memset(huge, '9', sizeof huge - 1);
     huge[sizeof huge - 1] = '\0';
-    score = judge(huge, "en", CM_FINISH_LENGTH);
+    score = judge(huge, "en", CM_TEXT_END_LENGTH);
     assert_true(strlen(score.flags) < CM_FLAGS_BYTES);
     assert_non_null(strstr(score.flags, "unsupported-number"));
 }
@@ -155,7 +169,7 @@ static void details_cannot_forge_flags(void **state)
 static void survives_bytes_that_are_no_text(void **state)
 {
     (void)state;
-    struct cm_score score = judge("\xFF\xFE 3\x80 \xC3", "en", CM_FINISH_LENGTH);
+    struct verdict score = judge("\xFF\xFE 3\x80 \xC3", "en", CM_TEXT_END_LENGTH);
     assert_non_null(strstr(score.flags, "unsupported-number: 3"));
 }
 
@@ -212,10 +226,37 @@ static void numbers_of_question_and_policy_are_supported(void **state)
     const char *text = "The bottle can be sent back within 30 days, also with a 64 engraved on it.";
     static const struct cm_question asked = { .text = (char *)"May I have a 64 on it?",
                                               .policy = (char *)"Returns within 30 days." };
-    assert_non_null(strstr(judge(text, "en", CM_FINISH_STOP).flags, "unsupported-number: 30, 64"));
+    assert_non_null(
+        strstr(judge(text, "en", CM_TEXT_END_STOP).flags, "unsupported-number: 30, 64"));
     question = &asked;
-    assert_null(strstr(judge(text, "en", CM_FINISH_STOP).flags, "unsupported-number"));
+    assert_null(strstr(judge(text, "en", CM_TEXT_END_STOP).flags, "unsupported-number"));
     question = NULL;
+}
+
+static int open_judge(void **state)
+{
+    (void)state;
+    struct cm_error error;
+    struct cm_judge_options options = { .learns_catalog = true };
+    if (cm_judge_open(&options, &the_judge, &error) != CM_OK) {
+        print_error("%s\n", error.message);
+        return -1;
+    }
+    struct cm_item other = item;
+    other.fields[CM_ITEM_BRAND] = (char *)"Northwind";
+    int status =
+        cm_judge_learn(the_judge, &item) == CM_OK && cm_judge_learn(the_judge, &other) == CM_OK
+            ? 0
+            : -1;
+    cm_judge_ready(the_judge);
+    return status;
+}
+
+static int close_judge(void **state)
+{
+    (void)state;
+    cm_judge_close(the_judge);
+    return 0;
 }
 
 int main(void)
@@ -229,5 +270,5 @@ int main(void)
         cmocka_unit_test(numbers_are_read_like_a_person_does),
         cmocka_unit_test(repetition_counts_phrases),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_judge, close_judge);
 }
