@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -127,18 +128,20 @@ static enum cm_status compare_cuts(struct work *work, struct cm_error *error)
     return status;
 }
 
-/* Greedy decoding as a job does it. After the first token that is not clear in the reference the
- * two texts may part for good. */
-static enum cm_status compare_greedy(struct work *work, const struct cm_reference_case *one,
-                                     struct cm_error *error)
+enum { REQUEST_ID = 1 };
+
+/* Decodes from the case's prompt as a job does it; the request is then to be released. */
+static enum cm_status decode(struct work *work, const struct cm_reference_case *one,
+                             size_t output_tokens, size_t beams, struct cm_result *result,
+                             struct cm_error *error)
 {
-    struct cm_request request = { .id = 1,
+    struct cm_request request = { .id = REQUEST_ID,
                                   .prompt = one->ids,
                                   .prompt_tokens = (uint32_t)one->ids_count,
-                                  .output_tokens_max = (uint32_t)one->greedy_count,
+                                  .output_tokens_max = (uint32_t)output_tokens,
                                   .sampling = CM_SAMPLING_GREEDY };
     request.sampling.ignore_stop = true;
-    struct cm_result result;
+    request.sampling.beams = (uint32_t)beams;
     enum cm_status status = cm_engine_submit(work->engine, &request, error);
     if (status != CM_OK) {
         return status == CM_FULL ? cm_error_set(error, CM_INTERNAL, "The idle engine is full.")
@@ -149,9 +152,19 @@ static enum cm_status compare_greedy(struct work *work, const struct cm_referenc
         if (status != CM_OK && status != CM_END) {
             return status;
         }
-    } while (cm_engine_finished(work->engine, &result) != CM_OK && status != CM_END);
-    if (status == CM_END && cm_engine_finished(work->engine, &result) != CM_OK) {
-        return cm_error_set(error, CM_INTERNAL, "The engine has lost a request.");
+    } while (cm_engine_finished(work->engine, result) != CM_OK && status != CM_END);
+    return status == CM_END ? cm_error_set(error, CM_INTERNAL, "The engine has lost a request.")
+                            : CM_OK;
+}
+
+/* After the first token that is not clear in the reference the two texts may part for good. */
+static enum cm_status compare_greedy(struct work *work, const struct cm_reference_case *one,
+                                     struct cm_error *error)
+{
+    struct cm_result result;
+    enum cm_status status = decode(work, one, one->greedy_count, 1, &result, error);
+    if (status != CM_OK) {
+        return status;
     }
     for (size_t i = 0; i < one->greedy_count && one->margins[i] > work->margin_min; i++) {
         work->check->greedy_count++;
@@ -161,7 +174,31 @@ static enum cm_status compare_greedy(struct work *work, const struct cm_referenc
             break;
         }
     }
-    cm_engine_release(work->engine, request.id);
+    cm_engine_release(work->engine, REQUEST_ID);
+    return CM_OK;
+}
+
+static enum cm_status compare_beams(struct work *work, const struct cm_reference_case *one,
+                                    struct cm_error *error)
+{
+    const double score_tolerance = 5e-5;
+    struct cm_result result;
+    enum cm_status status =
+        decode(work, one, one->beams[0].tokens_count, one->beams_count, &result, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < one->beams_count; i++) {
+        const struct cm_reference_beam *wanted = &one->beams[i];
+        struct cm_beam beam;
+        work->check->beams_count++;
+        work->check->beams_same +=
+            cm_engine_beam(work->engine, REQUEST_ID, (uint32_t)i, &beam) == CM_OK &&
+            beam.output_tokens == wanted->tokens_count &&
+            memcmp(beam.output, wanted->tokens, wanted->tokens_count * sizeof *beam.output) == 0 &&
+            fabs(beam.score - wanted->score) <= score_tolerance;
+    }
+    cm_engine_release(work->engine, REQUEST_ID);
     return CM_OK;
 }
 
@@ -178,7 +215,10 @@ static enum cm_status check_case(struct work *work, const struct cm_reference_ca
     } else {
         status = compare_top(work, one, error);
     }
-    return status == CM_OK && one->greedy_count > 0 ? compare_greedy(work, one, error) : status;
+    if (status == CM_OK && one->greedy_count > 0) {
+        status = compare_greedy(work, one, error);
+    }
+    return status == CM_OK && one->beams_count > 0 ? compare_beams(work, one, error) : status;
 }
 
 static enum cm_status open_engine(const char *model_path, enum cm_engine_precision precision,
@@ -186,19 +226,23 @@ static enum cm_status open_engine(const char *model_path, enum cm_engine_precisi
                                   struct cm_error *error)
 {
     size_t longest = 1;
+    size_t batch = 2; /* a text and the one it forks from */
     for (size_t i = 0; i < reference->cases_count; i++) {
         const struct cm_reference_case *one = &reference->cases[i];
         size_t count = tokens_of(reference, one);
         size_t greedy = one->ids_count + one->greedy_count;
+        size_t beam = one->ids_count + (one->beams_count > 0 ? one->beams[0].tokens_count : 0);
         count = count > greedy ? count : greedy;
+        count = count > beam ? count : beam;
         longest = count > longest ? count : longest;
+        batch = batch > one->beams_count ? batch : one->beams_count;
     }
-    if (longest > INT32_MAX) {
+    if (longest > INT32_MAX || batch > INT32_MAX) {
         return cm_error_set(error, CM_LIMIT, "The reference's texts are too long.");
     }
     struct cm_engine_options options = { .model_path = model_path,
                                          .precision = precision,
-                                         .batch = 2, /* a text and the one it forks from */
+                                         .batch = (uint32_t)batch,
                                          .context_tokens = (uint32_t)longest };
     return cm_engine_open(&options, engine, error);
 }

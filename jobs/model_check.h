@@ -15,8 +15,10 @@ struct cm_engine_check {
     struct cm_agreement agreement;
     size_t greedy_count; /* tokens asked for while the reference's margin is clear */
     size_t greedy_same;
-    size_t cuts_count; /* ways of computing the same text, beside the first */
-    size_t cuts_same;  /* of these, with the same bytes */
+    size_t cuts_count;  /* ways of computing the same text, beside the first */
+    size_t cuts_same;   /* of these, with the same bytes */
+    size_t beams_count; /* texts of beam searches */
+    size_t beams_same;  /* of these, with the same tokens and nearly the same score */
 };
 
 /* First choices count where the reference's margin is over `margin_min`. Opens an engine for the

@@ -102,6 +102,10 @@ static void print_check(const struct cm_engine_check *check, const struct rules 
     if (agreement->divergence_rows_count > 0) {
         printf("divergence   KL %.3g nats a token\n", cm_agreement_divergence_mean(agreement));
     }
+    if (check->beams_count > 0) {
+        printf("beam search  %zu of %zu texts with the same tokens and score\n", check->beams_same,
+               check->beams_count);
+    }
     if (check->cuts_count > 0) {
         printf("cuts         %zu of %zu with the same bytes\n", check->cuts_same,
                check->cuts_count);
@@ -117,7 +121,8 @@ static bool agrees(const struct cm_engine_check *check, const struct rules *rule
                             cm_agreement_difference_mean(agreement) <= rules->difference_mean_max;
     bool are_choices_same =
         (double)agreement->choices_same >= rules->choices_min * (double)agreement->choices_count;
-    bool is_text_same = !rules->greedy_is_asked || check->greedy_same == check->greedy_count;
+    bool is_text_same = !rules->greedy_is_asked || (check->greedy_same == check->greedy_count &&
+                                                    check->beams_same == check->beams_count);
     return are_logits_close && are_choices_same && is_text_same &&
            check->cuts_same == check->cuts_count;
 }
@@ -181,8 +186,8 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
         "Usage: copymill model check MODEL --expected FILE [--precision P]\n\n"
         "Holds a model to a reference and prints how far they agree. FILE is JSON: tokenizer "
         "cases\n"
-        "([text, ids]), full logits (with logits.f32 beside it), or the highest logits of greedy\n"
-        "tokens. The exit status is 1 where the model falls short.\n\n"
+        "([text, ids]), full logits (with logits.f32 beside it) and beam searches, or the highest\n"
+        "logits of greedy tokens. The exit status is 1 where the model falls short.\n\n"
         "  --expected FILE  the reference\n"
         "  --precision P    exact (default), bf16 or int8\n"
         "  --help           this text\n";

@@ -108,6 +108,30 @@ static enum cm_status read_top(const struct place *place, const json_t *array,
     return CM_OK;
 }
 
+static enum cm_status read_beams(const struct place *place, const json_t *array,
+                                 struct cm_reference_case *out)
+{
+    size_t count = json_array_size(array); /* 0: there are none */
+    out->beams = cm_alloc(count, sizeof *out->beams);
+    if (out->beams == NULL) {
+        return no_memory(place);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const json_t *json = json_array_get(array, i);
+        struct cm_reference_beam *beam = &out->beams[out->beams_count++];
+        enum cm_status status = read_ids(place, json_object_get(json, "tokens"), "beams4",
+                                         &beam->tokens, &beam->tokens_count);
+        if (status != CM_OK) {
+            return status;
+        }
+        beam->score = json_number_value(json_object_get(json, "score"));
+        if (beam->tokens_count == 0 || beam->tokens_count != out->beams[0].tokens_count) {
+            return wrong(place, "beams4", "texts of one length");
+        }
+    }
+    return CM_OK;
+}
+
 /* --- Cases --- */
 
 static enum cm_status read_tokenizer_case(const struct place *place, const json_t *json,
@@ -146,8 +170,10 @@ static enum cm_status read_model_case(const struct place *place, const struct cm
     }
     status = read_ids(place, json_object_get(json, "continuation"), "continuation",
                       &out->continuation, &out->continuation_count);
-    return status == CM_OK ? read_margins(place, json_object_get(json, "greedy_margin"), out)
-                           : status;
+    if (status == CM_OK) {
+        status = read_margins(place, json_object_get(json, "greedy_margin"), out);
+    }
+    return status == CM_OK ? read_beams(place, json_object_get(json, "beams4"), out) : status;
 }
 
 /* Finds the rows of the case in the file of logits. */
@@ -261,6 +287,10 @@ void cm_reference_deinit(struct cm_reference *reference)
         cm_free(reference->cases[i].greedy);
         cm_free(reference->cases[i].margins);
         cm_free(reference->cases[i].top);
+        for (size_t k = 0; k < reference->cases[i].beams_count; k++) {
+            cm_free(reference->cases[i].beams[k].tokens);
+        }
+        cm_free(reference->cases[i].beams);
     }
     cm_free(reference->cases);
     cm_file_map_close(reference->logits_map);

@@ -4,9 +4,9 @@
  *   tokenizer cases   {"cases": [[text, [id, ...]], ...]}
  *   full logits       {"n_vocab", "cases": [{"ids", "continuation", "logits_row", "logits_rows",
  *                     "greedy", "greedy_margin"}]}, and logits.f32 beside it: little-endian float32
- *                     of [rows, n_vocab]
- *   highest logits    {"cases": [{"text", "ids", "mean_logprob", "greedy", "top20"}]}, where top20
- *                     holds [id, logit] pairs for each greedy token
+ *                     of [rows, n_vocab]. A case may have "beams4": [{"tokens", "score"}], the
+ * texts of a beam search, the best first highest logits    {"cases": [{"text", "ids",
+ * "mean_logprob", "greedy", "top20"}]}, where top20 holds [id, logit] pairs for each greedy token
  *
  * All that is handed out lives until cm_reference_close and is checked to be consistent; ids are
  * only known to be non-negative. */
@@ -26,6 +26,12 @@ struct cm_reference_top {
     float logit;
 };
 
+struct cm_reference_beam {
+    int32_t *tokens;
+    size_t tokens_count;
+    double score;
+};
+
 struct cm_reference_case {
     struct cm_span text; /* empty where the file has none */
     int32_t *ids;
@@ -39,6 +45,8 @@ struct cm_reference_case {
     double mean_logprob;
     struct cm_reference_top *top; /* CM_REFERENCE_TOP: [greedy_count, top_count], highest first */
     size_t top_count;
+    struct cm_reference_beam *beams; /* CM_REFERENCE_LOGITS: [beams_count], all of one length */
+    size_t beams_count;
 };
 
 struct cm_file_map;

@@ -218,6 +218,13 @@ static struct slot *find_taken(struct cm_engine *engine, uint64_t id)
     return NULL;
 }
 
+enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+                              struct cm_beam *beam)
+{
+    (void)engine, (void)id, (void)index, (void)beam;
+    return CM_END; /* no request here has beams */
+}
+
 void cm_engine_release(struct cm_engine *engine, uint64_t id)
 {
     struct slot *slot = find_taken(engine, id);
