@@ -3,6 +3,7 @@
 #ifndef CM_JOBS_LEDGER_SQLITE_H
 #define CM_JOBS_LEDGER_SQLITE_H
 
+#include "base/text.h"
 #include "jobs/ledger.h"
 
 #include <pthread.h>
@@ -70,5 +71,24 @@ enum cm_status cm_sqlite_commit_batch(struct cm_ledger *ledger,
 /* Bind at `*index` and step it. The text must live until the statement has run. */
 void cm_sqlite_bind_text(sqlite3_stmt *statement, int *index, const char *text);
 void cm_sqlite_bind_integer(sqlite3_stmt *statement, int *index, uint64_t value);
+
+/* --- Of a review --- */
+
+struct cm_queue_filter;
+
+/* Adds the SQL function `contains`. */
+enum cm_status cm_sqlite_add_search(struct cm_ledger *ledger, struct cm_error *error) CM_MUST_CHECK;
+
+/* What to look for, as `contains` wants it; NULL: out of memory. */
+char *cm_sqlite_needle(const char *search);
+
+/* Fills temp.found with the rows that hold `search` (NULL: nothing to do). */
+enum cm_status cm_sqlite_search(struct cm_ledger *ledger, const char *search,
+                                struct cm_error *error) CM_MUST_CHECK;
+
+/* Appends the WHERE that keeps what fits, parameters 1 to 6, to a query over temp.queue; leaves
+ * `sql` empty where memory ends. The search must have been made. */
+void cm_sqlite_filter_sql(const struct cm_queue_filter *filter, struct cm_text *sql);
+void cm_sqlite_bind_filter(sqlite3_stmt *statement, const struct cm_queue_filter *filter);
 
 #endif

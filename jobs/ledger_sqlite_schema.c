@@ -37,6 +37,7 @@ static const char *const steps[] = {
     "ALTER TABLE copy ADD COLUMN item INTEGER REFERENCES item(id);"
     "ALTER TABLE copy ADD COLUMN segment INTEGER REFERENCES segment(id);"
     "ALTER TABLE copy ADD COLUMN judgement TEXT;"
+    "CREATE INDEX plan_by_copy ON plan(copy_id);"
     "CREATE INDEX copy_by_item ON copy(item_id, segment_id);"
     "CREATE TABLE run(id INTEGER PRIMARY KEY,"
     " settings_id INTEGER NOT NULL REFERENCES settings(id), began TEXT NOT NULL,"

@@ -2,8 +2,10 @@
 #include "jobs/bench_command.h"
 #include "jobs/cli.h"
 #include "jobs/content/score_command.h"
+#include "jobs/export/export_command.h"
 #include "jobs/model_command.h"
 #include "jobs/prepare/prepare_command.h"
+#include "jobs/review/review_command.h"
 #include "jobs/run_command.h"
 #include "jobs/run_options.h"
 #include "jobs/version.h"
@@ -28,6 +30,9 @@ static const struct command COMMANDS[] = {
     { "prepare", "clean and label a catalog; customers into segments", cm_prepare_command },
     { "score", "judge any file of copy against its facts", cm_score_command },
     { "comply", "find what is forbidden or private in any file of copy", cm_score_command },
+    { "review", "a page where people approve, reject and edit the copy", cm_review_command },
+    { "export", "approved copy for a shop, a feed, a spreadsheet or fine-tuning",
+      cm_export_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
     { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "model", "models: fetch them, look into them", cm_model_command },

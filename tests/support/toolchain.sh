@@ -6,10 +6,10 @@
 readonly BUILD_PACKAGES=(
     build-essential cmake ninja-build pkg-config
     libcsv-dev libsqlite3-dev libjansson-dev libutf8proc-dev libpcre2-dev
-    libcurl4-openssl-dev libssl-dev libhwloc-dev libcmocka-dev
+    libcurl4-openssl-dev libssl-dev libmicrohttpd-dev libhwloc-dev libcmocka-dev
     ca-certificates python3 python3-pip
 )
-readonly TEST_PACKAGES=(clang-format-14 shellcheck) LONG_TEST_PACKAGES=(
+readonly TEST_PACKAGES=(clang-format-14 shellcheck chromium) LONG_TEST_PACKAGES=(
     clang-tidy-14 cppcheck clang libclang-rt-14-dev
 )
 
