@@ -33,7 +33,18 @@ bool cm_text_tail_append(struct cm_text_tail *tail, struct cm_span token,
     return completed;
 }
 
+/* "12." may become "12.5" with the next token. */
+static bool may_be_a_decimal_point(const struct cm_text_tail *tail)
+{
+    if (tail->length < 2 || tail->bytes[tail->length - 1] != '.') {
+        return false;
+    }
+    char before = tail->bytes[tail->length - 2];
+    return before >= '0' && before <= '9';
+}
+
 bool cm_text_tail_ends_sentence(const struct cm_text_tail *tail)
 {
-    return cm_sentence_ended((struct cm_span){ tail->bytes, tail->length });
+    return !may_be_a_decimal_point(tail) &&
+           cm_sentence_ended((struct cm_span){ tail->bytes, tail->length });
 }

@@ -17,7 +17,7 @@ struct cm_text_tail {
 bool cm_text_tail_append(struct cm_text_tail *tail, struct cm_span token,
                          const char *const *stop_strings, uint32_t stop_strings_count);
 
-/* See base/sentence.h. */
+/* See base/sentence.h. A point after a digit ends nothing, since the text goes on. */
 bool cm_text_tail_ends_sentence(const struct cm_text_tail *tail);
 
 #endif
