@@ -179,7 +179,8 @@ int barrier(int id, int threads, Vote vote, bool predicate, Site site)
     if (barrier.arrived == 0) {
         barrier.site = site;
         barrier.expected = (unsigned)threads;
-    } else if (barrier.site.line != site.line || strcmp(barrier.site.file, site.file) != 0) {
+    } else if (threads == 0 &&
+               (barrier.site.line != site.line || strcmp(barrier.site.file, site.file) != 0)) {
         fail("divergent barrier: others of the block wait at another __syncthreads", site);
     } else if (barrier.expected != (unsigned)threads) {
         fail("threads disagree on how many meet at a barrier", site);

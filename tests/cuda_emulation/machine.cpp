@@ -104,6 +104,18 @@ static void turn_on()
     machine.is_on = true;
 }
 
+void turn_off()
+{
+    std::unique_lock<std::mutex> lock(machine.lock);
+    machine.streams.clear();
+    machine.captures.clear();
+    machine.devices.clear();
+    machine.settings = Settings();
+    machine.mallocs = 0;
+    machine.is_on = false;
+    last_error = cudaSuccess;
+}
+
 bool is_fault(Fault::Kind kind, int device, uint64_t nth)
 {
     for (const Fault &fault : machine.settings.faults) {

@@ -98,6 +98,8 @@ struct Machine {
 };
 extern Machine machine;
 
+void turn_off(); /* for tests: the next call turns on a new machine, with settings read anew */
+
 /* Held during an API call. Turns the machine on at first, and closes device memory at the end. */
 class Call
 {
