@@ -47,8 +47,8 @@ struct run {
 struct tile {
     const float *q[V16_TILE]; /* [head_dim] */
     float *out[V16_TILE];     /* [head_dim] accumulator */
-    float *maximum[V16_TILE];
-    float *sum[V16_TILE];
+    float *maximum;           /* [queries] */
+    float *sum;               /* [queries] */
     uint32_t begin;
     uint32_t end;
 };
@@ -118,28 +118,24 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
 static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, const v16 *scores,
                                      struct page_weights *weights)
 {
-    float page_sums[V16_TILE];
-    weights->shrinks = false;
+    v16 before = v16_load_part(tile->maximum, n);
+    v16 now = v16_max(v16_highest_each(scores, n), before);
+    float maximum[V16_LANES];
+    v16_store(maximum, now);
+    v16_store_part(tile->maximum, now, n);
+    v16 p[V16_TILE];
     for (uint32_t k = 0; k < n; k++) {
-        float before = *tile->maximum[k];
-        float highest = v16_highest(scores[k]);
-        float now = highest > before ? highest : before;
-        *tile->maximum[k] = now;
-        weights->shrink[k] = before - now;
-        weights->shrinks |= now > before;
-        v16 p = v16_exp(v16_sub(scores[k], v16_set(now)));
-        v16_store(weights->p[k], p);
-        page_sums[k] = v16_sum(p);
+        p[k] = v16_exp(v16_sub(scores[k], v16_set(maximum[k])));
+        v16_store(weights->p[k], p[k]);
     }
+    v16 sum = v16_load_part(tile->sum, n);
+    weights->shrinks = (~v16_at_least(before, now) & ((1u << n) - 1)) != 0;
     if (weights->shrinks) {
-        v16_store(weights->shrink, v16_exp(v16_load_part(weights->shrink, n)));
-        for (uint32_t k = 0; k < n; k++) {
-            *tile->sum[k] *= weights->shrink[k];
-        }
+        v16 shrink = v16_exp(v16_sub(before, now));
+        v16_store(weights->shrink, shrink);
+        sum = v16_mul(sum, shrink);
     }
-    for (uint32_t k = 0; k < n; k++) {
-        *tile->sum[k] += page_sums[k];
-    }
+    v16_store_part(tile->sum, v16_add(sum, v16_sum_each(p, n)), n);
 }
 
 /* Adds the weighted values of dimensions [first, first + vectors * 16) of pages [begin, end). */
@@ -266,16 +262,20 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
     uint32_t tiles = (queries + V16_TILE - 1) / V16_TILE;
     size_t q_stride = args->n_heads + 2 * (size_t)args->n_kv_heads;
     for (uint32_t i = 0; i < tiles; i++) {
-        struct tile tile = { .begin = (uint32_t)span.begin, .end = (uint32_t)span.end };
-        uint32_t n = 0;
+        uint32_t tile_begin = first + queries * i / tiles;
         uint32_t tile_end = first + queries * (i + 1) / tiles;
-        for (uint32_t query = first + queries * i / tiles; query < tile_end; query++) {
+        struct tile tile = {
+            .maximum = part->maximum + tile_begin,
+            .sum = part->sum + tile_begin,
+            .begin = (uint32_t)span.begin,
+            .end = (uint32_t)span.end,
+        };
+        uint32_t n = 0;
+        for (uint32_t query = tile_begin; query < tile_end; query++) {
             int32_t row = part->row_begin + (int32_t)(query / group);
             uint32_t head = part->kv_head * group + query % group;
             tile.q[n] = args->qkv + ((size_t)row * q_stride + head) * args->head_dim;
             tile.out[n] = out_of(part, row, head);
-            tile.maximum[n] = &part->maximum[query];
-            tile.sum[n] = &part->sum[query];
             n++;
         }
         visit_tile(run, &tile, n, args->pool->half);

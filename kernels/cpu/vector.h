@@ -21,6 +21,27 @@ enum { V16_LANES = 16 };
 #include "kernels/cpu/vector_portable.h"
 #endif
 
+#if !defined(__AVX512F__)
+/* Lane k is the sum, or the highest lane, of values[k]; n <= 8, the other lanes are undefined. */
+static inline v16 v16_sum_each(const v16 *values, uint32_t n)
+{
+    float sums[V16_LANES] = { 0 };
+    for (uint32_t k = 0; k < n; k++) {
+        sums[k] = v16_sum(values[k]);
+    }
+    return v16_load(sums);
+}
+
+static inline v16 v16_highest_each(const v16 *values, uint32_t n)
+{
+    float highest[V16_LANES] = { 0 };
+    for (uint32_t k = 0; k < n; k++) {
+        highest[k] = v16_highest(values[k]);
+    }
+    return v16_load(highest);
+}
+#endif
+
 static inline v16 v16_zero(void)
 {
     return v16_set(0.0f);

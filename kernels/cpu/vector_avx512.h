@@ -141,4 +141,35 @@ static inline float v16_highest(v16 a)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+/* The trees of v16_sum and v16_highest over up to eight vectors at once: two vectors' halves are
+ * folded into one, then two of those, and so on; lane k of the result is the fold of values[k]. */
+#define V16_FOLD_EACH(op)                                                                       \
+    v16 pairs[4];                                                                               \
+    for (uint32_t i = 0; i < 4; i++) { /* [a, b], eight lanes each */                           \
+        v16 a = values[2 * i < n ? 2 * i : 0];                                                  \
+        v16 b = values[2 * i + 1 < n ? 2 * i + 1 : 0];                                          \
+        pairs[i] = op(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));      \
+    }                                                                                           \
+    v16 fours[2];                                                                               \
+    for (uint32_t i = 0; i < 2; i++) { /* [a, b, c, d], four lanes each */                      \
+        v16 low = _mm512_shuffle_f32x4(pairs[2 * i], pairs[2 * i + 1], 0x88);                   \
+        v16 high = _mm512_shuffle_f32x4(pairs[2 * i], pairs[2 * i + 1], 0xdd);                  \
+        fours[i] = op(low, high);                                                               \
+    }                                                                                           \
+    v16 twos = op(_mm512_shuffle_ps(fours[0], fours[1], 0x44),                                  \
+                  _mm512_shuffle_ps(fours[0], fours[1], 0xee)); /* [a, e], [b, f], ... */       \
+    v16 ones = op(twos, _mm512_shuffle_ps(twos, twos, 0xb1));                                   \
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0); \
+    return _mm512_permutexvar_ps(order, ones)
+
+static inline v16 v16_sum_each(const v16 *values, uint32_t n)
+{
+    V16_FOLD_EACH(_mm512_add_ps);
+}
+
+static inline v16 v16_highest_each(const v16 *values, uint32_t n)
+{
+    V16_FOLD_EACH(_mm512_max_ps);
+}
+
 #endif
