@@ -213,8 +213,11 @@ enum cm_status cm_model_spec_find(const struct cm_model_config *config,
     const struct cm_model_spec *specs =
         config->container == CM_CONTAINER_GGUF ? gguf_specs : hf_specs;
     if ((unsigned)config->family >= CM_FAMILY_COUNT || specs[config->family].family == NULL) {
-        return cm_error_set(error, CM_UNSUPPORTED, "model family %d is not supported",
-                            (int)config->family);
+        return cm_error_set(error, CM_UNSUPPORTED,
+                            config->family == CM_FAMILY_BERT
+                                ? "the model is an encoder, which writes no text; \"copymill model "
+                                  "embed\" uses it"
+                                : "the model's family is not supported");
     }
     *spec = &specs[config->family];
     return CM_OK;

@@ -5,6 +5,7 @@
 #include "host/byte_alphabet.h"
 #include "host/compose.h"
 #include "host/tokenizer_parts.h"
+#include "host/wordpiece.h"
 
 #include <string.h>
 
@@ -59,6 +60,10 @@ static enum cm_status token_bytes(const struct cm_tokenizer_data *data, uint32_t
     struct cm_span name = data->tokens[id];
     enum cm_token_kind kind = data->kinds[id];
     *bytes = (struct cm_span){ store, 0 };
+    if (data->model == CM_TOKENIZER_WORDPIECE) {
+        *bytes = kind == CM_TOKEN_CONTROL ? *bytes : name;
+        return CM_OK;
+    }
     if (data->model != CM_TOKENIZER_BYTE_BPE) {
         if (kind == CM_TOKEN_UNKNOWN) {
             *bytes = cm_span_of(REPLACEMENT_CHARACTER);
@@ -110,6 +115,12 @@ static enum cm_status open_model(struct cm_tokenizer *tokenizer, struct cm_error
     if (cm_text_parts_init(&tokenizer->parts, data) != CM_OK) {
         return out_of_memory(error);
     }
+    if (data->model == CM_TOKENIZER_WORDPIECE) {
+        return data->unknown >= 0
+                   ? CM_OK
+                   : cm_error_set(error, CM_INVALID_DATA,
+                                  "The WordPiece vocabulary has no token for unknown words.");
+    }
     if (data->model != CM_TOKENIZER_BYTE_BPE) {
         return cm_sentencepiece_open(data, &tokenizer->names, tokenizer->bytes,
                                      &tokenizer->sentencepiece, error);
@@ -123,11 +134,6 @@ static enum cm_status open_model(struct cm_tokenizer *tokenizer, struct cm_error
 enum cm_status cm_tokenizer_open(const struct cm_tokenizer_data *data,
                                  struct cm_tokenizer **tokenizer, struct cm_error *error)
 {
-    if (data->model == CM_TOKENIZER_WORDPIECE) {
-        return cm_error_set(error, CM_UNSUPPORTED,
-                            "The model's tokenizer is of the WordPiece kind; byte-level BPE and "
-                            "SentencePiece are supported.");
-    }
     struct cm_tokenizer *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "No memory for the tokenizer.");
@@ -256,6 +262,9 @@ static enum cm_status encode(const struct cm_tokenizer *tokenizer, struct cm_spa
 {
     struct cm_text changed = CM_TEXT_INIT(SIZE_MAX / 2);
     enum cm_status status = CM_OK;
+    if (tokenizer->data->model == CM_TOKENIZER_WORDPIECE) {
+        return cm_wordpiece_encode(tokenizer->data, &tokenizer->names, text, list);
+    }
     for (bool is_first = true; text.length > 0 && status == CM_OK; is_first = false) {
         struct cm_text_part part = cm_text_parts_take(&tokenizer->parts, &text);
         status = encode_part(tokenizer, part.text, is_first, &changed, list);

@@ -21,6 +21,7 @@ static const struct subcommand subcommands[] = {
     { "fetch", cm_model_fetch_command, "bring a model onto this machine" },
     { "info", cm_model_info_command, "what a model is and needs" },
     { "tokenize", cm_model_tokenize_command, "ids of a text, text of ids" },
+    { "embed", cm_model_embed_command, "vectors of texts, and how close texts are" },
     { "check", cm_model_check_command, "hold a model to a reference" },
 };
 

@@ -28,6 +28,7 @@ static const char *family_name(enum cm_model_family family)
     static const char *const names[CM_FAMILY_COUNT] = {
         [CM_FAMILY_GPT2] = "gpt2",   [CM_FAMILY_LLAMA] = "llama", [CM_FAMILY_MISTRAL] = "mistral",
         [CM_FAMILY_QWEN2] = "qwen2", [CM_FAMILY_QWEN3] = "qwen3", [CM_FAMILY_GEMMA3] = "gemma3",
+        [CM_FAMILY_BERT] = "bert",
     };
     return names[family];
 }

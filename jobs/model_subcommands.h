@@ -11,6 +11,7 @@ enum cm_exit cm_model_fetch_command(int argc, char **argv);
 enum cm_exit cm_model_info_command(int argc, char **argv);
 enum cm_exit cm_model_tokenize_command(int argc, char **argv);
 enum cm_exit cm_model_check_command(int argc, char **argv);
+enum cm_exit cm_model_embed_command(int argc, char **argv);
 
 /* Prints `help` to stdout. */
 enum cm_exit cm_model_help(const char *help);

@@ -29,6 +29,7 @@ static const struct family {
     { "qwen3", CM_FAMILY_QWEN3, "hidden_act", "silu", "rms_norm_eps", false },
     { "gemma3_text", CM_FAMILY_GEMMA3, "hidden_activation", "gelu_pytorch_tanh", "rms_norm_eps",
       true },
+    { "bert", CM_FAMILY_BERT, "hidden_act", "gelu", "layer_norm_eps", true },
 };
 
 /* Turns "the key is not there" into `CM_OK` for a value that has a default. */
@@ -58,8 +59,8 @@ static enum cm_status find_family(const struct source *source, const struct fami
         }
     }
     return cm_error_set(source->error, CM_UNSUPPORTED,
-                        "%s: model_type is \"%.*s\"; expected gpt2, llama, mistral, qwen2, qwen3 "
-                        "or gemma3_text",
+                        "%s: model_type is \"%.*s\"; expected gpt2, llama, mistral, qwen2, "
+                        "qwen3, gemma3_text or bert",
                         source->path, (int)(type.length < 64 ? type.length : 64), type.data);
 }
 
@@ -104,6 +105,7 @@ static enum cm_status check_supported(const struct source *source, const struct 
         { "attention_bias", false },      { "mlp_bias", false },
         { "scale_attn_weights", true },   { "scale_attn_by_inverse_layer_idx", false },
         { "add_cross_attention", false }, { "use_bidirectional_attention", false },
+        { "is_decoder", false },
     };
     static const char *const null_keys[] = { "attn_logit_softcapping", "final_logit_softcapping",
                                              "quantization_config" };
@@ -119,6 +121,12 @@ static enum cm_status check_supported(const struct source *source, const struct 
                                 "%s: %s is set; only null is supported", source->path,
                                 null_keys[i]);
         }
+    }
+    struct cm_span positions = cm_span_of("absolute");
+    if (optional(cm_json_string(source->document, source->path, "position_embedding_type",
+                                &positions, source->error)) != CM_OK ||
+        !cm_span_equal_text(positions, "absolute")) {
+        return unsupported(source, "position_embedding_type is not absolute");
     }
     struct cm_span activation = cm_span_of(family->activation);
     enum cm_status status = optional(cm_json_string(
@@ -345,6 +353,12 @@ static enum cm_status read_rest(const struct source *source, const struct family
     if (status == CM_OK) {
         status = optional(cm_json_bool(source->document, source->path, "tie_word_embeddings",
                                        &config->tied_embeddings, source->error));
+    }
+    if (status == CM_OK && config->family == CM_FAMILY_BERT) {
+        enum { TOKEN_TYPES_DEFAULT = 2, TOKEN_TYPES_MAX = 64 };
+        config->n_token_types = TOKEN_TYPES_DEFAULT;
+        status = optional(cm_json_uint(source->document, source->path, "type_vocab_size", 1,
+                                       TOKEN_TYPES_MAX, &config->n_token_types, source->error));
     }
     if (status == CM_OK && config->family == CM_FAMILY_GEMMA3) {
         float scalar;

@@ -22,6 +22,7 @@ enum cm_model_family {
     CM_FAMILY_QWEN2,
     CM_FAMILY_QWEN3,
     CM_FAMILY_GEMMA3,
+    CM_FAMILY_BERT, /* an encoder: host/encoder.h; all others are decoders */
     CM_FAMILY_COUNT
 };
 
@@ -58,6 +59,7 @@ struct cm_model_config {
         sliding_window_pattern; /* every n-th layer is global (gemma3); 0: all have the window */
     float attention_scale;      /* factor on q·k, normally 1/sqrt(head_dim) */
     bool tied_embeddings;       /* the head is the embedding table */
+    uint32_t n_token_types;     /* BERT */
 };
 
 enum cm_tokenizer_model {
@@ -95,7 +97,17 @@ enum cm_token_kind {
     CM_TOKEN_UNUSED,
 };
 
-enum { CM_STOP_TOKENS_MAX = 8 };
+enum { CM_STOP_TOKENS_MAX = 8, CM_WORDPIECE_PREFIX_BYTES = 16, CM_WORDPIECE_WORD_MAX = 1000 };
+
+/* What is done to a text before it is cut into words, as in Hugging Face's BertNormalizer. */
+struct cm_wordpiece_rules {
+    bool clean_text;       /* control characters go */
+    bool split_ideographs; /* each is a word */
+    bool strip_accents;
+    bool lowercase;
+    uint32_t word_characters_max;           /* a longer word is unknown */
+    char prefix[CM_WORDPIECE_PREFIX_BYTES]; /* of a piece that does not begin a word: "##" */
+};
 
 struct cm_tokenizer_data {
     enum cm_tokenizer_model model;
@@ -117,6 +129,8 @@ struct cm_tokenizer_data {
     bool ignore_merges;   /* byte level: a word that is a token is taken as it is */
     uint32_t n_stop;      /* tokens that end a text: EOS, end of turn, ... */
     int32_t stop[CM_STOP_TOKENS_MAX];
+    int32_t closing; /* stands behind a whole text (BERT's [SEP]); -1: none */
+    struct cm_wordpiece_rules wordpiece;
     struct cm_span chat_template; /* Jinja source as in the file; empty: none. Never executed. */
 };
 

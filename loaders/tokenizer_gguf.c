@@ -283,6 +283,7 @@ enum cm_status cm_tokenizer_file_from_gguf(const struct cm_gguf *gguf, uint32_t 
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", cm_gguf_path(gguf));
     }
+    opened->data.closing = -1;
     enum cm_status status = read_all(gguf, n_vocab, opened, error);
     if (status != CM_OK) {
         cm_tokenizer_file_close(opened);

@@ -1,11 +1,12 @@
 #include "base/memory.h"
+#include "loaders/json_memory.h"
 #include "loaders/tokenizer_file.h"
 #include "loaders/tokenizer_json_parts.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { DOCUMENTS_MAX = 4, PROCESSORS_MAX = 16 };
+enum { DOCUMENTS_MAX = 6, PROCESSORS_MAX = 16 };
 
 enum cm_status cm_tokenizer_json_unsupported(const struct cm_tokenizer_reader *reader,
                                              const char *what)
@@ -72,7 +73,10 @@ static enum cm_status open_document(struct cm_tokenizer_reader *reader, const ch
 /* A TemplateProcessing whose `single` starts with a special token puts BOS before every text. */
 static void read_template_processing(struct cm_tokenizer_file *file, const json_t *processor)
 {
-    const json_t *first = json_array_get(json_object_get(processor, "single"), 0);
+    const json_t *single = json_object_get(processor, "single");
+    size_t count = json_array_size(single);
+    const json_t *first = json_array_get(single, 0);
+    const json_t *last = count > 1 ? json_array_get(single, count - 1) : NULL;
     struct cm_span name =
         cm_json_span(json_object_get(json_object_get(first, "SpecialToken"), "id"));
     int32_t id = cm_tokenizer_json_find(file, name);
@@ -80,12 +84,26 @@ static void read_template_processing(struct cm_tokenizer_file *file, const json_
         file->data.bos = id;
         file->data.add_bos = true;
     }
+    file->data.closing = cm_tokenizer_json_find(
+        file, cm_json_span(json_object_get(json_object_get(last, "SpecialToken"), "id")));
+}
+
+/* "cls": ["[CLS]", 101], "sep": ["[SEP]", 102] */
+static void read_bert_processing(struct cm_tokenizer_file *file, const json_t *processor)
+{
+    const json_t *first = json_array_get(json_object_get(processor, "cls"), 0);
+    const json_t *last = json_array_get(json_object_get(processor, "sep"), 0);
+    file->data.bos = cm_tokenizer_json_find(file, cm_json_span(first));
+    file->data.add_bos = file->data.bos >= 0;
+    file->data.closing = cm_tokenizer_json_find(file, cm_json_span(last));
 }
 
 static void read_post_processor(struct cm_tokenizer_file *file, const json_t *processor)
 {
     if (cm_tokenizer_json_is(processor, "TemplateProcessing")) {
         read_template_processing(file, processor);
+    } else if (cm_tokenizer_json_is(processor, "BertProcessing")) {
+        read_bert_processing(file, processor);
     }
     const json_t *steps = json_object_get(processor, "processors");
     for (size_t i = 0; i < json_array_size(steps) && i < PROCESSORS_MAX; i++) {
@@ -192,18 +210,50 @@ static enum cm_status read_template_file(struct cm_tokenizer_reader *reader)
 /* ------------------------------------------------------------------------------------------------
  */
 
+/* Older folders of BERT have a vocab.txt instead. */
+static enum cm_status read_vocabulary(struct cm_tokenizer_reader *reader, uint32_t n_vocab)
+{
+    struct cm_tokenizer_file *file = reader->file;
+    const json_t *config = NULL;
+    char missing[CM_PATH_BYTES_MAX];
+    memcpy(missing, reader->path, sizeof missing);
+    enum cm_status status =
+        open_document(reader, "tokenizer_config.json", CM_JSON_INTEGERS_AS_REALS, &config);
+    if (status == CM_OK) {
+        status = cm_folder_path(reader->folder, "vocab.txt", reader->path, reader->error);
+    }
+    if (status == CM_OK && !cm_path_exists(reader->path)) {
+        status = cm_error_set(reader->error, CM_NOT_FOUND, "%s: is missing", missing);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    cm_json_memory_begin();
+    json_t *vocabulary = json_object();
+    if (vocabulary == NULL) {
+        return cm_error_set(reader->error, CM_OUT_OF_MEMORY, "%s: out of memory", reader->path);
+    }
+    CM_ASSERT(file->documents_count < DOCUMENTS_MAX);
+    file->documents[file->documents_count++] = vocabulary;
+    return cm_tokenizer_read_vocab_txt(reader, config, vocabulary, n_vocab);
+}
+
 static enum cm_status read_tokenizer(struct cm_tokenizer_reader *reader, uint32_t n_vocab)
 {
     const json_t *document;
     enum cm_status status = open_document(reader, "tokenizer.json", CM_JSON_INTEGERS, &document);
     if (status == CM_OK && document == NULL) {
-        return cm_error_set(reader->error, CM_NOT_FOUND, "%s: is missing", reader->path);
+        return read_vocabulary(reader, n_vocab);
     }
-    if (status == CM_OK) {
+    bool is_wordpiece =
+        status == CM_OK && cm_tokenizer_json_is(json_object_get(document, "model"), "WordPiece");
+    if (is_wordpiece) {
+        status = cm_tokenizer_json_read_wordpiece(reader, document, n_vocab);
+    } else if (status == CM_OK) {
         status = cm_tokenizer_json_read_text(reader, document);
-    }
-    if (status == CM_OK) {
-        status = cm_tokenizer_json_read_model(reader, document, n_vocab);
+        if (status == CM_OK) {
+            status = cm_tokenizer_json_read_model(reader, document, n_vocab);
+        }
     }
     if (status == CM_OK) {
         read_post_processor(reader->file, json_object_get(document, "post_processor"));
@@ -250,6 +300,7 @@ enum cm_status cm_tokenizer_file_from_folder(const char *folder, uint32_t n_voca
     if (opened != NULL) {
         opened->documents = cm_alloc(DOCUMENTS_MAX, sizeof *opened->documents);
         opened->data.bos = -1;
+        opened->data.closing = -1;
         opened->data.unknown = -1;
     }
     if (opened == NULL || reader == NULL || opened->documents == NULL) {

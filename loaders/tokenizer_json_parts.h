@@ -34,6 +34,16 @@ int32_t cm_tokenizer_json_find(const struct cm_tokenizer_file *file, struct cm_s
 enum cm_status cm_tokenizer_json_read_text(struct cm_tokenizer_reader *reader,
                                            const json_t *document) CM_MUST_CHECK;
 
+/* All of the above for a file whose model.type is WordPiece. */
+enum cm_status cm_tokenizer_json_read_wordpiece(struct cm_tokenizer_reader *reader,
+                                                const json_t *document,
+                                                uint32_t n_vocab) CM_MUST_CHECK;
+
+/* The vocab.txt at reader->path; `config` is tokenizer_config.json, or NULL. Fills `vocabulary`, an
+ * empty object that lives as long as the tokenizer file. */
+enum cm_status cm_tokenizer_read_vocab_txt(struct cm_tokenizer_reader *reader, const json_t *config,
+                                           json_t *vocabulary, uint32_t n_vocab) CM_MUST_CHECK;
+
 /* "model" and "added_tokens": vocabulary, merges or scores, kinds of tokens. After the text's. */
 enum cm_status cm_tokenizer_json_read_model(struct cm_tokenizer_reader *reader,
                                             const json_t *document, uint32_t n_vocab) CM_MUST_CHECK;

@@ -1,4 +1,4 @@
-"""`copymill model info`, `tokenize` and `check` on a tiny checkpoint."""
+"""`copymill model info`, `tokenize`, `embed` and `check` on a tiny checkpoint."""
 
 import json
 import os
@@ -65,6 +65,36 @@ class TokenizeTest(unittest.TestCase):
                 result = run("tokenize", *arguments)
                 self.assertEqual(result.returncode, 2)
                 self.assertNotEqual(result.stderr, "")
+
+
+class EmbedTest(unittest.TestCase):
+    BERT = TINY.parent / "bert"
+
+    def test_vectors_of_lines(self):
+        lines = [f"mug number {i}" for i in range(70)]
+        result = run("embed", self.BERT, text="\n".join(lines) + "\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        vectors = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual((len(vectors), {len(v) for v in vectors}), (70, {64}))
+        for vector in vectors:
+            self.assertAlmostEqual(sum(x * x for x in vector), 1, places=4)
+        alone = run("embed", self.BERT, "--text", lines[65])
+        self.assertEqual(json.loads(alone.stdout), vectors[65])
+
+    def test_similarity(self):
+        result = run("embed", self.BERT, "--to", "a mug", "--exact", text="a mug\n杯子\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        pairs = [line.split("\t") for line in result.stdout.splitlines()]
+        self.assertEqual([text for _, text in pairs], ["a mug", "杯子"])
+        self.assertEqual(pairs[0][0], "1.0000")
+        self.assertLess(float(pairs[1][0]), 1)
+
+    def test_wrong_model_and_usage(self):
+        result = run("embed", TINY, "--text", "x")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("BERT", result.stderr)
+        self.assertEqual(run("embed").returncode, 2)
+        self.assertEqual(run("embed", self.BERT / "none", "--text", "x").returncode, 2)
 
 
 class CheckTest(unittest.TestCase):

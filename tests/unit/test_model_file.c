@@ -259,8 +259,8 @@ static void test_tiny_others(void **state)
 static void test_unsupported_types(void **state)
 {
     (void)state;
-    static const char *const names[] = { "bert", "t5" };
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const names[] = { "t5" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct cm_model_file *file = NULL;
         struct cm_error error = { 0 };
         if (access(tiny(names[i]), R_OK) != 0) {

@@ -164,14 +164,14 @@ static void other_shapes_are_refused_by_name(void **state)
               "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" \"},\"content\":\"" MARK "\"}" },
         { .normalizer = MARKS },                                /* with ByteLevel */
         { .pre_tokenizer = "null" },                            /* spaces are not marked */
-        { .pre_tokenizer = "{\"type\":\"BertPreTokenizer\"}" }, /* WordPiece */
+        { .pre_tokenizer = "{\"type\":\"BertPreTokenizer\"}" }, /* of WordPiece */
         { .pre_tokenizer = "{\"type\":\"Metaspace\",\"replacement\":\"_\"}" },
         { .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\","
                            "\"individual_digits\":false}," BYTE_LEVEL "]}" },
         { .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
                            "\"pattern\":{\"Regex\":\"a+\"},\"behavior\":\"Isolated\"},"
                            "{\"type\":\"ByteLevel\",\"use_regex\":false}]}" },
-        { .model = "\"type\":\"WordPiece\",\"vocab\":{}" },
+        { .model = "\"type\":\"WordLevel\",\"vocab\":{}" },
         { .model = UNIGRAM }, /* with ByteLevel */
         { .model = BPE ",\"dropout\":0.1" },
         { .model = BPE ",\"end_of_word_suffix\":\"</w>\"" },
