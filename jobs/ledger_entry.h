@@ -30,6 +30,7 @@ struct cm_decided {
 /* Text is borrowed and never NULL. */
 struct cm_ledger_entry {
     int64_t row_id;
+    int64_t settings_id; /* of the run that wrote it */
     uint64_t position;
     struct cm_copy_row row; /* as it was generated */
     const char *title;      /* of the item; "" where the ledger is too old to know */

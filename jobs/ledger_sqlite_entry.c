@@ -15,7 +15,7 @@
     " ifnull(item.title, ''), ifnull(item.facts, ''), ifnull(segment.attributes, ''),"          \
     " finished, ifnull(decision.state, 0), ifnull(decision.version, 0),"                        \
     " ifnull(decision.distance, 0), ifnull(decision.text, ''), ifnull(decision.reason, ''),"    \
-    " ifnull(decision.reviewer, ''), ifnull(decision.decided, '')"
+    " ifnull(decision.reviewer, ''), ifnull(decision.decided, ''), copy.settings_id"
 #define ENTRY_JOINS                                                                         \
     " LEFT JOIN item ON item.id = copy.item LEFT JOIN segment ON segment.id = copy.segment" \
     " LEFT JOIN decision ON decision.copy_id = copy.id"
@@ -112,6 +112,7 @@ static bool read_entry(sqlite3_stmt *statement, struct cm_ledger_entry *entry)
     entry->decision.reason = next_text(&at);
     entry->decision.reviewer = next_text(&at);
     entry->decision.time = next_text(&at);
+    entry->settings_id = next_integer(&at);
     return at.complete;
 }
 

@@ -5,6 +5,8 @@
 #include "jobs/export/export_command.h"
 #include "jobs/model_command.h"
 #include "jobs/prepare/prepare_command.h"
+#include "jobs/report/explain_command.h"
+#include "jobs/report/report_command.h"
 #include "jobs/review/review_command.h"
 #include "jobs/run_command.h"
 #include "jobs/run_options.h"
@@ -33,6 +35,8 @@ static const struct command COMMANDS[] = {
     { "review", "a page where people approve, reject and edit the copy", cm_review_command },
     { "export", "approved copy for a shop, a feed, a spreadsheet or fine-tuning",
       cm_export_command },
+    { "report", "a job as one HTML file: quality, throughput, examples", cm_report_command },
+    { "explain", "everything that led to one text", cm_explain_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
     { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "model", "models: fetch them, look into them", cm_model_command },

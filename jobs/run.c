@@ -12,6 +12,7 @@
 #include "jobs/output_file.h"
 #include "jobs/pipeline.h"
 #include "jobs/progress.h"
+#include "jobs/report/report_page.h"
 #include "jobs/run_figures.h"
 #include "jobs/version.h"
 
@@ -62,7 +63,13 @@ static enum cm_status check_output(struct run *run, struct cm_error *error)
         .overwrite = run->options->overwrite,
         .ledger = run->ledger,
     };
-    return cm_output_check(&rules, error);
+    status = cm_output_check(&rules, error);
+    if (status == CM_OK && run->options->report_path != NULL) {
+        rules.path = run->options->report_path;
+        rules.option = "--report";
+        status = cm_output_check(&rules, error);
+    }
+    return status;
 }
 
 static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
@@ -83,8 +90,8 @@ static enum cm_status begin_ledger(struct run *run, struct cm_error *error)
     snprintf(max_tokens, sizeof max_tokens, "%" PRIu32, options->max_tokens);
     snprintf(max_length, sizeof max_length, "%" PRIu32, options->max_length);
     snprintf(sampling, sizeof sampling,
-             "temperature=%.9g top_k=%" PRIu32
-             " top_p=%.9g min_p=%.9g repetition_penalty=%.9g no_repeat_ngram=%" PRIu32
+             "temperature=%.7g top_k=%" PRIu32
+             " top_p=%.7g min_p=%.7g repetition_penalty=%.7g no_repeat_ngram=%" PRIu32
              " beams=%" PRIu32,
              (double)options->sampling.temperature, options->sampling.top_k,
              (double)options->sampling.top_p, (double)options->sampling.min_p,
@@ -189,6 +196,17 @@ static enum cm_status check_counts(const struct run *run,
                             run->counts.rows_planned, run->ledger_path, sum);
     }
     return CM_OK;
+}
+
+static enum cm_status write_report(struct run *run, struct cm_error *error)
+{
+    const char *slash = strrchr(run->ledger_path, '/');
+    const struct cm_report_options report = {
+        .name = slash != NULL ? slash + 1 : run->ledger_path,
+        .path = run->options->report_path,
+        .remember = true,
+    };
+    return run->options->report_path != NULL ? cm_report_write(run->ledger, &report, error) : CM_OK;
 }
 
 static enum cm_status write_output(struct run *run, struct cm_error *error)
@@ -320,6 +338,9 @@ static enum cm_exit run_job(struct run *run, struct cm_run_summary *summary, str
     }
     if (status == CM_OK) {
         status = write_output(run, error);
+    }
+    if (status == CM_OK) {
+        status = write_report(run, error);
     }
     return conclude(run, status, error);
 }

@@ -101,6 +101,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       CM_OPTION_FLAG, .offset = FIELD(dry_run) },
     { "progress", "MODE", "auto, tty, plain, json or none (auto)", CM_OPTION_CHOICE,
       .offset = FIELD(progress), .choices = PROGRESS_MODES },
+    { "report", "FILE.html", "also write the job as one HTML file", CM_OPTION_STRING,
+      .offset = FIELD(report_path) },
     { "no-samples", NULL, "show no sample copies at the end", CM_OPTION_FLAG,
       .offset = FIELD(quiet_samples) },
 };
@@ -166,6 +168,7 @@ static enum cm_status check_paths_differ(const struct cm_run_options *options,
     }, outputs[] = {
         { "--out", options->out_path },
         { "--job", options->job_path },
+        { "--report", options->report_path },
     };
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         for (size_t j = 0; j < sizeof inputs / sizeof inputs[0]; j++) {
