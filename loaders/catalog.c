@@ -507,6 +507,7 @@ enum cm_status cm_catalog_open(const struct cm_catalog_options *options,
     }
     opened->quiet = options->quiet;
     opened->told_ragged = options->quiet;
+    opened->columns.keeps_reputation = options->keeps_reputation;
     enum cm_status status = cm_item_builder_init(&opened->builder);
     if (status != CM_OK) {
         cm_error_set(error, status, "%s: out of memory", options->path);

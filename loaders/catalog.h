@@ -74,7 +74,8 @@ struct cm_catalog_options {
     const char *path;        /* "-": standard input */
     const char *const *maps; /* "field=column" from --map */
     size_t maps_count;
-    bool quiet; /* no warnings: another pass over the file gives them */
+    bool quiet;            /* no warnings: another pass over the file gives them */
+    bool keeps_reputation; /* ratings and price ranges too, which copy is not written from */
 };
 
 /* CM_NOT_FOUND, CM_IO, CM_INVALID_DATA (no usable column, with the columns found and the --map that

@@ -426,9 +426,23 @@ static bool is_ignored(const char *normal)
     return false;
 }
 
-static void recognize(const char *normal, const struct cm_table_format *format,
+/* What a shop measures about a product rather than what the product is. A copy that is written here
+ * does without, because it is soon out of date; one that is judged may well say it. */
+static bool is_reputation(const char *normal)
+{
+    static const char *const patterns[] = { "rating*", "*_rating", "price_range", "pricerange" };
+    for (size_t i = 0; i < COUNT_OF(patterns); i++) {
+        if (fnmatch(patterns[i], normal, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void recognize(const char *normal, const struct cm_columns *columns,
                       struct cm_column *column)
 {
+    const struct cm_table_format *format = columns->format;
     column->is_group = format->group != NULL && strcmp(normal, format->group) == 0;
     column->is_skip = format->skip_column != NULL && strcmp(normal, format->skip_column) == 0;
     if (normal[0] == '\0' || is_one_of(normal, format->ignored, COUNT_OF(format->ignored))) {
@@ -440,7 +454,8 @@ static void recognize(const char *normal, const struct cm_table_format *format,
     } else if (strcmp(normal, "configurable_variations") == 0) {
         column->kind = CM_COLUMN_VARIANTS;
     } else {
-        column->kind = is_ignored(normal) ? CM_COLUMN_IGNORED : CM_COLUMN_ATTRIBUTE;
+        bool kept = columns->keeps_reputation && is_reputation(normal);
+        column->kind = is_ignored(normal) && !kept ? CM_COLUMN_IGNORED : CM_COLUMN_ATTRIBUTE;
     }
 }
 
@@ -478,7 +493,7 @@ enum cm_status cm_columns_add(struct cm_columns *columns, struct cm_span name)
     name = cm_span_trim(name);
     struct cm_span label = label_of(name);
     cm_column_normalize(name, normal);
-    recognize(normal, columns->format, &column);
+    recognize(normal, columns, &column);
     column.name = cm_strndup(name.data, name.length);
     column.label = cm_strndup(label.data, label.length);
     if (column.name == NULL || column.label == NULL) {

@@ -55,6 +55,7 @@ struct cm_columns {
     size_t count;
     size_t capacity;
     const struct cm_table_format *format;
+    bool keeps_reputation; /* ratings and price ranges are attributes */
 };
 
 /* Writes the normal form of `name`, shortened to the room there is. */

@@ -2,14 +2,31 @@
  * is said. */
 #include "jobs/content/judge_parts.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { SHOWN_MAX = 5, NUMBER_SHOWN_BYTES = 24, SLOT_VALUE_CHARACTERS_MAX = 80 };
 
 static size_t offset(const struct cm_case *text, const char *at)
 {
     return (size_t)(at - text->input->text.data);
+}
+
+/* "2-in-1", "3 in 1": a way of speaking. */
+static bool is_idiom(struct cm_span text, struct cm_span number)
+{
+    size_t begin = (size_t)(number.data - text.data);
+    size_t end = begin + number.length;
+    struct cm_span after = { text.data + end, text.length - end };
+    bool leads = after.length > 4 &&
+                 (memcmp(after.data, "-in-", 4) == 0 || memcmp(after.data, " in 1", 5) == 0 ||
+                  memcmp(after.data, "-In-", 4) == 0);
+    bool follows = begin > 4 && (memcmp(number.data - 4, "-in-", 4) == 0 ||
+                                 memcmp(number.data - 4, " in ", 4) == 0 ||
+                                 memcmp(number.data - 4, "-In-", 4) == 0);
+    return leads || (follows && isdigit((unsigned char)number.data[-5]));
 }
 
 static void check_numbers(const struct cm_case *text, const struct cm_quantities *quantities)
@@ -26,7 +43,9 @@ static void check_numbers(const struct cm_case *text, const struct cm_quantities
         const struct cm_quantities *facts = &text->facts->quantities;
         bool is_other = quantity != NULL && (cm_quantities_hold_converted(facts, quantity) ||
                                              cm_quantities_contradict(facts, quantity));
-        if (is_other) { /* the same in another unit, or a wrong unit: see check_units */
+        if (is_other ||
+            is_idiom(text->input->text,
+                     missing)) { /* the same in another unit, or a wrong unit: see check_units */
             continue;
         }
         size_t shown = missing.length < NUMBER_SHOWN_BYTES ? missing.length : NUMBER_SHOWN_BYTES;
@@ -67,6 +86,87 @@ static void check_values(const struct cm_case *text, const struct cm_vocabulary 
         cm_judgement_show(text->judgement, CM_EVIDENCE_UNSUPPORTED, offset(text, wrong->said.data),
                           offset(text, wrong->said.data) + wrong->said.length, rule,
                           wrong->slot->name, note);
+    }
+}
+
+/* --- Yes and no --- */
+
+/* A column's name as it would be said: "familyFriendly" is "family friendly". */
+static void spell_name(const char *name, char words[CM_EVIDENCE_BYTES])
+{
+    size_t length = 0;
+    for (const char *at = name; *at != '\0' && length + 2 < CM_EVIDENCE_BYTES; at++) {
+        bool parts = *at == '_' || *at == '-' || *at == ' ';
+        if (parts || (isupper((unsigned char)*at) && length > 0 && words[length - 1] != ' ')) {
+            words[length++] = ' ';
+        }
+        if (!parts) {
+            words[length++] = (char)tolower((unsigned char)*at);
+        }
+    }
+    words[length] = '\0';
+}
+
+/* Whether the text says at `at` what `words` say, with spaces or hyphens. */
+static bool says_at(const struct cm_plain_text *plain, size_t at, const char *words)
+{
+    size_t length = strlen(words);
+    if (at + length > plain->count ||
+        (at > 0 && cm_plain_is_word(plain->characters[at - 1].code))) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        uint32_t code = plain->characters[at + i].code;
+        if (code != (unsigned char)words[i] && !(words[i] == ' ' && code == '-')) {
+            return false;
+        }
+    }
+    return at + length == plain->count || !cm_plain_is_word(plain->characters[at + length].code);
+}
+
+static bool is_denied(struct cm_span text, size_t begin)
+{
+    enum { BEFORE = 24 };
+    static const char *const words[] = { "not ", "no ", "non", "n't ", "never ", "without ", "un" };
+    size_t first = begin > BEFORE ? begin - BEFORE : 0;
+    for (size_t at = first; at < begin; at++) {
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            size_t length = strlen(words[i]);
+            bool starts = at == 0 || text.data[at - 1] == ' ' || words[i][0] == 'n';
+            if (at + length <= begin && starts &&
+                strncasecmp(text.data + at, words[i], length) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* "family-friendly" where the column familyFriendly says no. */
+static void check_switches(const struct cm_case *text)
+{
+    for (size_t i = 0; i < text->facts->slots_count; i++) {
+        const struct cm_fact_slot *slot = &text->facts->slots[i];
+        bool yes = strcasecmp(slot->value, "yes") == 0 || strcasecmp(slot->value, "true") == 0;
+        bool no = strcasecmp(slot->value, "no") == 0 || strcasecmp(slot->value, "false") == 0;
+        char words[CM_EVIDENCE_BYTES];
+        spell_name(slot->name, words);
+        if ((!yes && !no) || strlen(words) < 4) {
+            continue;
+        }
+        for (size_t at = 0; at < text->plain->count; at++) {
+            if (!says_at(text->plain, at, words)) {
+                continue;
+            }
+            size_t begin = text->plain->characters[at].begin;
+            size_t end = text->plain->characters[at + strlen(words) - 1].end;
+            if (is_denied(text->input->text, begin) == yes) {
+                cm_judgement_flag(text->judgement, "contradicted-fact", "%s (%s: %s)", words,
+                                  slot->name, slot->value);
+                cm_judgement_show(text->judgement, CM_EVIDENCE_UNSUPPORTED, begin, end,
+                                  "contradicted-fact", slot->name, slot->value);
+            }
+        }
     }
 }
 
@@ -207,6 +307,7 @@ enum cm_status cm_check_facts(const struct cm_case *text, const struct cm_vocabu
         check_numbers(text, quantities);
         check_units(text, quantities);
         check_values(text, vocabulary);
+        check_switches(text);
         grade->precision = precision(text);
         status = measure_coverage(text, &grade->coverage);
     }

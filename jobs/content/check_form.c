@@ -83,6 +83,19 @@ static struct cm_span without_hashtags(struct cm_span text)
     }
 }
 
+/* Other marks that people close a post or a list with. */
+static bool has_closing_mark(struct cm_span text)
+{
+    static const char *const marks[] = { "~", "～", ";", "；", ":", "：" };
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        size_t bytes = strlen(marks[i]);
+        if (text.length >= bytes && memcmp(text.data + text.length - bytes, marks[i], bytes) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Words after which no text is at its end. */
 static bool ends_in_mid_air(struct cm_span text)
 {
@@ -98,19 +111,40 @@ static bool ends_in_mid_air(struct cm_span text)
     return false;
 }
 
+/* People leave the full stop of a lone sentence out; where they do, it often ends with a fact. */
+static bool ends_with_fact(const struct cm_case *text, struct cm_span span)
+{
+    for (size_t at = 0; at < span.length; at++) {
+        if (cm_sentence_end_at(span, at) > 0) {
+            return false;
+        }
+    }
+    enum { TELLING_BYTES_MIN = 9 }; /* not an adjective that a noun should follow */
+    const struct cm_judgement *judgement = text->judgement;
+    for (size_t i = 0; i < judgement->evidence_count; i++) {
+        const struct cm_evidence *evidence = &judgement->evidence[i];
+        bool is_telling = evidence->end - evidence->begin >= TELLING_BYTES_MIN;
+        if (evidence->kind == CM_EVIDENCE_MATCHED && evidence->end == span.length && is_telling) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A text that the model ended itself is taken for whole unless its last word says otherwise. Of a
  * text that nobody knows the end of, a few words are a title or a heading. */
 static void check_end(const struct cm_case *text)
 {
-    enum { HEADING_WORDS_MAX = 12 };
+    enum { HEADING_WORDS_MAX = 14 };
     struct cm_span span = without_hashtags(text->input->text);
     bool is_heading = text->words->count <= HEADING_WORDS_MAX;
-    if (span.length == 0 || cm_sentence_ended(span) || text->input->fields.length > 0) {
+    if (span.length == 0 || cm_sentence_ended(span) || has_closing_mark(span) ||
+        text->input->fields.length > 0) {
         return;
     }
     bool is_cut = ends_in_mid_air(span);
     if (text->input->end == CM_TEXT_END_LENGTH ||
-        (text->input->end == CM_TEXT_END_UNKNOWN && !is_heading)) {
+        (text->input->end == CM_TEXT_END_UNKNOWN && !is_heading && !ends_with_fact(text, span))) {
         is_cut = true;
     }
     if (is_cut) {

@@ -93,11 +93,25 @@ static void clean(char *text)
     }
 }
 
+/* Whether a detail is one of those that are there, which commas part. */
+static bool has_detail(const char *details, const char *detail)
+{
+    size_t length = strlen(detail);
+    for (const char *at = details; (at = strstr(at, detail)) != NULL; at++) {
+        bool begins = at == details || (at >= details + 2 && at[-1] == ' ' && at[-2] == ',');
+        bool ends = at[length] == '\0' || at[length] == ',';
+        if (begins && ends) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_detail(struct cm_finding *finding, const char *detail)
 {
     size_t length = strlen(finding->detail);
     size_t room = sizeof finding->detail - length;
-    if (detail[0] != '\0' && strstr(finding->detail, detail) == NULL && strlen(detail) + 3 < room) {
+    if (detail[0] != '\0' && !has_detail(finding->detail, detail) && strlen(detail) + 3 < room) {
         snprintf(finding->detail + length, room, "%s%s", length > 0 ? ", " : "", detail);
     }
 }

@@ -442,7 +442,8 @@ static enum cm_status open_catalog(struct work *work)
     const struct cm_score_options *options = work->options;
     struct cm_catalog_options catalog = { .path = options->catalog_path,
                                           .maps = options->maps,
-                                          .maps_count = options->maps_count };
+                                          .maps_count = options->maps_count,
+                                          .keeps_reputation = true };
     if (options->catalog_path == NULL) {
         cm_judge_ready(work->judge);
         return CM_OK;

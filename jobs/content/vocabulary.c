@@ -3,19 +3,21 @@
 #include "base/memory.h"
 #include "jobs/content/plain_text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 enum {
-    VALUE_CHARACTERS_MAX = 40,
-    VALUE_WORDS_MAX = 5,
+    VALUE_CHARACTERS_MAX = 64,
+    VALUE_WORDS_MAX = 8,
     LATIN_CHARACTERS_MIN = 3,
     NAMES_MAX = 16,
-    BRANDS_MAX = 20000,
+    NAMES_OF_ITEMS_MAX = 20000,
 };
 
 static const char BRAND_COLUMN[] = "brand";
+static const char TITLE_COLUMN[] = "title";
 
 /* A spelling of a value. Values of one kind with the same meaning are spellings of one. */
 struct spelling {
@@ -30,6 +32,7 @@ struct column {
     size_t names_count;
     uint32_t meanings_count;
     bool is_brand;
+    bool is_name; /* of an item or its brand: may have any number of values */
     bool is_open; /* too many values: tells nothing */
 };
 
@@ -284,7 +287,8 @@ static bool is_topic(const char *name)
 {
     static const char *const topics[] = { "tag",         "categor", "keyword", "collection",
                                           "description", "title",   "name",    "feature",
-                                          "type",        "summary", "content" };
+                                          "type",        "summary", "content", "类型",
+                                          "类目",        "类别",    "分类",    "标签" };
     for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
         if (strcasestr(name, topics[i]) != NULL) {
             return true;
@@ -307,9 +311,10 @@ static enum cm_status add_value(struct cm_vocabulary *vocabulary, const char *na
         }
         status = add_name(column, cm_span_of(name));
         column->is_brand = strcmp(name, BRAND_COLUMN) == 0;
+        column->is_name = column->is_brand || strcmp(name, TITLE_COLUMN) == 0;
     }
     column = &vocabulary->columns[index];
-    uint32_t limit = column->is_brand ? BRANDS_MAX : CM_VOCABULARY_VALUES_MAX;
+    uint32_t limit = column->is_name ? NAMES_OF_ITEMS_MAX : CM_VOCABULARY_VALUES_MAX;
     if (status != CM_OK || column->is_open) {
         return status;
     }
@@ -327,12 +332,12 @@ enum cm_status cm_vocabulary_add_item(struct cm_vocabulary *vocabulary, const st
     if (item->fields[CM_ITEM_BRAND][0] != '\0') {
         status = add_value(vocabulary, BRAND_COLUMN, item->fields[CM_ITEM_BRAND]);
     }
+    if (status == CM_OK && strchr(item->fields[CM_ITEM_TITLE], ' ') != NULL) {
+        status = add_value(vocabulary, TITLE_COLUMN, item->fields[CM_ITEM_TITLE]);
+    }
     for (size_t i = 0; i < item->attributes_count && status == CM_OK; i++) {
         const struct cm_attribute *attribute = &item->attributes[i];
-        bool is_list = strpbrk(attribute->value, ",;|/") != NULL ||
-                       strstr(attribute->value, "、") != NULL ||
-                       strstr(attribute->value, "；") != NULL;
-        if (!is_topic(attribute->name) && !is_list) {
+        if (!is_topic(attribute->name)) {
             status = add_value(vocabulary, attribute->name, attribute->value);
         }
     }
@@ -515,6 +520,120 @@ static bool facts_hold(const struct cm_plain_text *facts, const struct cm_plain_
     return false;
 }
 
+/* "Outside the city centre", "not cotton": the words before a value that turn it round. */
+static bool is_denied(const struct cm_plain_text *plain, const struct mention *mention)
+{
+    enum { BEFORE = 24 };
+    static const char *const words[] = {
+        "outside",   "not",  "far from", "non",      "without",  "no",      "unlike", "instead",
+        "away from", "like", "isn't",    "north of", "south of", "east of", "west of"
+    };
+    char before[BEFORE + 2] = " ";
+    size_t length = 1;
+    size_t first = mention->at > BEFORE ? mention->at - BEFORE : 0;
+    for (size_t i = first; i < mention->at; i++) {
+        uint32_t code = plain->characters[i].code;
+        if (code == 0x4E0D || code == 0x975E || code == 0x65E0 || code == 0x6CA1) {
+            return i + 4 >= mention->at; /* 不 非 无 没 */
+        }
+        bool ends = code == '.' || code == '!' || code == '?' || code == ',';
+        length = ends ? 0 : length;
+        before[length++] = code < 0x80 ? (char)code : ' ';
+    }
+    before[length] = '\0';
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const char *found = strstr(before, words[i]);
+        size_t bytes = strlen(words[i]);
+        if (found != NULL && (found == before || found[-1] == ' ') &&
+            (found[bytes] == ' ' || found[bytes] == '-' || found[bytes] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Words that many things can be: they speak of a column only where its name is near. */
+static bool is_vague(const char *word)
+{
+    static const char vague[] =
+        " high low average medium moderate good bad cheap expensive small large big new old long "
+        "short light heavy soft hard fast slow easy strong simple classic modern casual regular "
+        "standard basic premium normal special full free open warm cold hot cool dry wet fresh "
+        "clear dark bright wide narrow thin thick deep natural other mixed multi single double ";
+    char padded[VALUE_CHARACTERS_MAX + 3];
+    snprintf(padded, sizeof padded, " %s ", word);
+    return strstr(vague, padded) != NULL;
+}
+
+/* The mention as a string; what is not ASCII becomes a question mark. */
+static void spell(const struct cm_plain_text *plain, const struct mention *mention,
+                  char word[VALUE_CHARACTERS_MAX + 1])
+{
+    for (uint32_t i = 0; i < mention->count; i++) {
+        uint32_t code = plain->characters[mention->at + i].code;
+        word[i] = code < 0x80 ? (char)code : '?';
+    }
+    word[mention->count] = '\0';
+}
+
+static bool says_bytes(struct cm_span text, const char *value, size_t length)
+{
+    for (size_t at = 0; length > 0 && at + length <= text.length; at++) {
+        if (strncasecmp(text.data + at, value, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the text says a value, or a part of one that lists several. */
+static bool says(struct cm_span text, const char *value)
+{
+    static const char *const marks[] = { ",", ";", "|", "/", "、", "；", "，" };
+    const char *part = value;
+    for (const char *at = value; *at != '\0'; at++) {
+        for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+            size_t bytes = strlen(marks[i]);
+            if (strncmp(at, marks[i], bytes) == 0) {
+                struct cm_span trimmed =
+                    cm_span_trim((struct cm_span){ part, (size_t)(at - part) });
+                if (says_bytes(text, trimmed.data, trimmed.length)) {
+                    return true;
+                }
+                part = at + bytes;
+            }
+        }
+    }
+    struct cm_span last = cm_span_trim(cm_span_of(part));
+    return says_bytes(text, last.data, last.length);
+}
+
+/* Whether a word of the column's name stands within some words of the mention. */
+static bool is_name_near(const struct cm_plain_text *plain, const struct mention *mention,
+                         const char *name)
+{
+    enum { NEAR = 24, PREFIX = 3 };
+    size_t first = mention->at > NEAR ? mention->at - NEAR : 0;
+    size_t last = mention->at + mention->count + NEAR;
+    for (const char *word = name; *word != '\0';) {
+        size_t length = strcspn(word, " _-");
+        size_t prefix = length < PREFIX ? length : PREFIX; /* "rating" and "rated" */
+        for (size_t at = first; prefix > 2 && at + prefix <= last && at + prefix <= plain->count;
+             at++) {
+            size_t i = 0;
+            while (i < prefix && plain->characters[at + i].code == (uint32_t)(word[i] | 0x20)) {
+                i++;
+            }
+            bool starts = at == 0 || !cm_plain_is_word(plain->characters[at - 1].code);
+            if (i == prefix && starts) {
+                return true;
+            }
+        }
+        word += length + (word[length] != '\0');
+    }
+    return false;
+}
+
 /* The item's own fact of this column. */
 static const struct cm_fact_slot *own_slot(const struct cm_fact_sheet *facts,
                                            const struct column *column)
@@ -545,11 +664,25 @@ size_t cm_vocabulary_contradictions(const struct cm_vocabulary *vocabulary,
         const struct mention *mention = &said.items[i];
         const struct column *column = &vocabulary->columns[mention->column];
         const struct cm_fact_slot *slot = own_slot(facts, column);
-        bool is_built_in = mention->column < vocabulary->built_in_count;
-        bool own_known = is_built_in ? says_own(&own, &own, mention->column) : true;
-        if (slot == NULL || !own_known || is_inside(&said, mention) ||
-            mentions_hold(&own, mention->column, mention->meaning) ||
-            says_own(&said, &own, mention->column) || facts_hold(&facts->plain, plain, mention)) {
+        char word[VALUE_CHARACTERS_MAX + 1];
+        spell(plain, mention, word);
+        if (slot == NULL || is_inside(&said, mention) || is_denied(plain, mention)) {
+            continue;
+        }
+        bool excluded;
+        if (is_vague(word)) {
+            /* "5 out of 5" may be said as "high". */
+            excluded = strpbrk(slot->value, "0123456789") == NULL &&
+                       is_name_near(plain, mention, slot->name) && !says(text, slot->value);
+        } else {
+            bool is_built_in = mention->column < vocabulary->built_in_count;
+            bool says_right = is_built_in ? !says_own(&own, &own, mention->column) ||
+                                                says_own(&said, &own, mention->column)
+                                          : says(text, slot->value);
+            excluded = !says_right && !mentions_hold(&own, mention->column, mention->meaning) &&
+                       !facts_hold(&facts->plain, plain, mention);
+        }
+        if (!excluded) {
             continue;
         }
         const struct cm_plain_character *characters = plain->characters + mention->at;

@@ -26,7 +26,7 @@ static enum cm_status open_mapped(struct shop *shop, const char *text, const cha
 {
     *shop = (struct shop){ .catalog = NULL };
     temp_file_write_text(shop->path, text);
-    struct cm_catalog_options options = { shop->path, maps, maps_count, false };
+    struct cm_catalog_options options = { shop->path, maps, maps_count, false, false };
     enum cm_status status = cm_catalog_open(&options, &shop->catalog, &shop->error);
     temp_file_remove(shop->path);
     return status;
@@ -349,7 +349,7 @@ static void naughty_strings_are_items(void **state)
 static bool survives(const char *path, uint64_t nth, size_t items_count)
 {
     static const char *const maps[] = { "brand=vendor" };
-    struct cm_catalog_options options = { path, maps, 1, false };
+    struct cm_catalog_options options = { path, maps, 1, false, false };
     struct cm_catalog *catalog = NULL;
     struct cm_error error = { CM_OK, "" };
     struct cm_item item;
