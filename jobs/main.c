@@ -4,6 +4,7 @@
 #include "jobs/content/score_command.h"
 #include "jobs/export/export_command.h"
 #include "jobs/model_command.h"
+#include "jobs/prepare/import_command.h"
 #include "jobs/prepare/prepare_command.h"
 #include "jobs/report/explain_command.h"
 #include "jobs/report/report_command.h"
@@ -29,6 +30,7 @@ static enum cm_exit print_version(int argc, char **argv);
 
 static const struct command COMMANDS[] = {
     { "run", "write the copy of a catalog", cm_run_command },
+    { "import", "public data sets into catalogs and pairs", cm_import_command },
     { "prepare", "clean and label a catalog; customers into segments", cm_prepare_command },
     { "score", "judge any file of copy against its facts", cm_score_command },
     { "comply", "find what is forbidden or private in any file of copy", cm_score_command },

@@ -5,15 +5,14 @@
 #include "jobs/output_file.h"
 #include "jobs/prepare/duplicates.h"
 #include "jobs/prepare/item_cleaner.h"
-#include "jobs/prepare/item_store.h"
+#include "jobs/prepare/item_table.h"
 #include "jobs/prepare/prepare_report.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
-enum { DETAIL_BYTES = 300, MORE_BYTES_MAX = 16 << 20 };
+enum { DETAIL_BYTES = 300 };
 
 struct work {
     const struct cm_prepare_options *options;
@@ -186,99 +185,6 @@ static enum cm_status read_catalog(struct work *work)
     return status == CM_END ? CM_OK : status;
 }
 
-/* --- The result --- */
-
-struct table {
-    const char **columns; /* fields, attributes, what has no column of its own */
-    const char **values;
-    size_t count;
-    struct cm_text more;
-};
-
-static enum cm_status name_columns(struct work *work, struct table *table)
-{
-    size_t names_count;
-    const char *const *names = cm_item_store_names(work->store, &names_count);
-    table->more = CM_TEXT_INIT(MORE_BYTES_MAX);
-    table->count = CM_ITEM_FIELD_COUNT + names_count;
-    table->columns = cm_alloc(table->count + 1, sizeof *table->columns);
-    table->values = cm_alloc(table->count + 1, sizeof *table->values);
-    if (table->columns == NULL || table->values == NULL) {
-        return out_of_memory(work);
-    }
-    for (unsigned i = 0; i < CM_ITEM_FIELD_COUNT; i++) {
-        table->columns[i] = cm_item_field_name((enum cm_item_field)i);
-    }
-    for (size_t i = 0; i < names_count; i++) {
-        table->columns[CM_ITEM_FIELD_COUNT + i] = names[i];
-    }
-    if (names_count == CM_STORE_NAMES_MAX) {
-        table->columns[table->count++] = "more_facts";
-    }
-    return CM_OK;
-}
-
-static size_t column_of(const struct table *table, const char *name)
-{
-    size_t column = CM_ITEM_FIELD_COUNT;
-    while (column < table->count && strcasecmp(table->columns[column], name) != 0) {
-        column++;
-    }
-    return column;
-}
-
-static enum cm_status fill_row(struct table *table, const struct cm_item *item)
-{
-    enum cm_status status = CM_OK;
-    memset(table->values, 0, table->count * sizeof *table->values);
-    cm_text_clear(&table->more);
-    for (unsigned i = 0; i < CM_ITEM_FIELD_COUNT; i++) {
-        table->values[i] = item->fields[i][0] == '\0' ? NULL : item->fields[i];
-    }
-    for (size_t i = 0; status == CM_OK && i < item->attributes_count; i++) {
-        size_t column = column_of(table, item->attributes[i].name);
-        if (column < table->count && table->values[column] == NULL) {
-            table->values[column] = item->attributes[i].value;
-        } else {
-            status = cm_text_printf(&table->more, "%s%s: %s", table->more.length > 0 ? "; " : "",
-                                    item->attributes[i].name, item->attributes[i].value);
-        }
-    }
-    if (status == CM_OK && table->more.length > 0) {
-        table->values[table->count - 1] = cm_text_string(&table->more);
-    }
-    return status;
-}
-
-static enum cm_status write_items(struct work *work, FILE *stream)
-{
-    const struct cm_prepare_options *options = work->options;
-    struct cm_copy_writer_options writing = { cm_copy_format_of(options->out_path),
-                                              options->excel };
-    struct table table = { 0 };
-    struct cm_table_writer *writer = NULL;
-    enum cm_status status = name_columns(work, &table);
-    if (status == CM_OK) {
-        status = cm_table_writer_open(stream, options->out_path, table.columns, table.count,
-                                      &writing, &writer, work->error);
-    }
-    for (size_t i = 0; status == CM_OK && i < cm_item_store_count(work->store); i++) {
-        struct cm_item item;
-        status = cm_item_store_read(work->store, i, &item, work->error);
-        if (status == CM_OK) {
-            status = fill_row(&table, &item) == CM_OK
-                         ? cm_table_writer_add(writer, table.values, work->error)
-                         : out_of_memory(work);
-            cm_item_deinit(&item);
-        }
-    }
-    cm_table_writer_close(writer);
-    cm_text_deinit(&table.more);
-    cm_free(table.columns);
-    cm_free(table.values);
-    return status;
-}
-
 /* Rows that became no item of their own, so that the rows of the file add up too. */
 static enum cm_status report_rows(struct work *work)
 {
@@ -359,7 +265,8 @@ static enum cm_status work_through(struct work *work, struct cm_output_file *out
         return cm_error_set(work->error, CM_NOT_FOUND, "%s: no item is left; nothing was written",
                             work->options->catalog_path);
     }
-    return write_items(work, cm_output_file_stream(out));
+    return cm_item_table_write(work->store, cm_output_file_stream(out), work->options->out_path,
+                               work->options->excel, work->error);
 }
 
 enum cm_status cm_prepare_catalog(const struct cm_prepare_options *options, struct cm_error *error)
