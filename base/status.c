@@ -50,6 +50,7 @@ const char *cm_status_name(enum cm_status status)
         [CM_OUT_OF_MEMORY] = "CM_OUT_OF_MEMORY",
         [CM_IO] = "CM_IO",
         [CM_INTERRUPTED] = "CM_INTERRUPTED",
+        [CM_DEVICE_FAILED] = "CM_DEVICE_FAILED",
         [CM_INTERNAL] = "CM_INTERNAL",
     };
     if ((unsigned)status >= sizeof names / sizeof names[0]) {
@@ -58,7 +59,7 @@ const char *cm_status_name(enum cm_status status)
     return names[status];
 }
 
-_Noreturn void cm_assert_failed(const char *expression, const char *file, int line)
+void cm_assert_failed(const char *expression, const char *file, int line)
 {
     fprintf(stderr, "copymill: internal error at %s:%d: %s does not hold. Please report this.\n",
             file, line, expression);

@@ -27,6 +27,7 @@ enum cm_status {
     CM_OUT_OF_MEMORY,
     CM_IO,
     CM_INTERRUPTED,
+    CM_DEVICE_FAILED, /* a device stopped working; its results are lost, the job is not */
     CM_INTERNAL,
 };
 
@@ -53,7 +54,7 @@ enum cm_status cm_error_prefix(struct cm_error *error, const char *format, ...) 
 /* "CM_INVALID_DATA" and so on; never NULL. */
 const char *cm_status_name(enum cm_status status);
 
-_Noreturn void cm_assert_failed(const char *expression, const char *file, int line);
+__attribute__((noreturn)) void cm_assert_failed(const char *expression, const char *file, int line);
 
 #define CM_ASSERT(expression) \
     ((expression) ? (void)0 : cm_assert_failed(#expression, __FILE__, __LINE__))

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "host/device.h"
 #include "host/forward.h"
 #include "host/sampler.h"
 #include "host/scheduler.h"
@@ -53,7 +54,7 @@ static enum cm_precision precision_of_file(const struct cm_model_file *file)
     return quantised_bytes > plain_bytes ? CM_PRECISION_INT8 : CM_PRECISION_BF16;
 }
 
-static enum cm_precision choose_precision(enum cm_engine_precision precision,
+static enum cm_precision choose_precision(enum cm_engine_precision precision, enum cm_device device,
                                           const struct cm_model_file *file)
 {
     switch (precision) {
@@ -66,7 +67,7 @@ static enum cm_precision choose_precision(enum cm_engine_precision precision,
     case CM_ENGINE_AUTO:
         break;
     }
-    return precision_of_file(file);
+    return device == CM_DEVICE_CUDA ? CM_PRECISION_BF16 : precision_of_file(file);
 }
 
 static uint64_t physical_memory_bytes(void)
@@ -144,7 +145,11 @@ static void describe_model(struct cm_engine *engine)
 static enum cm_status open_model(struct cm_engine *engine, const struct cm_engine_options *options,
                                  uint32_t rows_max, struct cm_error *error)
 {
-    enum cm_status status = cm_model_file_open(options->model_path, &engine->file, error);
+    struct cm_device_choice device;
+    enum cm_status status = cm_device_choose(options->device, &device, error);
+    if (status == CM_OK) {
+        status = cm_model_file_open(options->model_path, &engine->file, error);
+    }
     if (status != CM_OK) {
         return status;
     }
@@ -154,11 +159,13 @@ static enum cm_status open_model(struct cm_engine *engine, const struct cm_engin
         return status;
     }
     const struct cm_backend_options backend_options = {
-        .precision = choose_precision(options->precision, engine->file),
+        .precision = choose_precision(options->precision, device.kind, engine->file),
         .threads = options->threads,
         .rows_max = rows_max,
+        .device = device.kind,
+        .device_index = device.index,
     };
-    status = cm_backend_open_cpu(&backend_options, &engine->backend, error);
+    status = cm_backend_open(&backend_options, &engine->backend, error);
     if (status != CM_OK) {
         return status;
     }
@@ -359,6 +366,10 @@ enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
     if (status != CM_OK) {
         return cm_error_set(error, status, "out of memory for the constraints of a step");
     }
+    status = cm_backend_status(engine->backend, error);
+    if (status != CM_OK) {
+        return status;
+    }
     cm_scheduler_complete(engine->scheduler, &work, samples);
     count_step(engine, &work, cm_clock_s() - start_s);
     return CM_OK;
@@ -463,5 +474,5 @@ enum cm_status cm_engine_logits(struct cm_engine *engine, const int32_t *tokens,
     }
     cm_free(first);
     cm_free(second);
-    return CM_OK;
+    return cm_backend_status(engine->backend, error);
 }

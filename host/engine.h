@@ -32,7 +32,7 @@
 struct cm_engine;
 
 enum cm_engine_precision {
-    CM_ENGINE_AUTO,
+    CM_ENGINE_AUTO, /* keeps what the file holds: int8 or bf16 on the CPU, bf16 on CUDA */
     CM_ENGINE_EXACT,
     CM_ENGINE_BF16,
     CM_ENGINE_INT8,
@@ -41,6 +41,7 @@ enum cm_engine_precision {
 struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
+    const char *device;    /* "auto", "cpu", "cuda" or "cuda:1"; NULL: auto */
     uint32_t threads;      /* 0: one per core */
     uint32_t batch;        /* most texts in flight, every beam counted; 0: chosen by the engine */
     uint64_t memory_bytes; /* most memory for KV pages; 0: what `batch` sequences of
@@ -129,7 +130,8 @@ const char *cm_finish_reason_name(enum cm_finish_reason reason); /* "stop", "len
 enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
                                 struct cm_error *error) CM_MUST_CHECK;
 
-/* One forward pass over as many rows as the token budget holds. CM_END: nothing left to compute. */
+/* One forward pass over as many rows as the token budget holds. CM_END: nothing left to compute.
+ * CM_DEVICE_FAILED: the device is lost; only cm_engine_close makes sense after it. */
 enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error) CM_MUST_CHECK;
 
 struct cm_result {

@@ -136,6 +136,7 @@ static enum cm_status open_engine(const struct cm_run_options *run, uint32_t bat
     const struct cm_engine_options options = {
         .model_path = path,
         .precision = run->precision,
+        .device = run->device,
         .threads = run->threads,
         .batch = batch,
         .memory_bytes = (uint64_t)(run->memory_gib * 0x1p30),

@@ -334,6 +334,9 @@ void cm_cli_print_options(FILE *stream, const struct cm_option *options, size_t 
             fprintf(stream, "\n%s\n", option->help);
             continue;
         }
+        if (option->help == NULL) {
+            continue;
+        }
         int width = fprintf(stream, "  --%s%s%s", option->name, option->argument == NULL ? "" : " ",
                             option->argument == NULL ? "" : option->argument);
         if (width >= HELP_COLUMN - 1) {

@@ -26,7 +26,7 @@ enum cm_option_type {
 struct cm_option {
     const char *name;     /* without "--"; NULL: a heading, its text in `help` */
     const char *argument; /* "FILE"; NULL for a flag */
-    const char *help;
+    const char *help;     /* NULL: not shown in --help */
     enum cm_option_type type;
     size_t offset; /* of the field in the target */
 

@@ -30,6 +30,7 @@ static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
     struct cm_engine_options engine_options = {
         .model_path = job->model_path,
         .precision = options->precision,
+        .device = options->device,
         .threads = options->threads,
         .batch = options->batch,
         .memory_bytes = (uint64_t)(options->memory_gib * 0x1p30),
@@ -149,6 +150,7 @@ enum cm_exit cm_job_exit_of(enum cm_status status)
 {
     switch (status) {
     case CM_OUT_OF_MEMORY:
+    case CM_DEVICE_FAILED:
     case CM_INTERNAL:
         return CM_EXIT_FAILED;
     case CM_INTERRUPTED:

@@ -222,8 +222,8 @@ static enum cm_status check_case(struct work *work, const struct cm_reference_ca
 }
 
 static enum cm_status open_engine(const char *model_path, enum cm_engine_precision precision,
-                                  const struct cm_reference *reference, struct cm_engine **engine,
-                                  struct cm_error *error)
+                                  const char *device, const struct cm_reference *reference,
+                                  struct cm_engine **engine, struct cm_error *error)
 {
     size_t longest = 1;
     size_t batch = 2; /* a text and the one it forks from */
@@ -242,18 +242,21 @@ static enum cm_status open_engine(const char *model_path, enum cm_engine_precisi
     }
     struct cm_engine_options options = { .model_path = model_path,
                                          .precision = precision,
+                                         .device = device,
                                          .batch = (uint32_t)batch,
                                          .context_tokens = (uint32_t)longest };
     return cm_engine_open(&options, engine, error);
 }
 
 enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
-                               const struct cm_reference *reference, double margin_min,
-                               struct cm_engine_check *check, struct cm_error *error)
+                               const char *device, const struct cm_reference *reference,
+                               double margin_min, struct cm_engine_check *check,
+                               struct cm_error *error)
 {
     struct work work = { .reference = reference, .margin_min = margin_min, .check = check };
     *check = (struct cm_engine_check){ 0 };
-    enum cm_status status = open_engine(model_path, precision, reference, &work.engine, error);
+    enum cm_status status =
+        open_engine(model_path, precision, device, reference, &work.engine, error);
     if (status != CM_OK) {
         return status;
     }

@@ -22,9 +22,10 @@ struct cm_engine_check {
 };
 
 /* First choices count where the reference's margin is over `margin_min`. Opens an engine for the
- * model, which takes its time and memory. */
+ * model on the device (engine.h; NULL: auto), which takes its time and memory. */
 enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
-                               const struct cm_reference *reference, double margin_min,
-                               struct cm_engine_check *check, struct cm_error *error) CM_MUST_CHECK;
+                               const char *device, const struct cm_reference *reference,
+                               double margin_min, struct cm_engine_check *check,
+                               struct cm_error *error) CM_MUST_CHECK;
 
 #endif

@@ -128,12 +128,13 @@ static bool agrees(const struct cm_engine_check *check, const struct rules *rule
 }
 
 static enum cm_exit check_logits(const char *model_path, enum cm_engine_precision precision,
-                                 const struct cm_reference *reference)
+                                 const char *device, const struct cm_reference *reference)
 {
     struct cm_error error = { 0 };
     struct cm_engine_check check;
     struct rules rules = rules_of(precision, reference->kind);
-    if (cm_engine_check(model_path, precision, reference, MARGIN_MIN, &check, &error) != CM_OK) {
+    if (cm_engine_check(model_path, precision, device, reference, MARGIN_MIN, &check, &error) !=
+        CM_OK) {
         return cm_model_failed(&error);
     }
     print_check(&check, &rules);
@@ -145,7 +146,7 @@ static enum cm_exit check_logits(const char *model_path, enum cm_engine_precisio
 /* --- The command --- */
 
 static enum cm_exit check(const char *name, const char *expected_path,
-                          enum cm_engine_precision precision)
+                          enum cm_engine_precision precision, const char *device)
 {
     char path[CM_MODEL_PATH_BYTES];
     struct cm_error error = { 0 };
@@ -158,7 +159,7 @@ static enum cm_exit check(const char *name, const char *expected_path,
     printf("reference    %s, %zu cases\n", expected_path, reference.cases_count);
     enum cm_exit result = reference.kind == CM_REFERENCE_TOKENIZER
                               ? check_tokenizer(path, &reference)
-                              : check_logits(path, precision, &reference);
+                              : check_logits(path, precision, device, &reference);
     cm_reference_deinit(&reference);
     return result;
 }
@@ -190,17 +191,25 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
         "logits of greedy tokens. The exit status is 1 where the model falls short.\n\n"
         "  --expected FILE  the reference\n"
         "  --precision P    exact (default), bf16 or int8\n"
+#if defined(COPYMILL_CUDA)
+        "  --device D       auto (default), cpu, cuda or cuda:N\n"
+#endif
         "  --help           this text\n";
     static const struct option options[] = { { "expected", required_argument, NULL, 'e' },
+                                             { "device", required_argument, NULL, 'd' },
                                              { "precision", required_argument, NULL, 'p' },
                                              { "help", no_argument, NULL, 'h' },
                                              { 0 } };
     const char *expected_path = NULL;
+    const char *device = NULL;
     enum cm_engine_precision precision = CM_ENGINE_EXACT;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
         case 'e':
             expected_path = optarg;
+            break;
+        case 'd':
+            device = optarg;
             break;
         case 'p':
             if (!parse_precision(optarg, &precision)) {
@@ -216,5 +225,5 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
     if (optind + 1 != argc || expected_path == NULL) {
         return cm_model_wrong_usage("check", "check takes one model and --expected FILE.");
     }
-    return check(argv[optind], expected_path, precision);
+    return check(argv[optind], expected_path, precision, device);
 }

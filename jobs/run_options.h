@@ -60,6 +60,7 @@ struct cm_run_options {
     uint64_t seed;
     const char *ban_path; /* NULL: no banned words */
     enum cm_fact_lock_mode fact_lock;
+    const char *device; /* NULL: auto */
     uint32_t threads;
     uint32_t batch;
     double memory_gib;

@@ -8,6 +8,30 @@ static const struct cm_backend_functions *functions_of(const void *object)
 
 /* --- The back end --- */
 
+uint32_t cm_devices_count(enum cm_device device)
+{
+#if defined(COPYMILL_CUDA)
+    return device == CM_DEVICE_CUDA ? cm_cuda_devices_count() : 1;
+#else
+    return device == CM_DEVICE_CUDA ? 0 : 1;
+#endif
+}
+
+enum cm_status cm_backend_open(const struct cm_backend_options *options,
+                               struct cm_backend **backend, struct cm_error *error)
+{
+    if (options->device == CM_DEVICE_CPU) {
+        return cm_backend_open_cpu(options, backend, error);
+    }
+#if defined(COPYMILL_CUDA)
+    return cm_backend_open_cuda(options, backend, error);
+#else
+    return cm_error_set(error, CM_UNSUPPORTED,
+                        "this copymill was built without CUDA. Use --device cpu, or build it again "
+                        "where the CUDA toolkit (nvcc) is installed");
+#endif
+}
+
 void cm_backend_close(struct cm_backend *backend)
 {
     if (backend != NULL) {

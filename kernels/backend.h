@@ -32,20 +32,30 @@ enum cm_precision {
 
 struct cm_backend;
 
+enum cm_device { CM_DEVICE_CPU, CM_DEVICE_CUDA };
+
 struct cm_backend_options {
     enum cm_precision precision;
     uint32_t threads;  /* CPU: 0 means one per core that this process may use */
     uint32_t rows_max; /* most rows (tokens) of one op call */
+    enum cm_device device;
+    uint32_t device_index; /* CUDA: which of the devices that this process sees */
 };
 
-/* CM_UNSUPPORTED for a precision the device lacks, CM_OUT_OF_MEMORY. */
-enum cm_status cm_backend_open_cpu(const struct cm_backend_options *options,
-                                   struct cm_backend **backend,
-                                   struct cm_error *error) CM_MUST_CHECK;
+/* The devices of a kind that this process can use; 0 for CUDA where copymill was built without it
+ * or the machine has none. */
+uint32_t cm_devices_count(enum cm_device device);
+
+/* Opens the back end of options->device. CM_UNSUPPORTED for a precision or a kind of device that
+ * this build or device lacks, CM_NOT_FOUND for a device that is not there, CM_DEVICE_FAILED,
+ * CM_OUT_OF_MEMORY. */
+enum cm_status cm_backend_open(const struct cm_backend_options *options,
+                               struct cm_backend **backend, struct cm_error *error) CM_MUST_CHECK;
+
 void cm_backend_close(struct cm_backend *backend);
 
-/* "cpu-avx512vnni-int8": device, instruction set and precision. Everything that can change a
- * rounding, so it is part of every row's key. */
+/* "cpu-avx512vnni-int8", "cuda-sm90-blas130100-bf16": device, instruction set and precision.
+ * Everything that can change a rounding, so it is part of every row's key. */
 const char *cm_backend_variant(const struct cm_backend *backend);
 uint32_t cm_backend_threads(const struct cm_backend *backend);
 enum cm_precision cm_backend_precision(const struct cm_backend *backend); /* never AUTO */

@@ -54,4 +54,13 @@ struct cm_backend_functions {
     CM_BACKEND_FUNCTIONS(CM_BACKEND_MEMBER)
 };
 
+/* In cpu/ and cuda/; the latter two only where the build defines COPYMILL_CUDA. */
+enum cm_status cm_backend_open_cpu(const struct cm_backend_options *options,
+                                   struct cm_backend **backend,
+                                   struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_backend_open_cuda(const struct cm_backend_options *options,
+                                    struct cm_backend **backend,
+                                    struct cm_error *error) CM_MUST_CHECK;
+uint32_t cm_cuda_devices_count(void);
+
 #endif

@@ -242,10 +242,12 @@ int main(int argc, char **argv)
     const struct argp argp = { argp_options, parse_option, NULL, "Times the matmul op.", 0, 0, 0 };
     argp_parse(&argp, argc, argv, 0, NULL, &options);
 
-    struct cm_backend_options backend_options = { options.precision, options.threads, ROWS_MAX };
+    struct cm_backend_options backend_options = { .precision = options.precision,
+                                                  .threads = options.threads,
+                                                  .rows_max = ROWS_MAX };
     struct cm_backend *backend = NULL;
     struct cm_error error;
-    if (cm_backend_open_cpu(&backend_options, &backend, &error) != CM_OK) {
+    if (cm_backend_open(&backend_options, &backend, &error) != CM_OK) {
         fprintf(stderr, "bench_op: %s\n", error.message);
         return 1;
     }

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/matmul_kernels.h"
 #include "kernels/cpu/quants.h"
+#include "kernels/matrix_source.h"
 
 #include <string.h>
 
@@ -72,83 +73,6 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
 
 /* --- Creation --- */
 
-static bool is_plain(enum cm_dtype dtype)
-{
-    return !cm_quants_is_block_type(dtype);
-}
-
-static enum cm_status check_tensor(const struct cm_tensor *tensor, struct cm_error *error)
-{
-    size_t bytes;
-    enum cm_status status = cm_tensor_bytes(tensor->dtype, tensor->n_dims, tensor->dims, &bytes);
-    if (status == CM_OK && bytes != tensor->bytes) {
-        status = CM_INVALID_DATA;
-    }
-    if (status != CM_OK) {
-        return cm_error_set(error, status, "tensor %s: its size does not fit its shape and type",
-                            tensor->name);
-    }
-    return CM_OK;
-}
-
-static enum cm_status check_source(const struct cm_matrix_source *source, uint64_t n_in,
-                                   struct cm_error *error)
-{
-    const struct cm_tensor *weight = source->weight;
-    const struct cm_tensor *bias = source->bias;
-    enum cm_status status = check_tensor(weight, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    if (weight->n_dims != 2 || weight->dims[source->transposed ? 0 : 1] != n_in) {
-        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a matrix with %llu inputs",
-                            weight->name, (unsigned long long)n_in);
-    }
-    if (source->transposed && !is_plain(weight->dtype)) {
-        return cm_error_set(error, CM_UNSUPPORTED, "tensor %s: %s cannot be transposed",
-                            weight->name, cm_dtype_info(weight->dtype)->name);
-    }
-    if (bias == NULL) {
-        return CM_OK;
-    }
-    status = check_tensor(bias, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    if (!is_plain(bias->dtype) || bias->n_dims != 1 ||
-        bias->dims[0] != weight->dims[source->transposed ? 1 : 0]) {
-        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a bias for %s", bias->name,
-                            weight->name);
-    }
-    return CM_OK;
-}
-
-static enum cm_status set_shape(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
-                                size_t sources_count, struct cm_error *error)
-{
-    uint64_t n_in = sources[0].weight->dims[sources[0].transposed ? 0 : 1];
-    uint64_t n_out = 0;
-    for (size_t i = 0; i < sources_count; i++) {
-        enum cm_status status = check_source(&sources[i], n_in, error);
-        if (status != CM_OK) {
-            return status;
-        }
-        uint64_t rows = sources[i].weight->dims[sources[i].transposed ? 1 : 0];
-        if (n_in == 0 || rows == 0) {
-            return cm_error_set(error, CM_INVALID_DATA, "tensor %s: an empty matrix",
-                                sources[i].weight->name);
-        }
-        if (n_in > INT32_MAX || rows > INT32_MAX || (n_out += rows) > INT32_MAX) {
-            return cm_error_set(error, CM_LIMIT, "tensor %s: too large for one matrix",
-                                sources[i].weight->name);
-        }
-    }
-    matrix->n_in = (uint32_t)n_in;
-    matrix->n_out = (uint32_t)n_out;
-    matrix->panels_count = (matrix->n_out + CM_PANEL - 1) / CM_PANEL;
-    return CM_OK;
-}
-
 static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backend,
                        enum cm_matrix_format format)
 {
@@ -170,10 +94,12 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix");
     }
     created->functions = backend->functions;
-    enum cm_status status = set_shape(created, sources, sources_count, error);
+    enum cm_status status = cm_matrix_source_shape(sources, sources_count, &created->n_out,
+                                                   &created->n_in, error);
     if (status != CM_OK) {
         goto done;
     }
+    created->panels_count = (created->n_out + CM_PANEL - 1) / CM_PANEL;
     set_layout(created, backend, select_format(backend->precision, sources, sources_count));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
@@ -230,7 +156,7 @@ uint64_t cm_cpu_matrix_rows_count(const struct cm_matrix *matrix)
 enum cm_status cm_cpu_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
                                     float **vector, struct cm_error *error)
 {
-    enum cm_status status = check_tensor(tensor, error);
+    enum cm_status status = cm_tensor_check(tensor, error);
     if (status != CM_OK) {
         return status;
     }
@@ -252,7 +178,7 @@ enum cm_status cm_cpu_vector_create(struct cm_backend *backend, const struct cm_
 enum cm_status cm_cpu_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
                                    struct cm_table **table, struct cm_error *error)
 {
-    enum cm_status status = check_tensor(tensor, error);
+    enum cm_status status = cm_tensor_check(tensor, error);
     if (status != CM_OK) {
         return status;
     }

@@ -176,7 +176,9 @@ static void check_row(const struct cm_backend *backend, const struct cm_tensor *
 static struct cm_backend *open_backend(enum cm_cpu_isa isa, enum cm_precision precision,
                                        uint32_t threads)
 {
-    struct cm_backend_options options = { precision, threads, ROWS_MAX };
+    struct cm_backend_options options = { .precision = precision,
+                                          .threads = threads,
+                                          .rows_max = ROWS_MAX };
     struct cm_backend *backend = NULL;
     struct cm_error error;
     assert_int_equal(cm_cpu_backend_open(&options, isa, &backend, &error), CM_OK);
@@ -527,12 +529,12 @@ static void every_failed_allocation_is_reported(void **state)
     struct cm_tensor weight = random_tensor(CM_F32, 40, 64);
     struct cm_matrix_source source = { &weight, NULL, false };
     for (uint64_t nth = 1;; nth++) {
-        struct cm_backend_options options = { CM_PRECISION_AUTO, 2, 8 };
+        struct cm_backend_options options = { .threads = 2, .rows_max = 8 };
         struct cm_backend *backend = NULL;
         struct cm_matrix *matrix = NULL;
         struct cm_error error;
         cm_memory_fail_at(nth);
-        enum cm_status status = cm_backend_open_cpu(&options, &backend, &error);
+        enum cm_status status = cm_backend_open(&options, &backend, &error);
         if (status == CM_OK) {
             status = cm_matrix_create(backend, &source, 1, &matrix, &error);
         }

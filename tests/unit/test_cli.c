@@ -236,7 +236,7 @@ static void help_names_every_option_within_100_columns(void **state)
         char wanted[64];
         if (CM_RUN_OPTIONS[i].name != NULL) {
             snprintf(wanted, sizeof wanted, "\n  --%s", CM_RUN_OPTIONS[i].name);
-            assert_non_null(strstr(text, wanted));
+            assert_true((strstr(text, wanted) != NULL) == (CM_RUN_OPTIONS[i].help != NULL));
         }
     }
     for (const char *line = text; *line != '\0';) {

@@ -1,0 +1,85 @@
+/* What the host files of the CUDA back end share: the struct behind `struct cm_backend`, its stream
+ * and staging memory, and how a failure is kept. Private to kernels/cuda and its tests.
+ *
+ * Everything goes to one stream in order. Uploads pass through pinned staging memory, so that they
+ * need not wait and the caller may reuse its memory at once; a download waits for the stream. The
+ * first failure is kept and makes every later call do nothing; cm_backend_status tells it. */
+#ifndef CM_KERNELS_CUDA_CUDA_BACKEND_H
+#define CM_KERNELS_CUDA_CUDA_BACKEND_H
+
+#include "kernels/backend_functions.h"
+#include "kernels/cuda/launch.h"
+
+#include <cublasLt.h>
+
+enum {
+    CM_CUDA_STAGING_BYTES = 8 << 20,
+    CM_CUDA_WORKSPACE_BYTES = 32 << 20, /* what cuBLASLt recommends for Hopper */
+};
+
+struct cm_backend {
+    const struct cm_backend_functions *functions;
+    int device;
+    enum cm_precision precision; /* EXACT or BF16 */
+    uint32_t rows_max;
+    char variant[48];
+    cudaStream_t stream;
+    cublasLtHandle_t blas;
+    void *workspace; /* [CM_CUDA_WORKSPACE_BYTES] */
+    void *narrow;    /* [rows_max, narrow_elements] bfloat16: a product's x */
+    uint32_t narrow_elements;
+    unsigned char *staging; /* [CM_CUDA_STAGING_BYTES] pinned */
+    size_t staging_used;    /* what the stream may still read */
+    char failure[256];      /* empty: none */
+};
+
+struct cm_matrix {
+    const struct cm_backend_functions *functions;
+    struct cm_backend *backend;
+    uint32_t n_in;
+    uint32_t n_out;
+    uint32_t padded; /* n_in, or the next multiple of what tensor cores want */
+    void *weights;   /* [n_out, padded] float32 (exact) or bfloat16 */
+    float *bias;     /* [n_out] or NULL */
+    size_t bytes;
+    uint64_t rows_count;
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t weights_layout;
+    cublasLtMatrixLayout_t x_layout;
+    cublasLtMatrixLayout_t y_layout;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
+struct cm_table {
+    const struct cm_backend_functions *functions;
+    struct cm_backend *backend;
+    enum cm_dtype dtype; /* a plain type */
+    uint32_t n_rows;
+    uint32_t dim;
+    void *data; /* [n_rows, dim] */
+};
+
+struct cm_kv_pool {
+    const struct cm_backend_functions *functions;
+    struct cm_backend *backend;
+    struct cm_kv_shape shape;
+    uint32_t pages_count;
+    size_t element_bytes;
+    struct cm_cuda_kv kv;
+};
+
+#define CM_CUDA_DECLARE(name) __typeof__(cm_##name) cm_cuda_##name;
+CM_BACKEND_FUNCTIONS(CM_CUDA_DECLARE)
+
+/* Makes the backend's device current for the calling thread; false after a failure, when nothing is
+ * to be done any more. */
+bool cm_cuda_begin(struct cm_backend *backend);
+
+/* Keeps the failure where there is one, with the name of what was tried. */
+void cm_cuda_check(struct cm_backend *backend, cudaError_t result, const char *what);
+void cm_cuda_check_blas(struct cm_backend *backend, cublasStatus_t result, const char *what);
+
+/* Device memory that is not zeroed; NULL when there is no more. */
+void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
+
+#endif

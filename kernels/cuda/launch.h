@@ -1,0 +1,55 @@
+/* The launchers of the kernels, one for each op and file: what the C side of the back end (ops.c)
+ * may ask of the device. Pointers are device memory, work goes to `stream` in order, nothing is
+ * allocated or waited for. Each returns what the launch returned; shapes and types stand at the
+ * kernels and in kernels/backend.h, whose argument structs they take as they are. */
+#ifndef CM_KERNELS_CUDA_LAUNCH_H
+#define CM_KERNELS_CUDA_LAUNCH_H
+
+#include "kernels/backend.h"
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CM_CUDA_HEAD_DIM_MAX = 256 };
+
+/* The paged KV cache as kernels see it: a page of one layer and head is keys (or values)
+ * [CM_PAGE_TOKENS][head_dim], float32 or float16. Strides count elements. */
+struct cm_cuda_kv {
+    void *pages;
+    size_t page_stride;
+    size_t layer_stride;
+    size_t values_stride; /* from a head's keys to its values */
+    size_t head_stride;
+    bool half;
+};
+
+cudaError_t cm_cuda_embed(const void *table, enum cm_dtype dtype, uint32_t dim,
+                          const int32_t *tokens, uint32_t n_rows, float scale, float *out,
+                          cudaStream_t stream);
+cudaError_t cm_cuda_gather(const float *x, uint32_t dim, const int32_t *rows, uint32_t n_rows,
+                           float *out, cudaStream_t stream);
+cudaError_t cm_cuda_norm(const struct cm_norm_args *args, cudaStream_t stream);
+cudaError_t cm_cuda_add(float *x, const float *y, size_t n, cudaStream_t stream);
+cudaError_t cm_cuda_gated(enum cm_activation_kind kind, const float *x, uint32_t n_rows,
+                          uint32_t dim, float *out, cudaStream_t stream);
+cudaError_t cm_cuda_activation(enum cm_activation_kind kind, const float *x, size_t n, float *out,
+                               cudaStream_t stream);
+cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args, const struct cm_cuda_kv *kv,
+                                cudaStream_t stream);
+cudaError_t cm_cuda_attention(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
+                              cudaStream_t stream);
+cudaError_t cm_cuda_sample(const struct cm_sample_args *args, float *probabilities,
+                           cudaStream_t stream);
+
+/* Rows of float32 to bfloat16 (or float16), each padded with zeros to `padded` elements. */
+cudaError_t cm_cuda_narrow(const float *x, uint32_t n_rows, uint32_t dim, uint32_t padded,
+                           void *out, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
