@@ -40,7 +40,8 @@ target_link_libraries(copymill_cuda_runtime INTERFACE copymill_cuda_emulation)
 
 # -fdata-sections gives each shared array a section, by whose name shared.ld finds it.
 set(emulated_options -x c++ -I${emulation_folder} -include device/device.h -fdata-sections
-    -Wno-unused-function -Wno-unused-parameter -Wno-unknown-pragmas)
+    -Wno-unused-function -Wno-unused-parameter -Wno-unknown-pragmas
+    -Wno-shadow) # C has functions named like their structs
 target_link_options(copymill_cuda_emulation INTERFACE -Wl,-T,${emulation_folder}/shared.ld)
 
 function(copymill_cuda_sources target)
