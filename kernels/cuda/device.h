@@ -17,9 +17,10 @@
 #include <cuda_runtime.h>
 
 /* The error of this launch alone; a kernel with commas in its name goes in parentheses. */
-#define CM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                \
-    ((kernel) < < < (grid), (block), (shared_bytes), (stream) >>> (__VA_ARGS__), \
-     cudaPeekAtLastError())
+/* clang-format off */
+#define CM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+    ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaPeekAtLastError())
+/* clang-format on */
 
 /* The block's dynamic shared memory, once in a kernel. */
 #define CM_DYNAMIC_SHARED(type, name)                            \

@@ -44,6 +44,8 @@ cudaError_t cm_cuda_attention(const struct cm_attention_args *args, const struct
 cudaError_t cm_cuda_sample(const struct cm_sample_args *args, float *probabilities,
                            cudaStream_t stream);
 
+cudaError_t cm_cuda_beam(const struct cm_beam_args *args, cudaStream_t stream);
+
 /* Rows of float32 to bfloat16 (or float16), each padded with zeros to `padded` elements. */
 cudaError_t cm_cuda_narrow(const float *x, uint32_t n_rows, uint32_t dim, uint32_t padded,
                            void *out, cudaStream_t stream);

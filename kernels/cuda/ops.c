@@ -96,3 +96,12 @@ void cm_cuda_op_sample_probabilities(struct cm_backend *backend, const struct cm
 {
     sample(backend, args, probabilities);
 }
+
+void cm_cuda_op_beam(struct cm_backend *backend, const struct cm_beam_args *args)
+{
+    CM_ASSERT(args->n_candidates > 0 && args->n_candidates <= CM_BEAM_CANDIDATES_MAX);
+    CM_ASSERT(args->n_vocab > 0);
+    if (args->n_rows > 0 && cm_cuda_begin(backend)) {
+        cm_cuda_check(backend, cm_cuda_beam(args, backend->stream), "beam");
+    }
+}
