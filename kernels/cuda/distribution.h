@@ -69,6 +69,7 @@ template <int N>
 static __device__ __forceinline__ void block_sums(mass_t (&sums)[N], struct scratch *scratch)
 {
     static_assert(N <= THRESHOLDS, "room in scratch");
+#pragma unroll
     for (int j = 0; j < N; j++) {
         for (int offset = 16; offset > 0; offset /= 2) {
             sums[j] += __shfl_xor_sync(0xffffffffu, sums[j], offset);
@@ -76,11 +77,13 @@ static __device__ __forceinline__ void block_sums(mass_t (&sums)[N], struct scra
     }
     __syncthreads();
     if (threadIdx.x % 32 == 0) {
+#pragma unroll
         for (int j = 0; j < N; j++) {
             scratch->sums[threadIdx.x / 32][j] = sums[j];
         }
     }
     __syncthreads();
+#pragma unroll
     for (int j = 0; j < N; j++) {
         sums[j] = 0;
         for (uint32_t i = 0; i < WARPS; i++) {
@@ -160,6 +163,7 @@ static __device__ __forceinline__ uint32_t key_reaching(const struct row &row, m
         for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
             uint32_t digits = key_of(row.x[i]) - key;
             mass_t measure = COUNT ? 1 : mass_of(row.x[i]);
+#pragma unroll
             for (uint32_t d = 1; d <= THRESHOLDS; d++) {
                 /* 64 bits, since the first digits reach past 32 */
                 bool reached = key_of(row.x[i]) >= key && digits >= (mass_t)d << shift;
@@ -168,9 +172,11 @@ static __device__ __forceinline__ uint32_t key_reaching(const struct row &row, m
         }
         block_sums(sums, scratch);
         uint32_t digit = 0;
+#pragma unroll
         for (uint32_t d = 1; d <= THRESHOLDS; d++) {
             digit = sums[d - 1] >= target ? d : digit;
         }
+#pragma unroll
         for (uint32_t d = 0; d < THRESHOLDS; d++) { /* an index would put the sums on the stack */
             *above = d == digit ? sums[d] : *above;
         }

@@ -27,7 +27,7 @@ struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_pre
 {
     struct cm_backend_options options = { .precision = precision,
                                           .threads = threads,
-                                          .rows_max = 256 };
+                                          .rows_max = OP_ROWS_MAX };
     struct cm_backend *backend = NULL;
     struct cm_error error;
     if (isa > cm_cpu_isa_best()) {

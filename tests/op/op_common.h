@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+enum { OP_ROWS_MAX = 256 }; /* of an op call on these back ends */
+
 /* Uniform in [-1, 1); splitmix64. */
 float op_random(uint64_t *state);
 

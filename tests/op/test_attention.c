@@ -1,6 +1,7 @@
 /* rope_append and attention together: against float64, and the same bits for every order and cut of
  * the work, for shared and private pages, with NaN in every slot that nobody wrote. */
 #include "op_common.h"
+#include "op_host.h"
 
 #include "base/memory.h"
 #include "kernels/cpu/half.h"
@@ -82,7 +83,9 @@ static void run_open(struct run *run, const struct model *model, struct cm_backe
     struct cm_error error;
     *run = (struct run){ .model = *model, .backend = backend };
     assert_int_equal(cm_kv_pool_create(backend, &shape, PAGES, &run->pool, &error), CM_OK);
-    memset(run->pool->pages, 0xFF, PAGES * run->pool->page_bytes); /* NaN in either type */
+    if (!op_is_cuda(backend)) { /* an emulated device begins with NaN */
+        memset(run->pool->pages, 0xFF, PAGES * run->pool->page_bytes); /* NaN in either type */
+    }
     run->frequencies = op_random_array(5, model->head_dim / 2, 1.0f);
     for (uint32_t i = 0; i < model->head_dim / 2; i++) {
         run->frequencies[i] = powf(10000.0f, -2.0f * (float)i / (float)model->head_dim);
@@ -176,7 +179,7 @@ static void run_step(struct run *run, struct step *step, uint32_t chunk_rows, ui
         .positions = step->positions,
         .pages = pages,
     };
-    cm_op_rope_append(run->backend, &append);
+    op_rope_append(run->backend, &append);
     plan_visits(run, step, chunk_rows);
     struct cm_attention_args attention = {
         .pool = run->pool,
@@ -194,7 +197,7 @@ static void run_step(struct run *run, struct step *step, uint32_t chunk_rows, ui
         .n_chunks = step->n_chunks,
         .out = out,
     };
-    cm_op_attention(run->backend, &attention);
+    op_attention(run->backend, &attention);
     for (uint32_t i = 0; i < step->n_rows; i++) {
         size_t to = (size_t)step->sequences[i] * TOKENS + (size_t)step->positions[i];
         memcpy(run->out + to * out_dim(model), out + i * out_dim(model),
@@ -280,9 +283,14 @@ static void oracle_head(const struct run *run, const float *x, const float *norm
     }
 }
 
+static bool is_half(const struct run *run)
+{
+    return cm_backend_precision(run->backend) != CM_PRECISION_EXACT;
+}
+
 static double rounded(const struct run *run, double value)
 {
-    return run->pool->half ? (double)cm_float_from_f16(cm_half_from_float((float)value)) : value;
+    return is_half(run) ? (double)cm_float_from_f16(cm_half_from_float((float)value)) : value;
 }
 
 /* One head of one sequence in float64, compared with run->out. */
@@ -294,7 +302,7 @@ static void check_head(const struct run *run, uint32_t sequence, uint32_t head, 
     float *qkv = op_random_array(1, qkv_dim(model), 1.0f);
     double *keys = cm_alloc((size_t)TOKENS * dim, sizeof *keys);
     double *values = cm_alloc((size_t)TOKENS * dim, sizeof *values);
-    double tolerance = run->pool->half ? 3e-3 : 4e-6;
+    double tolerance = is_half(run) ? 3e-3 : 4e-6;
     for (uint32_t position = 0; position < TOKENS; position++) {
         double q[CM_HEAD_DIM_MAX];
         double out[CM_HEAD_DIM_MAX] = { 0 };
@@ -331,10 +339,9 @@ static void check_head(const struct run *run, uint32_t sequence, uint32_t head, 
     cm_free(values);
 }
 
-static void check_model(const struct model *model, enum cm_cpu_isa isa, enum cm_precision precision)
+/* In turns on the two back ends. */
+static void check_model(const struct model *model, struct cm_backend *const backends[2])
 {
-    struct cm_backend *backends[] = { op_backend(isa, 1, precision),
-                                      op_backend(isa, 3, precision) };
     float *first = NULL;
     size_t out_bytes = ROWS * out_dim(model) * sizeof *first;
     for (size_t i = 0; i < CUTS_COUNT; i++) {
@@ -353,6 +360,15 @@ static void check_model(const struct model *model, enum cm_cpu_isa isa, enum cm_
         run_close(&run);
     }
     cm_free(first);
+}
+
+static void check_models_on_cpu(enum cm_cpu_isa isa, enum cm_precision precision)
+{
+    struct cm_backend *backends[] = { op_backend(isa, 1, precision),
+                                      op_backend(isa, 3, precision) };
+    for (size_t i = 0; i < MODELS_COUNT; i++) {
+        check_model(&models[i], backends);
+    }
     cm_backend_close(backends[0]);
     cm_backend_close(backends[1]);
 }
@@ -361,10 +377,22 @@ static void every_cut_gives_the_same_bits(void **state)
 {
     (void)state;
     for (int isa = 0; isa <= CM_CPU_AVX512VNNI && isa <= (int)cm_cpu_isa_best(); isa++) {
-        for (size_t i = 0; i < MODELS_COUNT; i++) {
-            check_model(&models[i], (enum cm_cpu_isa)isa, CM_PRECISION_EXACT);
-            check_model(&models[i], (enum cm_cpu_isa)isa, CM_PRECISION_INT8);
+        check_models_on_cpu((enum cm_cpu_isa)isa, CM_PRECISION_EXACT);
+        check_models_on_cpu((enum cm_cpu_isa)isa, CM_PRECISION_INT8);
+    }
+}
+
+static void every_cut_gives_the_same_bits_on_cuda(void **state)
+{
+    (void)state;
+    const enum cm_precision precisions[] = { CM_PRECISION_EXACT, CM_PRECISION_BF16 };
+    for (size_t p = 0; p < 2; p++) {
+        struct cm_backend *cuda = op_cuda_backend(precisions[p], ROWS);
+        struct cm_backend *const backends[] = { cuda, cuda };
+        for (size_t i = 0; i < MODELS_COUNT && cuda != NULL; i++) {
+            check_model(&models[i], backends);
         }
+        cm_backend_close(cuda);
     }
 }
 
@@ -416,6 +444,11 @@ static void shared_pages_equal_private_ones(void **state)
         }
         cm_backend_close(backend);
     }
+    struct cm_backend *cuda = op_cuda_backend(CM_PRECISION_EXACT, ROWS);
+    for (size_t i = 0; i < MODELS_COUNT && cuda != NULL; i++) {
+        check_sharing(&models[i], shared[i % 5], &cuts[3 + i % 3], cuda);
+    }
+    cm_backend_close(cuda);
 }
 
 static void pools_check_their_shape(void **state)
@@ -449,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_same_bits),
+        cmocka_unit_test(every_cut_gives_the_same_bits_on_cuda),
         cmocka_unit_test(shared_pages_equal_private_ones),
         cmocka_unit_test(pools_check_their_shape),
     };

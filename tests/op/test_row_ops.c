@@ -1,5 +1,6 @@
 /* Ops that work row by row, each against float64, and each row alone against all rows together. */
 #include "op_common.h"
+#include "op_host.h"
 
 #include "base/memory.h"
 #include "kernels/cpu/half.h"
@@ -41,7 +42,7 @@ static void check_norm(struct cm_backend *backend, struct cm_norm_args args, boo
     args.x = x;
     args.out = out;
     args.residual = with_residual ? residual : NULL;
-    cm_op_norm(backend, &args);
+    op_norm(backend, &args);
     double expected[DIM_MAX];
     for (size_t i = 0; i < n; i++) {
         float sum = one[i] + (with_residual ? residual[i] : 0.0f);
@@ -57,12 +58,12 @@ static void check_norm(struct cm_backend *backend, struct cm_norm_args args, boo
         alone.x = one + row * args.dim;
         alone.out = out_one + row * args.dim;
         alone.residual = with_residual ? residual + row * args.dim : NULL;
-        cm_op_norm(backend, &alone);
+        op_norm(backend, &alone);
     }
     assert_memory_equal(out, out_one, n * sizeof *out);
     if (!with_residual) { /* in place */
         args.out = x;
-        cm_op_norm(backend, &args);
+        op_norm(backend, &args);
         assert_memory_equal(out, x, n * sizeof *out);
     }
     cm_free(x);
@@ -114,21 +115,21 @@ static void activations_match_float64(struct cm_backend *backend)
             float *x = op_random_array(dim, 2 * n, 12.0f);
             float *out = op_random_array(1, n, 1.0f);
             float *alone = op_random_array(2, n, 1.0f);
-            cm_op_gated(backend, kind, x, ROWS_MAX, dim, out);
+            op_gated(backend, kind, x, ROWS_MAX, dim, out);
             for (size_t i = 0; i < n; i++) {
                 const float *gate = x + i / dim * 2 * dim + i % dim;
                 double expected = oracle_activation(kind, gate[0]) * gate[dim];
                 op_assert_near("gated", i, out[i], expected, 4e-6, 4e-6);
             }
             for (size_t row = 0; row < ROWS_MAX; row++) {
-                cm_op_gated(backend, kind, x + row * 2 * dim, 1, dim, alone + row * dim);
+                op_gated(backend, kind, x + row * 2 * dim, 1, dim, alone + row * dim);
             }
             assert_memory_equal(out, alone, n * sizeof *out);
-            cm_op_activation(backend, kind, x, ROWS_MAX, dim, out);
+            op_activation(backend, kind, x, ROWS_MAX, dim, out);
             for (size_t i = 0; i < n; i++) {
                 op_assert_near("plain", i, out[i], oracle_activation(kind, x[i]), 1e-6, 2e-6);
             }
-            cm_op_activation(backend, kind, x, ROWS_MAX, dim, x);
+            op_activation(backend, kind, x, ROWS_MAX, dim, x);
             assert_memory_equal(out, x, n * sizeof *out);
             cm_free(x);
             cm_free(out);
@@ -143,7 +144,7 @@ static void exp_is_accurate(struct cm_backend *backend)
     enum { COUNT = 20000 };
     float *x = op_random_array(9, COUNT, 40.0f);
     float *out = op_random_array(9, COUNT, 1.0f);
-    cm_op_activation(backend, CM_ACTIVATION_SILU, x, 1, COUNT, out);
+    op_activation(backend, CM_ACTIVATION_SILU, x, 1, COUNT, out);
     for (size_t i = 0; i < COUNT; i++) {
         double expected = oracle_activation(CM_ACTIVATION_SILU, x[i]);
         op_assert_near("silu", i, out[i], expected, 0, 4.5e-7);
@@ -158,7 +159,7 @@ static void activations_survive_extremes(struct cm_backend *backend)
     enum { COUNT = sizeof x / sizeof x[0] };
     float out[COUNT];
     for (int kind = 0; kind < 3; kind++) {
-        cm_op_activation(backend, (enum cm_activation_kind)kind, x, 1, COUNT, out);
+        op_activation(backend, (enum cm_activation_kind)kind, x, 1, COUNT, out);
         for (size_t i = 0; i < COUNT; i++) {
             float expected = x[i] > 0 ? x[i] : 0.0f;
             op_assert_near("extreme", i, out[i], expected, 1e-30, 1e-6);
@@ -172,14 +173,14 @@ static void addition_and_gather_are_exact(struct cm_backend *backend)
     float *x = op_random_array(1, ROWS * DIM, 1.0f);
     float *y = op_random_array(2, ROWS * DIM, 1.0f);
     float *sum = op_random_array(1, ROWS * DIM, 1.0f);
-    cm_op_add(backend, sum, y, ROWS, DIM);
+    op_add(backend, sum, y, ROWS, DIM);
     for (size_t i = 0; i < ROWS * DIM; i++) {
         float expected = x[i] + y[i];
         assert_memory_equal(&sum[i], &expected, sizeof expected);
     }
     const int32_t picked[PICKED] = { 64, 0, 7, 7 };
     float out[PICKED * DIM];
-    cm_op_gather(backend, x, DIM, picked, PICKED, out);
+    op_gather(backend, x, ROWS, DIM, picked, PICKED, out);
     for (size_t i = 0; i < PICKED; i++) {
         assert_memory_equal(out + i * DIM, x + picked[i] * DIM, DIM * sizeof *x);
     }
@@ -212,7 +213,7 @@ static void embedding_looks_rows_up(struct cm_backend *backend)
         struct cm_table *table = NULL;
         struct cm_error error;
         assert_int_equal(cm_table_create(backend, &tensor, &table, &error), CM_OK);
-        cm_op_embed(backend, table, tokens, PICKED, 3.0f, out);
+        op_embed(backend, table, tokens, PICKED, DIM, 3.0f, out);
         for (size_t i = 0; i < PICKED * DIM; i++) {
             size_t from = (size_t)tokens[i / DIM] * DIM + i % DIM;
             float expected = 3.0f * (half ? cm_float_from_f16(halves[from]) : values[from]);
@@ -238,6 +239,11 @@ static void for_each_backend(void (*check)(struct cm_backend *))
             check(backend);
             cm_backend_close(backend);
         }
+    }
+    struct cm_backend *cuda = op_cuda_backend(CM_PRECISION_EXACT, ROWS_MAX);
+    if (cuda != NULL) {
+        check(cuda);
+        cm_backend_close(cuda);
     }
 }
 

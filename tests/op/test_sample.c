@@ -1,5 +1,6 @@
 /* Sampling: reference probabilities, a float64 oracle that sorts, and hostile rows. */
 #include "op_common.h"
+#include "op_host.h"
 
 #include "base/memory.h"
 #include "host/ngram.h"
@@ -118,6 +119,12 @@ static const struct cm_sample_row settings[] = {
     { .temperature = 3.0f, .top_p = 0.999f, .repetition_penalty = 1.0f, .top_k = 100000 },
 };
 
+/* An emulated device is slow: it takes some of the cases, prime to the number of settings. */
+static size_t stride_of(int which)
+{
+    return which == OP_CUDA ? 11 : 1;
+}
+
 enum { SETTINGS_COUNT = sizeof settings / sizeof settings[0], UNIFORMS = 23 };
 
 /* One setting on one vocabulary at UNIFORMS places of [0, 1); leaves the draws in `drawn`. */
@@ -149,10 +156,10 @@ static void check_setting(struct cm_backend *backend, struct cm_sample_row setti
                                    .history = history,
                                    .tokens = drawn,
                                    .logprobs = logprobs };
-    cm_op_sample_probabilities(backend, &args, probabilities);
+    op_sample_probabilities(backend, &args, probabilities);
     assert_memory_equal(logits, one, n * sizeof *one);
     args.n_rows = UNIFORMS;
-    cm_op_sample(backend, &args);
+    op_sample(backend, &args);
 
     uint32_t count = oracle(&setting, history, one, n, tokens);
     double log_sum = 0;
@@ -183,10 +190,10 @@ static void draws_follow_the_distribution(void **state)
     (void)state;
     const uint32_t vocabularies[] = { 1, 5, 100, 1023, VOCAB_MAX_TESTED };
     const float spreads[] = { 0.1f, 1.5f, 6.0f }; /* flat: the dense way; steep: the sparse way */
-    for (int isa = 0; isa <= CM_CPU_AVX512VNNI && isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *alone = op_backend((enum cm_cpu_isa)isa, 1, CM_PRECISION_EXACT);
-        struct cm_backend *three = op_backend((enum cm_cpu_isa)isa, 3, CM_PRECISION_EXACT);
-        for (size_t i = 0; i < SETTINGS_COUNT * 5 * 3; i++) {
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        struct cm_backend *alone = op_backend_at(which, 1, CM_PRECISION_EXACT);
+        struct cm_backend *three = op_backend_at(which, 3, CM_PRECISION_EXACT);
+        for (size_t i = 0; alone != NULL && i < SETTINGS_COUNT * 5 * 3; i += stride_of(which)) {
             struct cm_sample_row setting = settings[i % SETTINGS_COUNT];
             uint32_t n = vocabularies[i / SETTINGS_COUNT % 5];
             float spread = spreads[i / SETTINGS_COUNT / 5];
@@ -208,7 +215,8 @@ static void check_hostile(struct cm_backend *backend, const float *logits, uint3
     const float uniforms[] = { 0.0f, 0.5f, 0x1.fffffep-1f, 1.0f, -1.0f, NAN };
     const int32_t history[] = { -1, 0, INT32_MAX, 3, 3 };
     float copy[1000];
-    for (size_t i = 0; i < SETTINGS_COUNT * 7 * 6; i++) {
+    size_t stride = op_is_cuda(backend) ? stride_of(OP_CUDA) : 1;
+    for (size_t i = 0; i < SETTINGS_COUNT * 7 * 6; i += stride) {
         struct cm_sample_row row = settings[i % SETTINGS_COUNT];
         int32_t token = -1;
         row.temperature = temperatures[i / SETTINGS_COUNT % 7];
@@ -221,7 +229,7 @@ static void check_hostile(struct cm_backend *backend, const float *logits, uint3
                                        .history = history,
                                        .tokens = &token };
         memcpy(copy, logits, n * sizeof *copy);
-        cm_op_sample(backend, &args);
+        op_sample(backend, &args);
         bool found = false;
         for (size_t j = 0; j < allowed_count; j++) {
             found = found || token == allowed[j];
@@ -238,8 +246,11 @@ static void hostile_rows_have_a_result(void **state)
     (void)state;
     enum { N = 600 };
     float logits[N];
-    for (int isa = 0; isa <= CM_CPU_AVX512VNNI && isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *backend = op_backend((enum cm_cpu_isa)isa, 1, CM_PRECISION_EXACT);
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        struct cm_backend *backend = op_backend_at(which, 1, CM_PRECISION_EXACT);
+        if (backend == NULL) {
+            continue;
+        }
         for (uint32_t i = 0; i < N; i++) {
             logits[i] = i % 2 == 0 ? NAN : -INFINITY;
         }
@@ -254,12 +265,24 @@ static void hostile_rows_have_a_result(void **state)
     }
 }
 
-static void ties_go_to_the_lowest_id(void **state)
+static void on_best_and_cuda(void (*check)(struct cm_backend *))
 {
-    (void)state;
+    struct cm_backend *const backends[] = {
+        op_backend(cm_cpu_isa_best(), 1, CM_PRECISION_EXACT),
+        op_backend_at(OP_CUDA, 1, CM_PRECISION_EXACT),
+    };
+    for (size_t i = 0; i < 2; i++) {
+        if (backends[i] != NULL) {
+            check(backends[i]);
+        }
+        cm_backend_close(backends[i]);
+    }
+}
+
+static void check_ties(struct cm_backend *backend)
+{
     enum { N = 1000 };
-    static float logits[N];
-    struct cm_backend *backend = op_backend(cm_cpu_isa_best(), 1, CM_PRECISION_EXACT);
+    float logits[N] = { 0 };
     struct cm_sample_row row = { .temperature = 0, .top_p = 1, .repetition_penalty = 1 };
     int32_t token = -1;
     float logprob = 0;
@@ -270,7 +293,7 @@ static void ties_go_to_the_lowest_id(void **state)
                                    .tokens = &token,
                                    .logprobs = &logprob };
     logits[777] = logits[300] = logits[999] = 2.0f;
-    cm_op_sample(backend, &args);
+    op_sample(backend, &args);
     assert_int_equal(token, 300);
     assert_true(isnan(logprob));
     row.temperature = 1.0f; /* the three ties share the first part of the mass, by id */
@@ -279,10 +302,15 @@ static void ties_go_to_the_lowest_id(void **state)
     const int32_t expected[] = { 300, 777, 999 };
     for (int i = 0; i < 3; i++) {
         row.uniform = uniforms[i];
-        cm_op_sample(backend, &args);
+        op_sample(backend, &args);
         assert_int_equal(token, expected[i]);
     }
-    cm_backend_close(backend);
+}
+
+static void ties_go_to_the_lowest_id(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_ties);
 }
 
 static float number(const json_t *test_case, const char *name)
@@ -323,7 +351,7 @@ static void check_golden(struct cm_backend *backend, const json_t *test_case)
                                    .rows = &row,
                                    .history = history,
                                    .mask_ids = banned };
-    cm_op_sample_probabilities(backend, &args, probabilities);
+    op_sample_probabilities(backend, &args, probabilities);
     for (uint32_t i = 0; i < n; i++) {
         double reference = json_number_value(json_array_get(expected, i));
         op_assert_near("golden", i, probabilities[i], reference, 1e-6, 0);
@@ -336,9 +364,9 @@ static void reference_probabilities_are_met(void **state)
     json_error_t error;
     json_t *cases = json_load_file(TEST_DATA_DIR "/golden/sampling.json", 0, &error);
     assert_true(json_array_size(cases) > 0);
-    for (int isa = 0; isa <= CM_CPU_AVX512VNNI && isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *backend = op_backend((enum cm_cpu_isa)isa, 1, CM_PRECISION_EXACT);
-        for (size_t i = 0; i < json_array_size(cases); i++) {
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        struct cm_backend *backend = op_backend_at(which, 1, CM_PRECISION_EXACT);
+        for (size_t i = 0; backend != NULL && i < json_array_size(cases); i++) {
             check_golden(backend, json_array_get(cases, i));
         }
         cm_backend_close(backend);
@@ -347,11 +375,9 @@ static void reference_probabilities_are_met(void **state)
 }
 
 /* A mask does what minus infinity in the logits would do, in every setting. */
-static void masks_are_minus_infinity(void **state)
+static void check_masks(struct cm_backend *backend)
 {
-    (void)state;
     enum { N = 1500, ALLOWED = 200, BANNED = 60 };
-    struct cm_backend *backend = op_backend(cm_cpu_isa_best(), 1, CM_PRECISION_EXACT);
     int32_t ids[ALLOWED + BANNED];
     for (int32_t i = 0; i < ALLOWED; i++) {
         ids[i] = i * 7;
@@ -393,17 +419,22 @@ static void masks_are_minus_infinity(void **state)
                                        .rows = &row,
                                        .history = history,
                                        .tokens = &expected };
-        cm_op_sample(backend, &args);
+        op_sample(backend, &args);
         args.logits = logits;
         args.rows = &with_mask;
         args.mask_ids = ids;
         args.tokens = &token;
-        cm_op_sample(backend, &args);
+        op_sample(backend, &args);
         assert_int_equal(token, expected);
     }
     cm_free(logits);
     cm_free(masked);
-    cm_backend_close(backend);
+}
+
+static void masks_are_minus_infinity(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_masks);
 }
 
 int main(void)
