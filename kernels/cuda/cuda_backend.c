@@ -97,8 +97,6 @@ static enum cm_status open_parts(struct cm_backend *backend, struct cm_error *er
         backend,
         cudaHostAlloc((void **)&backend->staging, CM_CUDA_STAGING_BYTES, cudaHostAllocDefault),
         "reserving memory for copies");
-    cm_cuda_check(backend, cudaMalloc(&backend->workspace, CM_CUDA_WORKSPACE_BYTES),
-                  "reserving a workspace");
     cm_cuda_check_blas(backend, cublasLtCreate(&backend->blas), "opening cuBLASLt");
     return cm_cuda_backend_status(backend, error);
 }

@@ -25,7 +25,7 @@ struct cm_backend {
     char variant[48];
     cudaStream_t stream;
     cublasLtHandle_t blas;
-    void *workspace; /* [CM_CUDA_WORKSPACE_BYTES] */
+    void *workspace; /* [CM_CUDA_WORKSPACE_BYTES] of the products; NULL: no matrix yet */
     void *narrow;    /* [rows_max, narrow_elements] bfloat16: a product's x */
     uint32_t narrow_elements;
     unsigned char *staging; /* [CM_CUDA_STAGING_BYTES] pinned */

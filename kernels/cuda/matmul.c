@@ -81,10 +81,16 @@ static enum cm_status pack_bias(struct cm_matrix *matrix, const struct cm_matrix
     return status;
 }
 
-/* Room for the rows of x as bfloat16, as wide as the widest matrix. */
-static enum cm_status reserve_narrow(struct cm_backend *backend, uint32_t elements)
+/* The workspace, and room for the rows of x as bfloat16, as wide as the widest matrix. */
+static enum cm_status reserve_scratch(struct cm_backend *backend, uint32_t elements)
 {
     size_t bytes;
+    if (backend->workspace == NULL) {
+        backend->workspace = cm_cuda_reserve(backend, CM_CUDA_WORKSPACE_BYTES);
+    }
+    if (backend->workspace == NULL) {
+        return CM_OUT_OF_MEMORY;
+    }
     if (is_exact(backend) || elements <= backend->narrow_elements) {
         return CM_OK;
     }
@@ -207,7 +213,7 @@ enum cm_status cm_cuda_matrix_create(struct cm_backend *backend,
     created->weights = cm_cuda_reserve(backend, created->bytes);
     if (created->weights == NULL || pack(created, sources) != CM_OK ||
         pack_bias(created, sources, sources_count) != CM_OK ||
-        reserve_narrow(backend, created->padded) != CM_OK) {
+        reserve_scratch(backend, created->padded) != CM_OK) {
         status = cm_error_set(error, CM_OUT_OF_MEMORY,
                               "no device memory for matrix %s [%u, %u]; use a smaller model or "
                               "more devices",
