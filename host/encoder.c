@@ -169,7 +169,7 @@ static enum cm_status open_model(struct cm_encoder *encoder,
     };
     status = cm_tokenizer_open(cm_model_file_tokenizer(encoder->file), &encoder->tokenizer, error);
     if (status == CM_OK) {
-        status = cm_backend_open_cpu(&backend, &encoder->backend, error);
+        status = cm_backend_open(&backend, &encoder->backend, error);
     }
     if (status == CM_OK) {
         status = cm_encoder_weights_open(encoder->backend, encoder->file, &encoder->weights, error);
