@@ -94,8 +94,8 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix");
     }
     created->functions = backend->functions;
-    enum cm_status status = cm_matrix_source_shape(sources, sources_count, &created->n_out,
-                                                   &created->n_in, error);
+    enum cm_status status =
+        cm_matrix_source_shape(sources, sources_count, &created->n_out, &created->n_in, error);
     if (status != CM_OK) {
         goto done;
     }
