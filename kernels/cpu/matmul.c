@@ -213,6 +213,8 @@ struct matmul {
     const float *x;
     uint32_t n_rows;
     uint32_t tiles_count;
+    uint32_t tile_height; /* rows of a tile; the first `higher_tiles` have one more */
+    uint32_t higher_tiles;
     uint8_t *packed; /* [n_rows][row_bytes], tile by tile */
     float *y;
     struct cm_pool_work work;
@@ -222,7 +224,12 @@ struct matmul {
  * one of 1. */
 static struct cm_pool_range tile_rows(const struct matmul *matmul, uint32_t tile)
 {
-    return cm_pool_share(matmul->n_rows, tile, matmul->tiles_count);
+    uint32_t higher = tile < matmul->higher_tiles ? tile : matmul->higher_tiles;
+    uint32_t begin = tile * matmul->tile_height + higher;
+    return (struct cm_pool_range){
+        .begin = begin,
+        .end = begin + matmul->tile_height + (tile < matmul->higher_tiles ? 1 : 0),
+    };
 }
 
 static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
@@ -307,12 +314,15 @@ void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, cons
         return;
     }
     const struct cm_matmul_kernels *kernels = matrix->kernels;
+    uint32_t tiles_count = (n_rows + kernels->tile_rows_max - 1) / kernels->tile_rows_max;
     struct matmul matmul = {
         .kernels = kernels,
         .matrix = matrix,
         .x = x,
         .n_rows = n_rows,
-        .tiles_count = (n_rows + kernels->tile_rows_max - 1) / kernels->tile_rows_max,
+        .tiles_count = tiles_count,
+        .tile_height = n_rows / tiles_count,
+        .higher_tiles = n_rows % tiles_count,
         .packed = backend->scratch,
         .y = y,
     };
