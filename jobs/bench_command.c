@@ -46,8 +46,8 @@ static const struct cm_option BENCH_OPTIONS[] = {
 enum { BENCH_OPTIONS_COUNT = sizeof BENCH_OPTIONS / sizeof BENCH_OPTIONS[0], OPTIONS_MAX = 64 };
 
 /* What a timed job does not have: its output goes to a folder that is removed. */
-static const char *const LEFT_OUT[] = { "out",     "overwrite", "excel",     "job",
-                                        "dry-run", "progress",  "no-samples" };
+static const char *const LEFT_OUT[] = { "out",      "overwrite",  "excel",  "job",    "dry-run",
+                                        "progress", "no-samples", "report", "metrics" };
 
 static bool is_left_out(const struct cm_option *option)
 {

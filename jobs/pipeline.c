@@ -193,7 +193,7 @@ static void update_progress(struct cm_pipeline *pipeline)
 {
     struct cm_progress_numbers numbers = { 0 };
     char preview[CM_PREVIEW_BYTES];
-    if (pipeline->parts.progress == NULL) {
+    if (pipeline->parts.progress == NULL && pipeline->parts.metrics == NULL) {
         return;
     }
     pthread_mutex_lock(&pipeline->lock);
@@ -205,7 +205,12 @@ static void update_progress(struct cm_pipeline *pipeline)
     memcpy(preview, pipeline->preview, sizeof preview);
     pthread_mutex_unlock(&pipeline->lock);
     cm_engine_counters(pipeline->parts.engine, &numbers.engine);
-    cm_progress_update(pipeline->parts.progress, &numbers, preview[0] != '\0' ? preview : NULL);
+    if (pipeline->parts.progress != NULL) {
+        cm_progress_update(pipeline->parts.progress, &numbers, preview[0] != '\0' ? preview : NULL);
+    }
+    if (pipeline->parts.metrics != NULL) {
+        cm_metrics_update(pipeline->parts.metrics, &numbers);
+    }
 }
 
 /* A few a second at first, then ever fewer, so that the longest run leaves some thousands. A ledger

@@ -15,6 +15,7 @@
 #include "jobs/content/judge.h"
 #include "jobs/controls.h"
 #include "jobs/ledger.h"
+#include "jobs/metrics.h"
 #include "jobs/plan.h"
 #include "jobs/progress.h"
 #include "jobs/run_options.h"
@@ -30,6 +31,7 @@ struct cm_pipeline_parts {
     const struct cm_questions *questions; /* NULL: none */
     bool ledger_is_empty;                 /* nothing to look up */
     struct cm_progress *progress;         /* NULL: none */
+    struct cm_metrics *metrics;           /* NULL: none */
     const char *model_name;
 };
 

@@ -29,6 +29,7 @@ struct run {
     struct cm_ledger *ledger;
     struct cm_ledger_contents contents; /* when the run began */
     struct cm_progress *progress;
+    struct cm_metrics *metrics;
     struct cm_pipeline_counts counts;
 };
 
@@ -68,6 +69,9 @@ static enum cm_status check_output(struct run *run, struct cm_error *error)
         rules.path = run->options->report_path;
         rules.option = "--report";
         status = cm_output_check(&rules, error);
+    }
+    if (status == CM_OK && run->options->metrics_path != NULL) {
+        status = cm_metrics_check(run->options->metrics_path, error);
     }
     return status;
 }
@@ -158,6 +162,12 @@ static enum cm_status open_ledger(struct run *run, struct cm_error *error)
 
 /* --- The work --- */
 
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
 static enum cm_status generate(struct run *run, struct cm_error *error)
 {
     struct cm_pipeline_parts parts = {
@@ -176,7 +186,13 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
     if (status != CM_OK) {
         return cm_error_set(error, status, "out of memory");
     }
+    if (run->options->metrics_path != NULL &&
+        cm_metrics_open(run->options->metrics_path, base_name(run->ledger_path),
+                        run->job.model.name, &run->metrics) != CM_OK) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
     parts.progress = run->progress;
+    parts.metrics = run->metrics;
     status = cm_pipeline_run(&parts, &run->counts, error);
     if (status == CM_OK && run->counts.rows_planned == 0) {
         status = cm_job_no_rows(&run->job, error);
@@ -200,9 +216,8 @@ static enum cm_status check_counts(const struct run *run,
 
 static enum cm_status write_report(struct run *run, struct cm_error *error)
 {
-    const char *slash = strrchr(run->ledger_path, '/');
     const struct cm_report_options report = {
-        .name = slash != NULL ? slash + 1 : run->ledger_path,
+        .name = base_name(run->ledger_path),
         .path = run->options->report_path,
         .remember = true,
     };
@@ -240,6 +255,8 @@ static void finish_progress(struct run *run)
         .rows_failed = run->counts.rows[CM_ROW_FAILED],
     };
     cm_engine_counters(run->job.engine, &numbers.engine);
+    cm_metrics_close(run->metrics, &numbers);
+    run->metrics = NULL;
     if (run->progress != NULL) {
         cm_progress_finish(run->progress, &numbers);
         cm_progress_close(run->progress);

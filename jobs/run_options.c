@@ -111,6 +111,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .offset = FIELD(progress), .choices = PROGRESS_MODES },
     { "report", "FILE.html", "also write the job as one HTML file", CM_OPTION_STRING,
       .offset = FIELD(report_path) },
+    { "metrics", "FILE", "keep the run's figures in this file, in Prometheus' text format",
+      CM_OPTION_STRING, .offset = FIELD(metrics_path) },
     { "no-samples", NULL, "show no sample copies at the end", CM_OPTION_FLAG,
       .offset = FIELD(quiet_samples) },
 };
@@ -177,6 +179,7 @@ static enum cm_status check_paths_differ(const struct cm_run_options *options,
         { "--out", options->out_path },
         { "--job", options->job_path },
         { "--report", options->report_path },
+        { "--metrics", options->metrics_path },
     };
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         for (size_t j = 0; j < sizeof inputs / sizeof inputs[0]; j++) {
@@ -190,11 +193,16 @@ static enum cm_status check_paths_differ(const struct cm_run_options *options,
             }
         }
     }
-    if (options->out_path != NULL && options->job_path != NULL &&
-        same_file(options->out_path, options->job_path)) {
-        return cm_error_set(error, CM_INVALID_ARGUMENT,
-                            "--job %s: the same file as --out: expected a file of its own",
-                            options->job_path);
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const char *one = outputs[i].path;
+            const char *other = outputs[j].path;
+            if (one != NULL && other != NULL && !is_dash(one) && same_file(one, other)) {
+                return cm_error_set(error, CM_INVALID_ARGUMENT,
+                                    "%s %s: the same file as %s: expected a file of its own",
+                                    outputs[i].option, one, outputs[j].option);
+            }
+        }
     }
     return CM_OK;
 }

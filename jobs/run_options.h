@@ -66,9 +66,10 @@ struct cm_run_options {
     double memory_gib;
     enum cm_engine_precision precision;
     bool dry_run;
-    const char *report_path; /* NULL: no report */
-    const char *command;     /* what was typed, to repeat the run; NULL: unknown */
-    bool quiet_samples;      /* no sample rows at the end */
+    const char *report_path;  /* NULL: no report */
+    const char *metrics_path; /* NULL: no metrics */
+    const char *command;      /* what was typed, to repeat the run; NULL: unknown */
+    bool quiet_samples;       /* no sample rows at the end */
     enum cm_progress_mode progress;
 };
 

@@ -1,4 +1,4 @@
-"""`copymill report`, `run --report` and `copymill explain`: from the ledger alone, for any text."""
+"""`copymill report`, `run --report`, `run --metrics` and `copymill explain`."""
 
 import html
 import html.parser
@@ -170,6 +170,37 @@ class ReportTest(CopymillTest):
             page.wait("innerWidth === 390")
             self.assertTrue(page.run("document.documentElement.scrollWidth <= 390"))
             self.assertEqual(page.problems(), [])
+
+
+class MetricsTest(CopymillTest):
+    def test_figures_for_prometheus(self):
+        path = self.folder / "copymill.prom"
+        result = self.call_job("copy.csv", "--metrics", path)
+        self.assertEqual(result.status, EXIT_OK, result)
+        rows = rows_of(self.folder / "copy.csv")
+        samples = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("# "):
+                self.assertRegex(line, r"^# (HELP|TYPE) copymill_\w+ (gauge$|counter$|[A-Z0-9])")
+                continue
+            name, labels, value = re.fullmatch(r"(copymill_\w+)\{(.*)\} (\S+)", line).groups()
+            self.assertIn('job="copy.csv.job",model="', labels)
+            kind = re.search(r',(?:status|kind)="(\w+)"', labels)
+            samples[name + ("." + kind.group(1) if kind else "")] = float(value)
+        self.assertEqual(samples["copymill_up"], 0)
+        self.assertEqual(samples["copymill_rows_planned"], len(rows))
+        self.assertEqual(samples["copymill_rows.ok"] + samples["copymill_rows.flagged"], len(rows))
+        self.assertGreaterEqual(samples["copymill_tokens_total.output"],
+                                sum(int(row["output_tokens"]) for row in rows))
+        updated = samples["copymill_updated_timestamp_seconds"]
+        self.assertAlmostEqual(updated, time.time(), delta=600)
+        self.assertEqual(self.call_job("copy.csv", "--metrics", path).status, EXIT_OK)
+        for wrong in (self.catalog, self.folder / "copy.csv", self.folder / "no" / "such.prom"):
+            before = wrong.exists() and wrong.read_bytes()
+            result = self.call_job("copy.csv", "--metrics", wrong)
+            self.assertEqual(result.status, EXIT_USAGE, result)
+            self.assertIn("--metrics", result.stderr)
+            self.assertEqual(wrong.exists() and wrong.read_bytes(), before)
 
 
 class ExplainTest(CopymillTest):

@@ -339,9 +339,10 @@ function showText(row) {
   for (const dd of $("facts").querySelectorAll("dd")) {
     dd.classList.toggle("used", spans.some(s => s.fact === dd.dataset.fact && ["matched", "found"].includes(s.kind)));
   }
-  const kinds = new Set(spans.map(s => ["matched", "found", "unsupported"].includes(s.kind) ? s.kind : "other"));
-  $("legend").replaceChildren(...["matched", "found", "unsupported", "other"].filter(k => kinds.has(k)).map(kind =>
-    element("span", {}, element("mark", { className: "m-" + (kind === "other" ? "repeated" : kind), textContent: word("legend_" + kind) }))));
+  const known = { matched: "matched", found: "found", unsupported: "unsupported", banned: "banned", pii: "banned" };
+  const kinds = new Set(spans.map(s => known[s.kind] ?? "minor"));
+  $("legend").replaceChildren(...["matched", "found", "unsupported", "banned", "minor"].filter(k => kinds.has(k)).map(kind =>
+    element("span", {}, element("mark", { className: "m-" + kind, textContent: word("legend_" + kind) }))));
   const parts = row.decision.state === "edited" ? [] : Object.entries(row.fields || {});
   $("parts").replaceChildren(...parts.flatMap(([name, value]) => [element("dt", { textContent: name.replaceAll("_", " ") }),
     element("dd", { textContent: Array.isArray(value) ? value.join("\n") : typeof value === "object" ? JSON.stringify(value) : value })]));

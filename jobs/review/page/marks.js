@@ -22,7 +22,9 @@ function indexOfBytes(text, wanted) {
 function spansOfJudgement(text, judgement) {
   const spans = (judgement.spans || []).filter(s => s && s.end > s.begin && s.begin >= 0);
   const index = indexOfBytes(text, spans.flatMap(s => [s.begin, s.end]));
-  return spans.map(s => ({ ...s, from: index.get(s.begin), to: index.get(s.end) }));
+  const minor = new Set((judgement.flags || []).filter(f => f && f.severity === "low").map(f => f.rule));
+  return spans.map(s => ({ ...s, kind: minor.has(s.rule) && s.kind !== "matched" ? "minor" : s.kind,
+    from: index.get(s.begin), to: index.get(s.end) }));
 }
 
 // Values that stand in the text as they are; short ones would be found anywhere.
