@@ -102,7 +102,7 @@ struct cm_request {
     const int32_t *prompt; /* copied */
     uint32_t prompt_tokens;
     uint32_t output_tokens_max;
-    uint64_t seed[2]; /* key of the row's random numbers: job seed and row key, hashed */
+    uint64_t seed[2]; /* key of the row's random numbers: job seed and row, hashed */
     uint32_t attempt; /* part of the counter, so that a retry draws other numbers */
     struct cm_sampling sampling;
 

@@ -6,10 +6,11 @@
 #include <string.h>
 
 /* Raised when the meaning of a key's parts changes, so that old ledgers are not taken for new. */
-enum { KEY_VERSION = 1 };
+enum { KEY_VERSION = 2 };
 
 struct cm_row_keys {
     struct cm_hash *hash;
+    uint64_t seed; /* of the job */
     uint8_t job_digest[CM_SHA256_BYTES];
     char job_digest_hex[CM_SHA256_HEX_BYTES];
 };
@@ -48,6 +49,7 @@ enum cm_status cm_row_keys_open(const struct cm_row_key_job *job, struct cm_row_
         cm_free(opened);
         return CM_OUT_OF_MEMORY;
     }
+    opened->seed = job->seed;
     hash_job(opened->hash, job);
     cm_hash_digest(opened->hash, opened->job_digest);
     cm_hex(opened->job_digest, CM_SHA256_BYTES, opened->job_digest_hex);
@@ -131,6 +133,17 @@ static uint64_t read_u64(const uint8_t *bytes)
     return value;
 }
 
+static void hash_row(struct cm_hash *hash, const struct cm_row_identity *row)
+{
+    cm_hash_bytes(hash, row->item.bytes, sizeof row->item.bytes);
+    cm_hash_u64(hash, row->nth);
+    cm_hash_bytes(hash, row->segment.bytes, sizeof row->segment.bytes);
+    cm_hash_text(hash, row->language);
+    if (row->question != NULL) {
+        cm_hash_bytes(hash, row->question->bytes, sizeof row->question->bytes);
+    }
+}
+
 struct cm_row_key cm_row_keys_row(struct cm_row_keys *keys, const struct cm_row_identity *row)
 {
     uint8_t digest[CM_SHA256_BYTES];
@@ -138,17 +151,17 @@ struct cm_row_key cm_row_keys_row(struct cm_row_keys *keys, const struct cm_row_
     cm_hash_restart(keys->hash);
     cm_hash_text(keys->hash, "row");
     cm_hash_bytes(keys->hash, keys->job_digest, sizeof keys->job_digest);
-    cm_hash_bytes(keys->hash, row->item.bytes, sizeof row->item.bytes);
-    cm_hash_u64(keys->hash, row->nth);
-    cm_hash_bytes(keys->hash, row->segment.bytes, sizeof row->segment.bytes);
-    cm_hash_text(keys->hash, row->language);
-    if (row->question != NULL) {
-        cm_hash_bytes(keys->hash, row->question->bytes, sizeof row->question->bytes);
-    }
+    hash_row(keys->hash, row);
     cm_hash_digest(keys->hash, digest);
     cm_hex(digest, CM_ROW_KEY_BYTES, key.hex);
-    key.seed[0] = read_u64(digest + CM_ROW_KEY_BYTES);
-    key.seed[1] = read_u64(digest + CM_ROW_KEY_BYTES + 8);
+
+    cm_hash_restart(keys->hash);
+    cm_hash_text(keys->hash, "random numbers");
+    cm_hash_u64(keys->hash, keys->seed);
+    hash_row(keys->hash, row);
+    cm_hash_digest(keys->hash, digest);
+    key.seed[0] = read_u64(digest);
+    key.seed[1] = read_u64(digest + 8);
     return key;
 }
 

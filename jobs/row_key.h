@@ -65,7 +65,9 @@ struct cm_row_identity {
 
 struct cm_row_key {
     char hex[CM_ROW_KEY_HEX_BYTES];
-    uint64_t seed[2]; /* of the row's random numbers: the other half of the same hash */
+    /* Of the row's random numbers: a hash of the job's seed and the row, whatever the settings, so
+     * that a lock, a ban or another temperature changes a text only where it makes a difference. */
+    uint64_t seed[2];
 };
 
 struct cm_row_key cm_row_keys_row(struct cm_row_keys *keys, const struct cm_row_identity *row);
