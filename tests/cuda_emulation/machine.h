@@ -94,7 +94,7 @@ struct Machine {
     std::deque<Device> devices;
     std::list<Stream> streams;
     std::list<Graph *> captures; /* going on */
-    uint64_t mallocs = 0;
+    uint64_t mallocs = 0, calls = 0;
 };
 extern Machine machine;
 
@@ -122,7 +122,7 @@ cudaError_t refused_in_capture(); /* an error if a capture forbids calls that wa
 bool is_fault(Fault::Kind kind, int device, uint64_t nth);
 void kill_device(int device, cudaError_t error);
 
-/* Device memory can be touched only while a step runs. */
+/* Device memory can be touched only while a step runs, and a while after in a long run. */
 void open_memory(int device);
 void open_all_memory();
 

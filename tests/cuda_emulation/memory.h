@@ -1,8 +1,8 @@
 /* The memory of one emulated device, and page-locked host memory.
  *
  * Fresh and freed memory is NaN. Allocations stand apart; AddressSanitizer sees all that is between
- * them and all that is freed. Outside of steps the memory is closed: a host that follows a device
- * pointer gets a segmentation fault.
+ * them and all that is freed. The memory can be closed: a host that follows a device pointer then
+ * gets a segmentation fault.
  */
 #ifndef CM_TESTS_CUDA_EMULATION_MEMORY_H
 #define CM_TESTS_CUDA_EMULATION_MEMORY_H

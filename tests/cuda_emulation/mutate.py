@@ -1,0 +1,236 @@
+"""Takes one safeguard after the other out of the kernels and shows that a test notices.
+
+    mutate.py BUILD [--kinds KIND,...] [--sample N] [--jobs N] [--file NAME]
+
+BUILD is the folder of an emulated build: of cuda-emulated-tsan for the kinds barrier, syncwarp and
+wait, of cuda-emulated-asan for the kind shared. A mutant differs from the source in one place:
+
+    barrier   a __syncthreads() is gone
+    syncwarp  a __syncwarp() is gone
+    wait      a cm_cp_async_wait<N>() is gone
+    shared    a shared array has one row less, or a launch asks for 16 bytes less
+
+The mutant's object files are linked before the library that holds the real ones; nothing in the
+source or build folders changes. Prints a table; exits with 1 when a mutant survives all op tests.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KERNELS = ROOT / "kernels" / "cuda"
+# Which tests are likely to notice, by the kernel file's name; then all others.
+FAMILIES = {"attention": "test_attention", "beam": "test_beam", "sample": "test_sample",
+            "distribution": "test_sample", "narrow": "test_matmul", "matmul": "test_matmul"}
+TESTS = ("test_row_ops", "test_matmul", "test_attention", "test_sample", "test_beam")
+TEST_TIMEOUT_S = 300
+STATEMENTS = {"barrier": r"__syncthreads\(\);", "syncwarp": r"__syncwarp\([^;]*\);",
+              "wait": r"cm_cp_async_wait<[^;]*>\(\);"}
+
+
+class Mutant(NamedTuple):
+    path: pathlib.Path
+    kind: str
+    line: int
+    what: str
+    text: str  # of the whole file
+
+
+def blank_comments(text):
+    return re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: re.sub(r"[^\n]", " ", m.group()), text,
+                  flags=re.S)
+
+
+def replaced(path, text, kind, span, by):
+    begin, end = span
+    line = text.count("\n", 0, begin) + 1
+    what = " ".join(text[begin:end].split())
+    return Mutant(path, kind, line, what, text[:begin] + by + text[end:])
+
+
+def first_dimensions(code, begin, end):
+    """Spans of E in every `name[E]...` that is declared between two offsets."""
+    for declarator in re.finditer(r"\w+\s*\[((?:[^\[\]]|\[[^\]]*\])*)\](?:\[[^\]]*\])*\s*(?=[,;])",
+                                  code[begin:end]):
+        yield begin + declarator.start(1), begin + declarator.end(1)
+
+
+def shared_arrays(code):
+    """Spans of the first dimension of every shared array: static ones, and the members of
+    structures that dynamic shared memory is taken for."""
+    for match in re.finditer(r"__shared__[^;()]*;|__shared__\s+__align__\(\d+\)[^;]*;", code):
+        yield from first_dimensions(code, match.start(), match.end())
+    for name in set(re.findall(r"CM_DYNAMIC_SHARED\(struct (\w+)", code)):
+        body = re.search(rf"struct {name} {{(.*?)\n}};", code, re.S)
+        if body:
+            yield from first_dimensions(code, body.start(1), body.end(1))
+
+
+def launch_sizes(code):
+    """Spans of the shared_bytes argument of every launch that asks for any."""
+    for match in re.finditer(r"CM_LAUNCH\(", code):
+        depth, begin, arguments = 1, match.end(), []
+        for at in range(match.end(), len(code)):
+            depth += {"(": 1, ")": -1, "{": 1, "}": -1}.get(code[at], 0)
+            if depth == 0 or (depth == 1 and code[at] == ","):
+                arguments.append((begin, at))
+                begin = at + 1
+            if depth == 0:
+                break
+        # Commas inside <> of a template stand inside parentheses, as CM_LAUNCH demands.
+        if len(arguments) > 3 and code[slice(*arguments[3])].strip() not in ("0", "shared_bytes"):
+            yield arguments[3]
+
+
+def mutants_of(path):
+    text = path.read_text()
+    code = blank_comments(text)
+    for kind, pattern in STATEMENTS.items():
+        for match in re.finditer(pattern, code):
+            yield replaced(path, text, kind, match.span(), ";")
+    for begin, end in shared_arrays(code):
+        yield replaced(path, text, "shared", (begin, end), f"({text[begin:end]}) - 1")
+    for begin, end in launch_sizes(code):
+        yield replaced(path, text, "shared", (begin, end), f"({text[begin:end]}) - 16")
+
+
+class Build:
+    """Compiles and links as the build folder's own commands do."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder).resolve()
+        entries = json.loads((self.folder / "compile_commands.json").read_text())
+        self.compiles = {pathlib.Path(e["file"]).resolve(): shlex.split(e["command"])
+                         for e in entries if e["file"].endswith(".cu")
+                         and pathlib.Path(e["file"]).resolve().parent == KERNELS}
+        self.links = {test: self.link_command(test) for test in TESTS}
+
+    def link_command(self, test):
+        commands = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", test],
+                                  capture_output=True, text=True, check=True).stdout
+        return shlex.split(commands.strip().splitlines()[-1])
+
+    def run(self, command):
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True,
+                              errors="replace", check=False)
+
+    def compile(self, source, shadow):
+        target = shadow / (source.name + ".o")
+        original = self.compiles[source]
+        command = list(original)
+        command[command.index("-o") + 1] = str(target)
+        mutated = shadow / "kernels" / "cuda" / source.name
+        command[command.index("-c") + 1] = str(mutated if mutated.exists() else source)
+        command.insert(command.index("-o"), f"-I{shadow}")
+        # Before all other folders, or the real header is found first.
+        command.remove(f"-I{shadow}")
+        first = next(i for i, word in enumerate(command) if word.startswith(("-I", "-isystem")))
+        command.insert(first, f"-I{shadow}")
+        result = self.run(command)
+        return target, result
+
+    def link(self, test, objects, shadow):
+        program = shadow / test
+        command = [word for word in self.links[test] if word not in (":", "&&")]
+        at = command.index("-o")
+        command[at + 1:at + 2] = [str(program), *map(str, objects)]
+        result = self.run(command)
+        if result.returncode != 0:
+            raise RuntimeError(f"cannot link {test}:\n{result.stderr}")
+        return program
+
+
+def users_of(path, sources):
+    """The .cu files that a file is, or is included by, through other headers too."""
+    names, before = {path.name}, set()
+    while names != before:
+        before = set(names)
+        for each in KERNELS.iterdir():
+            if each.suffix in (".cu", ".h") and any(
+                    f'"kernels/cuda/{name}"' in each.read_text() for name in before):
+                names.add(each.name)
+    return [source for source in sources if source.name in names]
+
+
+def summary_of(output):
+    for pattern in (r"WARNING: (ThreadSanitizer: .*?) \(pid", r"ERROR: (AddressSanitizer: \S+)",
+                    r"runtime error: (.*)", r"cuda emulation: (.*)", r"(static assertion failed.*)",
+                    r"\[  ERROR   \] --- (.*)"):
+        match = re.search(pattern, output)
+        if match:
+            return match.group(1)[:60]
+    return "failed"
+
+
+def try_mutant(build, mutant):
+    """What noticed the mutant, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        shadow = pathlib.Path(folder)
+        (shadow / "kernels" / "cuda").mkdir(parents=True)
+        (shadow / "kernels" / "cuda" / mutant.path.name).write_text(mutant.text)
+        objects = []
+        for source in users_of(mutant.path, build.compiles):
+            target, result = build.compile(source, shadow)
+            if result.returncode != 0:
+                return "compiler: " + summary_of(result.stderr)
+            objects.append(target)
+        first = FAMILIES.get(mutant.path.stem.split("_")[0], TESTS[0])
+        for test in (first, *(t for t in TESTS if t != first)):
+            program = build.link(test, objects, shadow)
+            environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "EMU_SEED": "1"}
+            try:
+                result = subprocess.run([program], capture_output=True, text=True, check=False,
+                                        errors="replace", env=environment, timeout=TEST_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                return f"{test}: does not end"
+            if result.returncode not in (0, 77):
+                return f"{test}: {summary_of(result.stdout + result.stderr)}"
+    return None
+
+
+def choose(mutants, count):
+    """`count` of them, spread over the list and over the kinds; all, without a count."""
+    if not count or count >= len(mutants):
+        return mutants
+    mutants = sorted(mutants, key=lambda m: m.kind)
+    return [mutants[(2 * i + 1) * len(mutants) // (2 * count)] for i in range(count)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("build")
+    parser.add_argument("--kinds", default="barrier,syncwarp,wait,shared")
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--file", default="")
+    arguments = parser.parse_args()
+    kinds = arguments.kinds.split(",")
+    if not KERNELS.is_dir():
+        print("skipped: there are no kernels to mutate")
+        return 77
+    build = Build(arguments.build)
+    mutants = [mutant for path in sorted(KERNELS.iterdir()) if path.suffix in (".cu", ".h")
+               and arguments.file in path.name for mutant in mutants_of(path)
+               if mutant.kind in kinds]
+    chosen = choose(mutants, arguments.sample)
+    survivors = 0
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for mutant, noticed in zip(chosen, pool.map(lambda m: try_mutant(build, m), chosen)):
+            survivors += noticed is None
+            print(f"{mutant.kind:<8} {mutant.path.name}:{mutant.line:<4} {mutant.what[:40]:<40} "
+                  f"{noticed or 'SURVIVES'}", flush=True)
+    print(f"{len(chosen)} of {len(mutants)} mutants tried, {survivors} survive")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
