@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -90,6 +91,7 @@ struct cm_constraint {
     const struct cm_token_subset *subset;
     void (*free_context)(void *context);
     atomic_uint references;
+    pthread_mutex_t lock;      /* guards what is known: several devices may ask */
     struct known_state *known; /* open addressing by state; ids NULL: free */
     size_t known_capacity;     /* a power of two */
     size_t known_count;
@@ -111,6 +113,7 @@ enum cm_status cm_constraint_open(const struct cm_automaton *automaton,
     opened->subset = subset;
     opened->free_context = free_context;
     atomic_init(&opened->references, 1);
+    pthread_mutex_init(&opened->lock, NULL);
     *constraint = opened;
     return CM_OK;
 }
@@ -133,6 +136,7 @@ void cm_constraint_release(struct cm_constraint *constraint)
     if (constraint->free_context != NULL) {
         constraint->free_context((void *)(uintptr_t)constraint->automaton.context);
     }
+    pthread_mutex_destroy(&constraint->lock);
     cm_free(constraint);
 }
 
@@ -279,8 +283,8 @@ static enum cm_status work_out(const struct cm_constraint *constraint, uint32_t 
     return CM_OK;
 }
 
-enum cm_status cm_constraint_mask(struct cm_constraint *constraint, uint32_t state,
-                                  struct cm_token_mask *mask)
+static enum cm_status find_mask(struct cm_constraint *constraint, uint32_t state,
+                                struct cm_token_mask *mask)
 {
     enum cm_status status = reserve_known(constraint);
     if (status != CM_OK) {
@@ -296,4 +300,13 @@ enum cm_status cm_constraint_mask(struct cm_constraint *constraint, uint32_t sta
     }
     *mask = known->mask;
     return CM_OK;
+}
+
+enum cm_status cm_constraint_mask(struct cm_constraint *constraint, uint32_t state,
+                                  struct cm_token_mask *mask)
+{
+    pthread_mutex_lock(&constraint->lock);
+    enum cm_status status = find_mask(constraint, state, mask);
+    pthread_mutex_unlock(&constraint->lock);
+    return status;
 }

@@ -80,7 +80,7 @@ struct cm_token_mask {
     uint32_t count;
 };
 
-/* Valid as long as the constraint. CM_OUT_OF_MEMORY. Not thread-safe. */
+/* Valid as long as the constraint. CM_OUT_OF_MEMORY. */
 enum cm_status cm_constraint_mask(struct cm_constraint *constraint, uint32_t state,
                                   struct cm_token_mask *mask) CM_MUST_CHECK;
 

@@ -5,34 +5,73 @@
 
 enum { DEVICE_INDEX_MAX = 1023 };
 
-/* The number behind "cuda:"; false where it is none. */
-static bool parse_index(const char *text, uint32_t *index)
+static enum cm_status wrong(const char *text, struct cm_error *error)
 {
-    char *end = NULL;
-    unsigned long value = strtoul(text, &end, 10);
-    *index = (uint32_t)value;
-    return *text >= '0' && *text <= '9' && *end == '\0' && value <= DEVICE_INDEX_MAX;
+    return cm_error_set(error, CM_INVALID_ARGUMENT,
+                        "--device %s: expected auto, cpu, cuda, or cuda: and the numbers of up to "
+                        "%d devices, each once, as in cuda:0,1",
+                        text, CM_DEVICES_MAX);
 }
 
-enum cm_status cm_device_choose(const char *text, struct cm_device_choice *choice,
-                                struct cm_error *error)
+static bool add(struct cm_device_list *list, enum cm_device kind, uint32_t index)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (list->devices[i].index == index) {
+            return false;
+        }
+    }
+    if (list->count == CM_DEVICES_MAX) {
+        return false;
+    }
+    list->devices[list->count++] = (struct cm_device_choice){ kind, index };
+    return true;
+}
+
+/* Numbers with commas between. */
+static bool parse_indices(const char *text, struct cm_device_list *list)
+{
+    for (const char *at = text;; at++) {
+        char *end = NULL;
+        if (*at < '0' || *at > '9') {
+            return false;
+        }
+        unsigned long value = strtoul(at, &end, 10);
+        if (value > DEVICE_INDEX_MAX || !add(list, CM_DEVICE_CUDA, (uint32_t)value)) {
+            return false;
+        }
+        at = end;
+        if (*at != ',') {
+            return *at == '\0';
+        }
+    }
+}
+
+enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *list,
+                                    struct cm_error *error)
 {
     static const char numbered[] = "cuda:";
-    *choice = (struct cm_device_choice){ .kind = CM_DEVICE_CUDA };
+    list->count = 0;
     if (text == NULL || strcmp(text, "auto") == 0) {
-        choice->kind = cm_devices_count(CM_DEVICE_CUDA) > 0 ? CM_DEVICE_CUDA : CM_DEVICE_CPU;
+        uint32_t count = cm_devices_count(CM_DEVICE_CUDA);
+        for (uint32_t i = 0; i < count && i < CM_DEVICES_MAX; i++) {
+            add(list, CM_DEVICE_CUDA, i);
+        }
+        if (count == 0) {
+            add(list, CM_DEVICE_CPU, 0);
+        }
         return CM_OK;
     }
     if (strcmp(text, "cpu") == 0) {
-        choice->kind = CM_DEVICE_CPU;
+        add(list, CM_DEVICE_CPU, 0);
         return CM_OK;
     }
-    if (strcmp(text, "cuda") == 0 || (strncmp(text, numbered, sizeof numbered - 1) == 0 &&
-                                      parse_index(text + sizeof numbered - 1, &choice->index))) {
+    if (strcmp(text, "cuda") == 0) {
+        add(list, CM_DEVICE_CUDA, 0);
         return CM_OK;
     }
-    return cm_error_set(error, CM_INVALID_ARGUMENT,
-                        "--device %s: expected auto, cpu, cuda, or cuda: and the number of a "
-                        "device, as in cuda:1",
-                        text);
+    if (strncmp(text, numbered, sizeof numbered - 1) == 0 &&
+        parse_indices(text + sizeof numbered - 1, list)) {
+        return CM_OK;
+    }
+    return wrong(text, error);
 }

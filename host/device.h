@@ -1,19 +1,27 @@
-/* Which device an engine runs on, from what the user wrote: auto, cpu, cuda or cuda:1. */
+/* Which devices an engine runs on, from what the user wrote: auto, cpu, cuda, cuda:1 or cuda:0,1.
+ */
 #ifndef CM_HOST_DEVICE_H
 #define CM_HOST_DEVICE_H
 
 #include "base/status.h"
 #include "kernels/backend.h"
 
+enum { CM_DEVICES_MAX = 64 };
+
 struct cm_device_choice {
     enum cm_device kind;
     uint32_t index;
 };
 
-/* NULL and "auto": the first CUDA device, or the CPU where there is none. "cuda": the first CUDA
- * device. CM_INVALID_ARGUMENT for anything else than the forms above; whether the device is there
- * shows at cm_backend_open. */
-enum cm_status cm_device_choose(const char *text, struct cm_device_choice *choice,
-                                struct cm_error *error) CM_MUST_CHECK;
+struct cm_device_list {
+    struct cm_device_choice devices[CM_DEVICES_MAX];
+    uint32_t count; /* at least 1 */
+};
+
+/* NULL and "auto": all CUDA devices, or the CPU where there is none. "cuda": the first CUDA device.
+ * CM_INVALID_ARGUMENT for anything else than the forms above and for a device named twice; whether
+ * they are there shows at cm_backend_open. */
+enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *list,
+                                    struct cm_error *error) CM_MUST_CHECK;
 
 #endif

@@ -1,252 +1,137 @@
 #include "host/engine.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "host/device.h"
-#include "host/forward.h"
-#include "host/sampler.h"
-#include "host/scheduler.h"
+#include "host/fleet.h"
+#include "host/replica.h"
 #include "loaders/model_file.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
-enum {
-    DEFAULT_BATCH = 64,
-    BATCH_MAX = 8192,
-    PREFILL_ROWS = 256, /* prompt tokens a step takes beside a full batch of decode rows */
-    DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
-};
-
-/* Part of the machine's memory that KV pages may take when no limit is given. */
-static const double default_memory_share = 0.4;
+#include <string.h>
 
 struct cm_engine {
     struct cm_model_file *file;
-    const struct cm_model_config *config;
     struct cm_tokenizer *tokenizer;
-    struct cm_backend *backend;
-    struct cm_weights *weights;
-    struct cm_kv_pool *pool;
-    struct cm_kv_pages *pages;
-    struct cm_step_plan *plan;
-    struct cm_forward *forward;
-    struct cm_scheduler *scheduler;
-    struct cm_engine_info info;
-
-    struct cm_sampler *sampler;
-    struct cm_engine_counters counters;
+    struct cm_replica *replica; /* the only one, or the first of the fleet's */
+    struct cm_fleet *fleet;     /* NULL: one replica, run by the caller's thread */
+    struct cm_engine_info info; /* of all replicas together */
 };
 
-/* --- Opening --- */
+/* --- Opening and closing --- */
 
-/* What keeps the accuracy that the file has: int8 with a scale per group holds block-quantised
- * weights exactly or nearly so; plain ones need bf16. */
-static enum cm_precision precision_of_file(const struct cm_model_file *file)
+/* The devices that get a replica each. Of the CPU there can be several, which share its threads. */
+static enum cm_status choose_devices(const struct cm_engine_options *options,
+                                     struct cm_device_list *list, struct cm_error *error)
 {
-    uint64_t quantised_bytes = 0;
-    uint64_t plain_bytes = 0;
-    for (size_t i = 0; i < cm_model_file_tensors_count(file); i++) {
-        const struct cm_tensor *tensor = cm_model_file_tensor(file, i);
-        bool quantised = cm_dtype_info(tensor->dtype)->block_elements > 1;
-        *(quantised ? &quantised_bytes : &plain_bytes) += tensor->bytes;
+    enum cm_status status = cm_device_list_parse(options->device, list, error);
+    if (status != CM_OK || options->replicas <= 1) {
+        return status;
     }
-    return quantised_bytes > plain_bytes ? CM_PRECISION_INT8 : CM_PRECISION_BF16;
-}
-
-static enum cm_precision choose_precision(enum cm_engine_precision precision, enum cm_device device,
-                                          const struct cm_model_file *file)
-{
-    switch (precision) {
-    case CM_ENGINE_EXACT:
-        return CM_PRECISION_EXACT;
-    case CM_ENGINE_BF16:
-        return CM_PRECISION_BF16;
-    case CM_ENGINE_INT8:
-        return CM_PRECISION_INT8;
-    case CM_ENGINE_AUTO:
-        break;
+    if (list->count > 1 || list->devices[0].kind != CM_DEVICE_CPU ||
+        options->replicas > CM_DEVICES_MAX) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "%u replicas: only the CPU holds more than one, and %d at most",
+                            options->replicas, CM_DEVICES_MAX);
     }
-    return device == CM_DEVICE_CUDA ? CM_PRECISION_BF16 : precision_of_file(file);
-}
-
-static uint64_t physical_memory_bytes(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES);
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
-}
-
-/* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
- * than one request of the whole context needs where the caller named that context. */
-static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t page_bytes,
-                                 struct cm_engine_info *info, struct cm_error *error)
-{
-    uint64_t memory_bytes =
-        options->memory_bytes > 0
-            ? options->memory_bytes
-            : (uint64_t)(default_memory_share * (double)physical_memory_bytes());
-    uint64_t sequence_tokens = options->context_tokens > 0 ? info->context_tokens
-                               : info->context_tokens < DEFAULT_SEQUENCE_TOKENS
-                                   ? info->context_tokens
-                                   : DEFAULT_SEQUENCE_TOKENS;
-    uint64_t sequence_pages = (sequence_tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
-    uint64_t wanted =
-        sequence_pages * ((uint64_t)info->batch + 1); /* one more: prompts kept for later */
-    uint64_t allowed = memory_bytes / page_bytes;
-    uint64_t pages_count = wanted < allowed ? wanted : allowed;
-    if (pages_count < sequence_pages) {
-        return cm_error_set(
-            error, CM_OUT_OF_MEMORY,
-            "%.1f MiB for the KV cache hold %llu tokens; one text of %llu tokens needs %.1f MiB. "
-            "Raise --memory or shorten prompts and --max-tokens",
-            (double)memory_bytes / 0x1p20, (unsigned long long)(allowed * CM_PAGE_TOKENS),
-            (unsigned long long)sequence_tokens, (double)(sequence_pages * page_bytes) / 0x1p20);
+    for (; list->count < options->replicas; list->count++) {
+        list->devices[list->count] = list->devices[0];
     }
-    if (pages_count > INT32_MAX) {
-        pages_count = INT32_MAX;
-    }
-    info->kv_pages_count = (uint32_t)pages_count;
-    info->kv_bytes = pages_count * page_bytes;
-    info->kv_token_bytes = page_bytes / CM_PAGE_TOKENS;
     return CM_OK;
 }
 
-static void describe_model(struct cm_engine *engine)
+static void add_info(struct cm_engine_info *info, const struct cm_engine_info *one)
 {
-    const struct cm_model_config *config = engine->config;
-    const struct cm_weights *weights = engine->weights;
-    struct cm_engine_info *info = &engine->info;
-    snprintf(info->name, sizeof info->name, "%s", config->name);
-    snprintf(info->family, sizeof info->family, "%s", weights->spec->family);
-    snprintf(info->variant, sizeof info->variant, "%s", cm_backend_variant(engine->backend));
-    info->n_vocab = config->n_vocab;
-    info->n_layers = config->n_layers;
-    info->n_positions = config->n_positions;
-    info->threads = cm_backend_threads(engine->backend);
-    info->parameters_count = weights->parameters_count;
-    info->weights_bytes = weights->packed_bytes;
-    for (uint32_t i = 0; i < weights->n_layers; i++) {
-        const struct cm_matrix *const matrices[] = {
-            weights->layers[i].qkv,
-            weights->layers[i].attention_out,
-            weights->layers[i].gate_up,
-            weights->layers[i].down,
-        };
-        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++) {
-            info->multiply_adds_per_token +=
-                (double)cm_matrix_n_in(matrices[j]) * cm_matrix_n_out(matrices[j]);
+    info->threads += one->threads;
+    info->batch += one->batch;
+    info->weights_bytes += one->weights_bytes;
+    info->kv_bytes += one->kv_bytes;
+    info->kv_pages_count += one->kv_pages_count;
+}
+
+/* Opens replicas until all devices have one; `*opened_count` are open also on failure. */
+static enum cm_status open_replicas(struct cm_engine *engine,
+                                    const struct cm_engine_options *options,
+                                    const struct cm_device_list *list, struct cm_replica **replicas,
+                                    uint32_t *opened_count, struct cm_error *error)
+{
+    struct cm_engine_options each = *options;
+    if (list->devices[0].kind == CM_DEVICE_CPU && list->count > 1) {
+        each.threads = options->threads / list->count > 0 ? options->threads / list->count : 1;
+        each.memory_bytes = options->memory_bytes / list->count;
+    }
+    for (*opened_count = 0; *opened_count < list->count; ++*opened_count) {
+        uint32_t i = *opened_count;
+        struct cm_engine_info info;
+        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer, list->devices[i],
+                                                &each, &replicas[i], error);
+        if (status != CM_OK) {
+            return status;
+        }
+        cm_replica_info(replicas[i], &info);
+        if (i == 0) {
+            engine->info = info;
+            engine->info.devices = 1;
+            continue;
+        }
+        if (strcmp(info.variant, engine->info.variant) != 0) {
+            ++*opened_count;
+            return cm_error_set(error, CM_UNSUPPORTED,
+                                "devices of two kinds, %s and %s, round differently and would not "
+                                "write the same texts: name devices of one kind with --device",
+                                engine->info.variant, info.variant);
+        }
+        add_info(&engine->info, &info);
+        engine->info.devices++;
+    }
+    return CM_OK;
+}
+
+static enum cm_status open_devices(struct cm_engine *engine,
+                                   const struct cm_engine_options *options,
+                                   const struct cm_device_list *list, struct cm_error *error)
+{
+    struct cm_replica *replicas[CM_DEVICES_MAX];
+    uint32_t opened_count = 0;
+    enum cm_status status = open_replicas(engine, options, list, replicas, &opened_count, error);
+    if (status != CM_OK) {
+        while (opened_count > 0) {
+            cm_replica_close(replicas[--opened_count]);
+        }
+        return status;
+    }
+    engine->replica = replicas[0];
+    if (list->count > 1) {
+        status = cm_fleet_open(replicas, list->count, &engine->fleet, error);
+        if (status != CM_OK) {
+            engine->replica = NULL; /* closed by the fleet */
         }
     }
-    info->head_multiply_adds_per_token =
-        (double)cm_matrix_n_in(weights->head) * cm_matrix_n_out(weights->head);
-}
-
-static enum cm_status open_model(struct cm_engine *engine, const struct cm_engine_options *options,
-                                 uint32_t rows_max, struct cm_error *error)
-{
-    struct cm_device_choice device;
-    enum cm_status status = cm_device_choose(options->device, &device, error);
-    if (status == CM_OK) {
-        status = cm_model_file_open(options->model_path, &engine->file, error);
-    }
-    if (status != CM_OK) {
-        return status;
-    }
-    engine->config = cm_model_file_config(engine->file);
-    status = cm_tokenizer_open(cm_model_file_tokenizer(engine->file), &engine->tokenizer, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    const struct cm_backend_options backend_options = {
-        .precision = choose_precision(options->precision, device.kind, engine->file),
-        .threads = options->threads,
-        .rows_max = rows_max,
-        .device = device.kind,
-        .device_index = device.index,
-    };
-    status = cm_backend_open(&backend_options, &engine->backend, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    status = cm_weights_open(engine->backend, engine->file, &engine->weights, error);
-    return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", options->model_path);
-}
-
-static enum cm_status open_memory(struct cm_engine *engine, const struct cm_engine_options *options,
-                                  uint32_t rows_max, struct cm_error *error)
-{
-    const struct cm_model_config *config = engine->config;
-    struct cm_engine_info *info = &engine->info;
-    const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
-    info->context_tokens = config->n_positions;
-    if (options->context_tokens > 0 && options->context_tokens < config->n_positions) {
-        info->context_tokens = options->context_tokens;
-    }
-    enum cm_status status =
-        plan_pages(options, cm_kv_page_bytes(engine->backend, &shape), info, error);
-    if (status == CM_OK) {
-        status =
-            cm_kv_pool_create(engine->backend, &shape, info->kv_pages_count, &engine->pool, error);
-    }
-    if (status != CM_OK) {
-        return status;
-    }
-    status = cm_kv_pages_open(info->kv_pages_count, &engine->pages);
-    if (status == CM_OK) {
-        status = cm_step_plan_open(rows_max, info->context_tokens, &engine->plan);
-    }
-    if (status != CM_OK) {
-        return cm_error_set(error, status, "out of memory for the tables of a step");
-    }
-    return cm_forward_open(engine->backend, engine->weights, config, engine->pool, engine->plan,
-                           &engine->forward, error);
-}
-
-static enum cm_status open_scheduler(struct cm_engine *engine, uint32_t rows_max,
-                                     struct cm_error *error)
-{
-    const struct cm_scheduler_options options = {
-        .batch = engine->info.batch,
-        .rows_max = rows_max,
-        .n_vocab = engine->config->n_vocab,
-        .context_tokens = engine->info.context_tokens,
-        .tokenizer = engine->tokenizer,
-    };
-    if (cm_sampler_open(engine->backend, engine->config->n_vocab, engine->info.batch,
-                        &engine->sampler) != CM_OK ||
-        cm_scheduler_open(&options, engine->pages, &engine->scheduler) != CM_OK) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
-                            options.batch);
-    }
-    return CM_OK;
+    return status;
 }
 
 enum cm_status cm_engine_open(const struct cm_engine_options *options, struct cm_engine **engine,
                               struct cm_error *error)
 {
-    if (options->batch > BATCH_MAX) {
-        return cm_error_set(error, CM_INVALID_ARGUMENT, "a batch of %u is over the maximum of %d",
-                            options->batch, BATCH_MAX);
+    struct cm_device_list list;
+    enum cm_status status = choose_devices(options, &list, error);
+    if (status != CM_OK) {
+        return status;
     }
     struct cm_engine *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
     }
-    opened->info.batch = options->batch > 0 ? options->batch : DEFAULT_BATCH;
-    uint32_t rows_max = opened->info.batch + PREFILL_ROWS;
-    enum cm_status status = open_model(opened, options, rows_max, error);
+    status = cm_model_file_open(options->model_path, &opened->file, error);
     if (status == CM_OK) {
-        status = open_memory(opened, options, rows_max, error);
+        status =
+            cm_tokenizer_open(cm_model_file_tokenizer(opened->file), &opened->tokenizer, error);
     }
     if (status == CM_OK) {
-        status = open_scheduler(opened, rows_max, error);
+        status = open_devices(opened, options, &list, error);
     }
     if (status != CM_OK) {
         cm_engine_close(opened);
         return status;
     }
-    describe_model(opened);
     *engine = opened;
     return CM_OK;
 }
@@ -256,14 +141,11 @@ void cm_engine_close(struct cm_engine *engine)
     if (engine == NULL) {
         return;
     }
-    cm_scheduler_close(engine->scheduler);
-    cm_sampler_close(engine->sampler);
-    cm_forward_close(engine->forward);
-    cm_step_plan_close(engine->plan);
-    cm_kv_pages_close(engine->pages);
-    cm_kv_pool_close(engine->pool);
-    cm_weights_close(engine->weights);
-    cm_backend_close(engine->backend);
+    if (engine->fleet != NULL) {
+        cm_fleet_close(engine->fleet);
+    } else {
+        cm_replica_close(engine->replica);
+    }
     cm_tokenizer_close(engine->tokenizer);
     cm_model_file_close(engine->file);
     cm_free(engine);
@@ -290,153 +172,65 @@ enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[6
 enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
                                 struct cm_error *error)
 {
-    uint64_t tokens = (uint64_t)request->prompt_tokens + request->output_tokens_max;
-    if (tokens <= engine->info.context_tokens) {
-        uint32_t candidates_count = 0;
-        if (request->sampling.beams > 1 && request->sampling.beams <= CM_BEAMS_MAX) {
-            candidates_count = cm_beam_search_candidates(
-                request->sampling.beams, cm_tokenizer_stops_count(engine->tokenizer));
-        }
-        enum cm_status status =
-            cm_sampler_reserve(engine->sampler, (uint32_t)tokens, candidates_count);
-        if (status != CM_OK) {
-            return cm_error_set(error, status, "out of memory for the sampler");
-        }
-    }
-    return cm_scheduler_submit(engine->scheduler, request, error);
+    return engine->fleet != NULL ? cm_fleet_submit(engine->fleet, request, error)
+                                 : cm_replica_submit(engine->replica, request, error);
+}
+
+enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
+{
+    return engine->fleet != NULL ? cm_fleet_step(engine->fleet, error)
+                                 : cm_replica_step(engine->replica, error);
 }
 
 enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result)
 {
-    return cm_scheduler_finished(engine->scheduler, result);
+    return engine->fleet != NULL ? cm_fleet_finished(engine->fleet, result)
+                                 : cm_replica_finished(engine->replica, result);
 }
 
-enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+enum cm_status cm_engine_beam(struct cm_engine *engine, uint64_t id, uint32_t index,
                               struct cm_beam *beam)
 {
-    const struct cm_beam_text *text = cm_scheduler_beam(engine->scheduler, id, index);
-    if (text == NULL) {
-        return CM_END;
-    }
-    *beam = (struct cm_beam){ text->branch.output, text->branch.output_tokens, text->score };
-    return CM_OK;
+    return engine->fleet != NULL ? cm_fleet_beam(engine->fleet, id, index, beam)
+                                 : cm_replica_beam(engine->replica, id, index, beam);
 }
 
 void cm_engine_release(struct cm_engine *engine, uint64_t id)
 {
-    cm_scheduler_release(engine->scheduler, id);
+    if (engine->fleet != NULL) {
+        cm_fleet_release(engine->fleet, id);
+    } else {
+        cm_replica_release(engine->replica, id);
+    }
 }
 
 enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t attempt,
                                const struct cm_sampling *sampling, struct cm_error *error)
 {
-    return cm_scheduler_retry(engine->scheduler, id, attempt, sampling, error);
+    return engine->fleet != NULL ? cm_fleet_retry(engine->fleet, id, attempt, sampling, error)
+                                 : cm_replica_retry(engine->replica, id, attempt, sampling, error);
 }
 
-/* --- A step --- */
-
-static void count_step(struct cm_engine *engine, const struct cm_step_work *work, double seconds)
-{
-    struct cm_engine_counters *counters = &engine->counters;
-    double rows = (double)work->prefill_rows + work->decode_rows;
-    counters->steps++;
-    counters->prefill_tokens += work->prefill_rows;
-    counters->decode_tokens += work->decode_rows;
-    counters->prefill_s += seconds * work->prefill_rows / rows;
-    counters->decode_s += seconds * work->decode_rows / rows;
-}
-
-enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
-{
-    double start_s = cm_clock_s();
-    struct cm_step_work work;
-    enum cm_status status = cm_scheduler_plan(engine->scheduler, &work);
-    if (status != CM_OK) {
-        return status;
-    }
-    for (uint32_t i = 0; i < work.copies_count; i++) {
-        const struct cm_page_copy *copy = &work.copies[i];
-        cm_kv_copy_tokens(engine->backend, engine->pool, (uint32_t)copy->from, (uint32_t)copy->to,
-                          copy->tokens);
-    }
-    cm_step_plan_build(engine->plan, work.rows, work.sequences_count);
-    cm_forward_step(engine->forward, engine->plan);
-    const struct cm_step_samples *samples;
-    status = cm_sampler_run(engine->sampler, engine->forward, &work, &samples);
-    if (status != CM_OK) {
-        return cm_error_set(error, status, "out of memory for the constraints of a step");
-    }
-    status = cm_backend_status(engine->backend, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    cm_scheduler_complete(engine->scheduler, &work, samples);
-    count_step(engine, &work, cm_clock_s() - start_s);
-    return CM_OK;
-}
+/* --- Figures --- */
 
 void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counters *counters)
 {
-    *counters = engine->counters;
-    counters->computed_tokens = cm_matrix_rows_count(engine->weights->layers[0].qkv);
-    cm_scheduler_counters(engine->scheduler, counters);
+    if (engine->fleet != NULL) {
+        cm_fleet_counters(engine->fleet, counters);
+    } else {
+        cm_replica_counters(engine->replica, counters);
+    }
 }
 
 void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits *limits)
 {
-    struct cm_machine_limits measured;
-    cm_backend_measure_limits(engine->backend, &measured);
-    *limits = (struct cm_engine_limits){
-        .int8_gops = measured.int8_gops,
-        .bf16_gflops = measured.bf16_gflops,
-        .fp32_gflops = measured.fp32_gflops,
-        .bandwidth_gbs = measured.bandwidth_gbs,
-    };
-}
-
-/* --- Logits for tests --- */
-
-/* Runs tokens [begin, end) of a sequence in chunks and downloads their logits. */
-static void run_chunks(struct cm_engine *engine, const int32_t *tokens, uint32_t begin,
-                       uint32_t end, uint32_t chunk_tokens, const int32_t *pages, float *logits)
-{
-    uint32_t n_vocab = engine->config->n_vocab;
-    for (uint32_t position = begin; position < end;) {
-        uint32_t rows = end - position < chunk_tokens ? end - position : chunk_tokens;
-        struct cm_step_sequence sequence = {
-            .tokens = tokens + position,
-            .first_position = position,
-            .rows_count = rows,
-            .pages = pages,
-        };
-        cm_step_plan_build(engine->plan, &sequence, 1);
-        cm_forward_step(engine->forward, engine->plan);
-        for (uint32_t row = 0; row < rows;) {
-            int32_t picked[CM_LOGITS_ROWS_MAX];
-            uint32_t count = 0;
-            while (count < CM_LOGITS_ROWS_MAX && row < rows) {
-                picked[count++] = (int32_t)row++;
-            }
-            const float *from = cm_forward_logits(engine->forward, picked, count);
-            float *to = logits + (size_t)(position + row - count) * n_vocab;
-            cm_backend_download(engine->backend, to, from, (size_t)count * n_vocab * sizeof *to);
-        }
-        position += rows;
-    }
-}
-
-/* Pages for a second sequence that shares the first `shared_tokens` tokens with the first: full
- * pages are the same, the part-filled one is copied. */
-static void fork_pages(struct cm_engine *engine, const int32_t *from, uint32_t shared_tokens,
-                       uint32_t pages_count, int32_t *to)
-{
-    uint32_t full = shared_tokens / CM_PAGE_TOKENS;
-    for (uint32_t i = 0; i < pages_count; i++) {
-        to[i] = i < full ? from[i] : cm_kv_pages_take(engine->pages);
-    }
-    if (shared_tokens % CM_PAGE_TOKENS > 0) {
-        cm_kv_copy_tokens(engine->backend, engine->pool, (uint32_t)from[full], (uint32_t)to[full],
-                          shared_tokens % CM_PAGE_TOKENS);
+    double devices = engine->info.devices;
+    cm_replica_measure_limits(engine->replica, limits);
+    if (engine->fleet != NULL) {
+        limits->int8_gops *= devices;
+        limits->bf16_gflops *= devices;
+        limits->fp32_gflops *= devices;
+        limits->bandwidth_gbs *= devices;
     }
 }
 
@@ -444,35 +238,6 @@ enum cm_status cm_engine_logits(struct cm_engine *engine, const int32_t *tokens,
                                 uint32_t tokens_count, uint32_t chunk_tokens,
                                 uint32_t shared_tokens, float *logits, struct cm_error *error)
 {
-    uint32_t pages_count = cm_prefix_tree_path_length(tokens_count);
-    uint32_t rows_max = engine->plan->rows_max;
-    if (tokens_count == 0 || tokens_count > engine->info.context_tokens ||
-        shared_tokens > tokens_count ||
-        2 * (uint64_t)pages_count > cm_kv_pages_free_count(engine->pages)) {
-        return cm_error_set(error, CM_LIMIT, "%u tokens do not fit into a context of %u",
-                            tokens_count, engine->info.context_tokens);
-    }
-    int32_t *first = cm_alloc(pages_count, sizeof *first);
-    int32_t *second = cm_alloc(pages_count, sizeof *second);
-    if (first == NULL || second == NULL) {
-        cm_free(first);
-        cm_free(second);
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
-    }
-    chunk_tokens = chunk_tokens == 0 || chunk_tokens > rows_max ? rows_max : chunk_tokens;
-    for (uint32_t i = 0; i < pages_count; i++) {
-        first[i] = cm_kv_pages_take(engine->pages);
-    }
-    run_chunks(engine, tokens, 0, shared_tokens, chunk_tokens, first, logits);
-    fork_pages(engine, first, shared_tokens, pages_count, second);
-    run_chunks(engine, tokens, shared_tokens, tokens_count, chunk_tokens, second, logits);
-    for (uint32_t i = 0; i < pages_count; i++) {
-        if (second[i] != first[i]) {
-            cm_kv_pages_give_back(engine->pages, second[i]);
-        }
-        cm_kv_pages_give_back(engine->pages, first[i]);
-    }
-    cm_free(first);
-    cm_free(second);
-    return cm_backend_status(engine->backend, error);
+    return cm_replica_logits(engine->replica, tokens, tokens_count, chunk_tokens, shared_tokens,
+                             logits, error);
 }

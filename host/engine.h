@@ -41,9 +41,10 @@ enum cm_engine_precision {
 struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
-    const char *device;    /* "auto", "cpu", "cuda" or "cuda:1"; NULL: auto */
-    uint32_t threads;      /* 0: one per core */
-    uint32_t batch;        /* most texts in flight, every beam counted; 0: chosen by the engine */
+    const char *device; /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
+    uint32_t replicas;  /* of the CPU: copies of the model that share its threads; 0 and 1: one */
+    uint32_t threads;   /* 0: one per core */
+    uint32_t batch;     /* most texts in flight, every beam counted; 0: chosen by the engine */
     uint64_t memory_bytes; /* most memory for KV pages; 0: what `batch` sequences of
                               `context_tokens` need */
     uint32_t
@@ -63,6 +64,7 @@ struct cm_engine_info {
     uint32_t n_vocab;
     uint32_t n_layers;
     uint32_t n_positions;
+    uint32_t devices; /* replicas of the model; the sizes below are of all together */
     uint32_t threads;
     uint32_t batch;
     uint64_t parameters_count;
@@ -99,6 +101,7 @@ extern const struct cm_sampling CM_SAMPLING_GREEDY;
 
 struct cm_request {
     uint64_t id;           /* the caller's, unique among the requests in the window */
+    uint64_t unit;         /* requests that share most of their prompt: they go to one device */
     const int32_t *prompt; /* copied */
     uint32_t prompt_tokens;
     uint32_t output_tokens_max;
@@ -122,16 +125,21 @@ struct cm_request {
 
 enum { CM_STOP_STRING_BYTES_MAX = 64, CM_STOP_STRINGS_MAX = 16 };
 
-enum cm_finish_reason { CM_FINISH_STOP, CM_FINISH_LENGTH };
-const char *cm_finish_reason_name(enum cm_finish_reason reason); /* "stop", "length" */
+enum cm_finish_reason {
+    CM_FINISH_STOP,
+    CM_FINISH_LENGTH,
+    CM_FINISH_LOST, /* no text: devices failed again and again while it was written */
+};
+const char *cm_finish_reason_name(enum cm_finish_reason reason); /* "stop", "length", "lost" */
 
 /* CM_FULL: the window is full, step first. CM_LIMIT: it can never fit (the message says by how many
  * tokens). CM_INVALID_ARGUMENT: an empty prompt or a token outside the vocabulary. */
 enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_request *request,
                                 struct cm_error *error) CM_MUST_CHECK;
 
-/* One forward pass over as many rows as the token budget holds. CM_END: nothing left to compute.
- * CM_DEVICE_FAILED: the device is lost; only cm_engine_close makes sense after it. */
+/* One forward pass over as many rows as the token budget holds; with several devices, which step by
+ * themselves, a short wait for results. CM_END: nothing left to compute. CM_DEVICE_FAILED: no
+ * device is left; only cm_engine_close makes sense after it. */
 enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error) CM_MUST_CHECK;
 
 struct cm_result {
@@ -154,7 +162,7 @@ struct cm_beam {
 };
 
 /* CM_END: there are not so many. */
-enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+enum cm_status cm_engine_beam(struct cm_engine *engine, uint64_t id, uint32_t index,
                               struct cm_beam *beam) CM_MUST_CHECK;
 
 /* The row is done with: its pages go back unless relatives need them. */
@@ -180,6 +188,7 @@ struct cm_engine_counters {
     uint32_t waiting; /* submitted, not yet in flight */
     uint32_t pages_used;
     uint32_t pages_used_max;
+    uint32_t devices_lost; /* replicas put aside because their device failed */
 };
 void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counters *counters);
 

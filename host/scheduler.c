@@ -140,8 +140,8 @@ void cm_scheduler_close(struct cm_scheduler *scheduler)
 
 /* --- Submitting --- */
 
-static enum cm_status check_request(const struct cm_scheduler *scheduler,
-                                    const struct cm_request *request, struct cm_error *error)
+enum cm_status cm_scheduler_check(const struct cm_scheduler *scheduler,
+                                  const struct cm_request *request, struct cm_error *error)
 {
     if (request->prompt_tokens == 0 || request->output_tokens_max == 0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
@@ -199,7 +199,7 @@ static enum cm_status keep_recent(struct cm_scheduler *scheduler,
 enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct cm_request *request,
                                    struct cm_error *error)
 {
-    enum cm_status status = check_request(scheduler, request, error);
+    enum cm_status status = cm_scheduler_check(scheduler, request, error);
     if (status != CM_OK) {
         return status;
     }

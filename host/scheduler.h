@@ -62,6 +62,11 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
                                  struct cm_scheduler **scheduler) CM_MUST_CHECK;
 void cm_scheduler_close(struct cm_scheduler *scheduler);
 
+/* Whether the request can ever be taken: the errors of cm_engine_submit but CM_FULL. */
+enum cm_status cm_scheduler_check(const struct cm_scheduler *scheduler,
+                                  const struct cm_request *request,
+                                  struct cm_error *error) CM_MUST_CHECK;
+
 /* As in engine.h. */
 enum cm_status cm_scheduler_submit(struct cm_scheduler *scheduler, const struct cm_request *request,
                                    struct cm_error *error) CM_MUST_CHECK;

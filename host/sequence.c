@@ -15,7 +15,8 @@ const struct cm_sampling CM_SAMPLING_GREEDY = {
 
 const char *cm_finish_reason_name(enum cm_finish_reason reason)
 {
-    return reason == CM_FINISH_STOP ? "stop" : "length";
+    static const char *const names[] = { "stop", "length", "lost" };
+    return names[reason];
 }
 
 /* --- Lists --- */

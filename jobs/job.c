@@ -104,14 +104,16 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
         };
         status = cm_plan_open(&inputs, &job->plan, error);
     }
+    bool several = job->model.devices > 1;
     if (status == CM_OK) {
         cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
                job->segments.count == 1 ? "segment" : "segments");
         cm_log(CM_LOG_INFO,
-               "model: %s, %.0f million parameters, %s, %" PRIu32 " threads, up to %" PRIu32
+               "model: %s, %.0f million parameters, %s, %" PRIu32 " %s, up to %" PRIu32
                " copies at once",
                job->model.name, (double)job->model.parameters_count / 1e6, job->model.variant,
-               job->model.threads, job->model.batch);
+               several ? job->model.devices : job->model.threads, several ? "devices" : "threads",
+               job->model.batch);
     }
     return status;
 }

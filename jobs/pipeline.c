@@ -103,6 +103,7 @@ static enum cm_status submit_next(struct window *window, struct cm_error *error)
     size_t slot = window->free_slots[window->free_count - 1];
     struct cm_request request = {
         .id = slot,
+        .unit = (uintptr_t)task->item,
         .prompt = task->prompt,
         .prompt_tokens = task->prompt_tokens,
         .output_tokens_max = task->output_tokens_max,
@@ -149,12 +150,31 @@ static enum cm_status submit_ready(struct window *window, struct cm_error *error
 
 /* --- Out of the engine --- */
 
+/* Devices failed under the row again and again: it becomes a failed one. */
+static void give_up(struct window *window, size_t slot)
+{
+    struct cm_row_task *task = window->slots[slot];
+    cm_row_task_fail(task, window->pipeline->parts.options->catalog_path,
+                     "devices failed while it was written, more than once: run the job again to "
+                     "try the row on another");
+    cm_engine_release(window->pipeline->parts.engine, slot);
+    window->slots[slot] = NULL;
+    window->free_slots[window->free_count++] = (uint16_t)slot;
+    if (cm_queue_push(window->pipeline->finished, task) != CM_OK) {
+        cm_row_task_free(task);
+    }
+}
+
 static void collect(struct window *window)
 {
     struct cm_result result;
     while (cm_engine_finished(window->pipeline->parts.engine, &result) == CM_OK) {
         CM_ASSERT(result.id < CM_PIPELINE_WINDOW_MAX && window->slots[result.id] != NULL);
         struct cm_row_task *task = window->slots[result.id];
+        if (result.finish_reason == CM_FINISH_LOST) {
+            give_up(window, result.id);
+            continue;
+        }
         task->result = result;
         window->judged_count++;
         CM_ASSERT(cm_queue_push(window->pipeline->finished, task) == CM_OK);

@@ -168,6 +168,18 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+static void report_losses(const struct run *run)
+{
+    struct cm_engine_counters counters;
+    cm_engine_counters(run->job.engine, &counters);
+    if (counters.devices_lost > 0) {
+        cm_log(CM_LOG_WARNING,
+               "%" PRIu32 " of %" PRIu32 " devices failed and were put aside; the others went on "
+               "with their rows",
+               counters.devices_lost, run->job.model.devices);
+    }
+}
+
 static enum cm_status generate(struct run *run, struct cm_error *error)
 {
     struct cm_pipeline_parts parts = {
@@ -194,6 +206,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
     parts.progress = run->progress;
     parts.metrics = run->metrics;
     status = cm_pipeline_run(&parts, &run->counts, error);
+    report_losses(run);
     if (status == CM_OK && run->counts.rows_planned == 0) {
         status = cm_job_no_rows(&run->job, error);
     }

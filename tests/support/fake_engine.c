@@ -218,7 +218,7 @@ static struct slot *find_taken(struct cm_engine *engine, uint64_t id)
     return NULL;
 }
 
-enum cm_status cm_engine_beam(const struct cm_engine *engine, uint64_t id, uint32_t index,
+enum cm_status cm_engine_beam(struct cm_engine *engine, uint64_t id, uint32_t index,
                               struct cm_beam *beam)
 {
     (void)engine, (void)id, (void)index, (void)beam;
