@@ -25,6 +25,7 @@ struct cm_pipeline_parts {
     struct cm_plan *plan;
     const struct cm_controls *controls;
     struct cm_engine *engine;
+    const struct cm_channel *channel;
     struct cm_judge *judge;
     struct cm_ledger *ledger;
     size_t segments_count;

@@ -10,17 +10,14 @@
 #include <string.h>
 
 /* Most bytes of one rendered role: template, facts and fields at their limits. */
-enum { PROMPT_BYTES_MAX = 256 * 1024 };
+enum { PROMPT_BYTES_MAX = 256 * 1024, FORMAT_BYTES_MAX = 8 * 1024 };
 
 /* Goes into the hash of every prompt: count up when the rendering of a template changes. */
 enum { RENDERING_VERSION = 1 };
 
-/* Channels whose rules are built. */
-static const char *const CHANNELS[] = { "generic" };
-
 struct cm_prompts {
     const char *scenario; /* of EMBEDDED_TEMPLATES */
-    const char *channel;  /* of CHANNELS */
+    struct cm_channel *channel;
     struct cm_template *template;
     const struct cm_tokenizer *tokenizer;
 };
@@ -30,16 +27,6 @@ static const struct cm_embedded_template *find_scenario(const char *name)
     for (size_t i = 0; i < CM_EMBEDDED_TEMPLATES_COUNT; i++) {
         if (strcmp(CM_EMBEDDED_TEMPLATES[i].name, name) == 0) {
             return &CM_EMBEDDED_TEMPLATES[i];
-        }
-    }
-    return NULL;
-}
-
-static const char *find_channel(const char *name)
-{
-    for (size_t i = 0; i < sizeof CHANNELS / sizeof CHANNELS[0]; i++) {
-        if (strcmp(CHANNELS[i], name) == 0) {
-            return CHANNELS[i];
         }
     }
     return NULL;
@@ -80,25 +67,26 @@ enum cm_status cm_prompts_open(const char *scenario, const char *channel, const 
     if (built_in == NULL) {
         return unknown_scenario(scenario, error);
     }
-    const char *known_channel = find_channel(channel);
-    if (known_channel == NULL) {
-        return cm_error_set(error, CM_INVALID_ARGUMENT, "--channel %s: expected: %s", channel,
-                            CHANNELS[0]);
+    struct cm_channel *opened_channel = NULL;
+    enum cm_status status = cm_channel_open(channel, &opened_channel, error);
+    if (status != CM_OK) {
+        return status;
     }
     struct cm_template *template = NULL;
-    enum cm_status status =
-        template_path != NULL
-            ? parse_file(template_path, &template, error)
-            : cm_template_parse(built_in->name, cm_span_of(built_in->source), &template, error);
+    status = template_path != NULL ? parse_file(template_path, &template, error)
+                                   : cm_template_parse(built_in->name, cm_span_of(built_in->source),
+                                                       &template, error);
     if (status != CM_OK) {
+        cm_channel_close(opened_channel);
         return status;
     }
     *prompts = cm_alloc(1, sizeof **prompts);
     if (*prompts == NULL) {
         cm_template_close(template);
+        cm_channel_close(opened_channel);
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
     }
-    **prompts = (struct cm_prompts){ built_in->name, known_channel, template, tokenizer };
+    **prompts = (struct cm_prompts){ built_in->name, opened_channel, template, tokenizer };
     return CM_OK;
 }
 
@@ -106,15 +94,24 @@ void cm_prompts_close(struct cm_prompts *prompts)
 {
     if (prompts != NULL) {
         cm_template_close(prompts->template);
+        cm_channel_close(prompts->channel);
         cm_free(prompts);
     }
+}
+
+const struct cm_channel *cm_prompts_channel(const struct cm_prompts *prompts)
+{
+    return prompts->channel;
 }
 
 void cm_prompts_hash(const struct cm_prompts *prompts, struct cm_hash *hash)
 {
     cm_hash_u64(hash, RENDERING_VERSION);
     cm_hash_text(hash, prompts->scenario);
-    cm_hash_text(hash, prompts->channel);
+    cm_hash_text(hash, prompts->channel->name);
+    if (cm_channel_shapes_text(prompts->channel, prompts->scenario)) {
+        cm_channel_hash(prompts->channel, hash);
+    }
     cm_hash_field(hash, cm_template_source(prompts->template));
 }
 
@@ -175,7 +172,15 @@ static enum cm_status render_role(const struct cm_prompts *prompts, enum cm_temp
                                   const struct cm_template_data *data, struct cm_text *text,
                                   struct cm_error *error)
 {
-    enum cm_status status = cm_template_render(prompts->template, role, data, text);
+    struct cm_text format = CM_TEXT_INIT(FORMAT_BYTES_MAX);
+    struct cm_template_data with_format = *data;
+    enum cm_status status =
+        cm_channel_append_format(prompts->channel, prompts->scenario, data->language, &format);
+    if (status == CM_OK) {
+        with_format.format = cm_text_string(&format);
+        status = cm_template_render(prompts->template, role, &with_format, text);
+    }
+    cm_text_deinit(&format);
     if (status == CM_OK) {
         return CM_OK;
     }

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "host/tokenizer.h"
+#include "jobs/content/channel.h"
 #include "jobs/template.h"
 #include "loaders/catalog.h"
 #include "loaders/questions.h"
@@ -28,7 +29,10 @@ enum cm_status cm_prompts_open(const char *scenario, const char *channel, const 
                                struct cm_error *error) CM_MUST_CHECK;
 void cm_prompts_close(struct cm_prompts *prompts);
 
-/* Adds everything of the template that changes a prompt to `hash`. */
+/* The profile of the channel; the prompts own it. */
+const struct cm_channel *cm_prompts_channel(const struct cm_prompts *prompts);
+
+/* Adds everything of template and channel that changes a prompt to `hash`. */
 void cm_prompts_hash(const struct cm_prompts *prompts, struct cm_hash *hash);
 
 /* The language of the row's copy: `requested` unless "auto", else the question's column, else the

@@ -2,8 +2,11 @@
 
 #include "base/memory.h"
 #include "jobs/content/answer.h"
+#include "jobs/content/copy_fields.h"
 #include "jobs/tidy.h"
+#include "loaders/json_memory.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,15 +14,19 @@ enum { COPY_BYTES_MAX = 1 << 20, JUDGEMENT_BYTES_MAX = 1 << 20 };
 
 struct cm_row_judge {
     const struct cm_run_options *options;
+    const struct cm_channel *channel;
     struct cm_judge *judge;
     const struct cm_tokenizer *tokenizer;
     struct cm_text text;
     struct cm_text json;
     struct cm_judgement judgement;
     struct cm_fact_sheet facts; /* for questions */
+    struct cm_copy_fields fields;
+    char *fields_json; /* of the attempt in work; NULL: none */
 };
 
-enum cm_status cm_row_judge_open(const struct cm_run_options *options, struct cm_judge *judge,
+enum cm_status cm_row_judge_open(const struct cm_run_options *options,
+                                 const struct cm_channel *channel, struct cm_judge *judge,
                                  const struct cm_tokenizer *tokenizer,
                                  struct cm_row_judge **row_judge)
 {
@@ -28,6 +35,7 @@ enum cm_status cm_row_judge_open(const struct cm_run_options *options, struct cm
         return CM_OUT_OF_MEMORY;
     }
     (*row_judge)->options = options;
+    (*row_judge)->channel = channel;
     (*row_judge)->judge = judge;
     (*row_judge)->tokenizer = tokenizer;
     (*row_judge)->text = CM_TEXT_INIT(COPY_BYTES_MAX);
@@ -41,6 +49,8 @@ void cm_row_judge_close(struct cm_row_judge *row_judge)
         cm_text_deinit(&row_judge->text);
         cm_text_deinit(&row_judge->json);
         cm_fact_sheet_deinit(&row_judge->facts);
+        cm_copy_fields_deinit(&row_judge->fields);
+        cm_free(row_judge->fields_json);
         cm_free(row_judge);
     }
 }
@@ -74,6 +84,40 @@ static enum cm_status refuse_unanswerable(struct cm_row_judge *row_judge,
     return status == CM_OUT_OF_MEMORY ? status : CM_OK; /* the judge flags it */
 }
 
+/* The parts of the channel, as JSON, and the text made of them. */
+static enum cm_status read_fields(struct cm_row_judge *row_judge, const struct cm_row_task *task)
+{
+    struct cm_copy_fields_input input = {
+        .channel = row_judge->channel,
+        .scenario = row_judge->options->scenario,
+        .language = task->language,
+        .item = &task->item->item,
+        .text = cm_text_span(&row_judge->text),
+    };
+    cm_copy_fields_deinit(&row_judge->fields);
+    cm_free(row_judge->fields_json);
+    row_judge->fields_json = NULL;
+    if (!cm_channel_has_fields(input.channel, input.scenario)) {
+        return CM_OK;
+    }
+    enum cm_status status = cm_copy_fields_read(&input, &row_judge->fields);
+    if (status == CM_OK) {
+        cm_text_clear(&row_judge->text);
+        status = cm_copy_fields_append_text(&row_judge->fields, input.channel, &row_judge->text);
+    }
+    if (status != CM_OK) {
+        return status;
+    }
+    cm_json_memory_begin();
+    json_t *object = json_object();
+    bool whole = object != NULL &&
+                 cm_copy_fields_describe(&row_judge->fields, input.channel, object) == 0 &&
+                 !cm_json_memory_failed();
+    row_judge->fields_json = whole ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    return row_judge->fields_json != NULL ? CM_OK : CM_OUT_OF_MEMORY;
+}
+
 /* `row_judge->text` as the model meant it. */
 static enum cm_status read_attempt(struct cm_row_judge *row_judge, const struct cm_row_task *task)
 {
@@ -88,6 +132,9 @@ static enum cm_status read_attempt(struct cm_row_judge *row_judge, const struct 
     }
     if (status == CM_OK && task->question != NULL && row_judge->text.length > 0) {
         status = refuse_unanswerable(row_judge, task);
+    }
+    if (status == CM_OK && row_judge->text.length > 0) {
+        status = read_fields(row_judge, task);
     }
     return status;
 }
@@ -104,6 +151,7 @@ static enum cm_status keep(struct cm_row_judge *row_judge, struct cm_row_task *t
     }
     struct cm_task_copy copy = {
         .text = cm_strdup(cm_text_string(&row_judge->text)),
+        .fields = row_judge->fields_json,
         .flags = cm_strdup(flags),
         .judgement = cm_strdup(cm_text_string(&row_judge->json)),
         .score = score,
@@ -111,6 +159,7 @@ static enum cm_status keep(struct cm_row_judge *row_judge, struct cm_row_task *t
         .attempt = task->attempt,
         .finish_reason = task->result.finish_reason,
     };
+    row_judge->fields_json = NULL; /* it is the copy's now */
     if (copy.text == NULL || copy.flags == NULL || copy.judgement == NULL) {
         cm_task_copy_deinit(&copy);
         return CM_OUT_OF_MEMORY;
@@ -128,6 +177,9 @@ enum cm_status cm_row_judge_attempt(struct cm_row_judge *row_judge, struct cm_ro
     }
     struct cm_judge_input input = {
         .text = cm_text_span(&row_judge->text),
+        .channel = row_judge->channel,
+        .scenario = row_judge->options->scenario,
+        .fields = cm_span_of(row_judge->fields_json),
         .item = &task->item->item,
         .segment = task->segment,
         .question = task->question,
@@ -137,6 +189,12 @@ enum cm_status cm_row_judge_attempt(struct cm_row_judge *row_judge, struct cm_ro
         .mean_logprob = task->result.mean_logprob,
     };
     status = cm_judge_text(row_judge->judge, &input, &row_judge->judgement);
+    for (size_t i = 0; status == CM_OK && i < row_judge->fields.repairs_count; i++) {
+        cm_judgement_flag(&row_judge->judgement, "repaired", "%s", row_judge->fields.repairs[i]);
+    }
+    if (row_judge->fields.repairs_count > 0) {
+        row_judge->judgement.score *= cm_rule_find("repaired")->factor;
+    }
     /* As many decimals as are written. */
     double score = round(row_judge->judgement.score * 10000) / 10000;
     if (status == CM_OK && (task->best.text == NULL || score > task->best.score)) {

@@ -11,7 +11,8 @@
 struct cm_row_judge;
 
 /* All arguments outlive it. CM_OUT_OF_MEMORY only. */
-enum cm_status cm_row_judge_open(const struct cm_run_options *options, struct cm_judge *judge,
+enum cm_status cm_row_judge_open(const struct cm_run_options *options,
+                                 const struct cm_channel *channel, struct cm_judge *judge,
                                  const struct cm_tokenizer *tokenizer,
                                  struct cm_row_judge **row_judge) CM_MUST_CHECK;
 void cm_row_judge_close(struct cm_row_judge *row_judge); /* NULL is fine */

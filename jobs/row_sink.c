@@ -170,6 +170,7 @@ static void store_best(struct sink *sink, struct cm_row_task *task)
     row.score = best->score;
     row.flags = flags;
     row.judgement = best->judgement;
+    row.fields = best->fields != NULL ? best->fields : row.fields;
     row.finish_reason = cm_finish_reason_name(best->finish_reason);
     row.output_tokens = best->output_tokens;
     row.attempt = best->attempt;
@@ -223,8 +224,8 @@ static void open_parts(struct sink *sink)
     enum cm_status status =
         cm_row_sources_open(parts->ledger, parts->segments_count, &sink->sources);
     if (status == CM_OK) {
-        status = cm_row_judge_open(parts->options, parts->judge, cm_engine_tokenizer(parts->engine),
-                                   &sink->row_judge);
+        status = cm_row_judge_open(parts->options, parts->channel, parts->judge,
+                                   cm_engine_tokenizer(parts->engine), &sink->row_judge);
     }
     if (status != CM_OK) {
         struct cm_error error;

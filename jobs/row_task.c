@@ -46,6 +46,7 @@ struct cm_row_task *cm_row_task_create(const struct cm_planned_row *row)
 void cm_task_copy_deinit(struct cm_task_copy *copy)
 {
     cm_free(copy->text);
+    cm_free(copy->fields);
     cm_free(copy->flags);
     cm_free(copy->judgement);
     *copy = (struct cm_task_copy){ 0 };

@@ -17,6 +17,7 @@ enum cm_task_kind {
 struct cm_task_copy {
     char *text;   /* NULL: none yet */
     double score; /* four decimals, as it is written */
+    char *fields; /* JSON; NULL: none */
     char *flags;
     char *judgement; /* JSON */
     uint32_t output_tokens;

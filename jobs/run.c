@@ -187,6 +187,7 @@ static enum cm_status generate(struct run *run, struct cm_error *error)
         .plan = run->job.plan,
         .controls = run->job.controls,
         .engine = run->job.engine,
+        .channel = cm_prompts_channel(run->job.prompts),
         .judge = run->job.judge,
         .ledger = run->ledger,
         .segments_count = run->job.segments.count,

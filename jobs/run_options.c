@@ -46,8 +46,10 @@ const struct cm_option CM_RUN_OPTIONS[] = {
     { .help = "What to write" },
     { "scenario", "NAME", "description, ad, social, answer or recommend (description)",
       CM_OPTION_STRING, .offset = FIELD(scenario) },
-    { "channel", "NAME", "rules and limits of where the copy appears (generic)", CM_OPTION_STRING,
-      .offset = FIELD(channel) },
+    { "channel", "NAME",
+      "where the copy appears: generic, shopify, google-merchant, google-ads, amazon, meta, x, "
+      "instagram, taobao, xiaohongshu or aliexpress (generic)",
+      CM_OPTION_STRING, .offset = FIELD(channel) },
     { "template", "FILE", "a prompt template of your own in place of the scenario's",
       CM_OPTION_STRING, .offset = FIELD(template_path) },
     { "language", "CODE", "en, zh, ... or auto: the segment's, else the item's (auto)",

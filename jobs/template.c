@@ -12,7 +12,7 @@
 #include <strings.h>
 
 enum node_kind { NODE_TEXT, NODE_VALUE, NODE_IF };
-enum value_kind { VALUE_ITEM, VALUE_SEGMENT, VALUE_QUESTION, VALUE_LANGUAGE };
+enum value_kind { VALUE_ITEM, VALUE_SEGMENT, VALUE_QUESTION, VALUE_LANGUAGE, VALUE_FORMAT };
 enum { NONE = -1 };
 
 /* Nodes lie in one array and follow each other by index. */
@@ -185,6 +185,10 @@ static enum cm_status read_name(struct parser *parser, const struct tag *tag, st
         node->from = VALUE_LANGUAGE;
         return CM_OK;
     }
+    if (cm_span_equal_text(tag->inside, "channel.format")) {
+        node->from = VALUE_FORMAT;
+        return CM_OK;
+    }
     for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++) {
         size_t length = strlen(NAMESPACES[i].prefix);
         if (tag->inside.length > length &&
@@ -204,7 +208,8 @@ static enum cm_status read_name(struct parser *parser, const struct tag *tag, st
     }
     return fail(
         parser, tag->start,
-        "\"%.*s\" is not known: expected item.NAME, segment.NAME, question.NAME or language",
+        "\"%.*s\" is not known: expected item.NAME, segment.NAME, question.NAME, language or "
+        "channel.format",
         (int)(tag->inside.length < 60 ? tag->inside.length : 60), tag->inside.data);
 }
 
@@ -483,6 +488,8 @@ static enum cm_status append_value(const struct node *node, const struct cm_temp
     case VALUE_LANGUAGE:
         value = cm_language_name(data->language);
         break;
+    case VALUE_FORMAT: /* lines of the program's own, so line ends stay */
+        return data->format != NULL ? cm_text_append_string(text, data->format) : CM_OK;
     case VALUE_ITEM:
         if (strcasecmp(node->name, "facts") == 0) {
             return cm_facts_append_item(text, data->item, data->language);

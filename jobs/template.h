@@ -3,7 +3,7 @@
  *
  *     [system]                         the default for every language
  *     [user:zh]                        for Chinese
- *     {{item.title}} {{segment.tone}} {{question.text}} {{language}}
+ *     {{item.title}} {{segment.tone}} {{question.text}} {{language}} {{channel.format}}
  *     {{#if item.brand}}...{{else}}...{{/if}}
  *
  * A template is parsed once into a small tree and rendered in one pass: what a value holds is data
@@ -42,6 +42,7 @@ struct cm_template_data {
     const struct cm_segment *segment;
     const char *language; /* "zh", "pt-br": chooses the section and the wording of facts */
     const struct cm_question *question; /* NULL: none, and its values are empty */
+    const char *format;                 /* what the channel asks for, a line each; NULL: nothing */
 };
 
 /* Appends the section of `role` for the data's language ("pt-br", then "pt", then the default);

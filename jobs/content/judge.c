@@ -21,7 +21,6 @@ enum {
 };
 
 struct cm_judge {
-    const struct cm_channel *channel;
     struct cm_lexicon *claims; /* all lists but profanity */
     struct cm_lexicon *profanity[LANGUAGES_COUNT];
     struct cm_vocabulary *vocabulary;
@@ -118,7 +117,6 @@ enum cm_status cm_judge_open(const struct cm_judge_options *options, struct cm_j
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
     }
-    opened->channel = options->channel;
     enum cm_status status = open_claims(opened, options, error);
     for (size_t i = 0; i < LANGUAGES_COUNT && status == CM_OK; i++) {
         status = open_profanity(opened, i, error);
@@ -258,6 +256,9 @@ enum cm_status cm_judge_text(struct cm_judge *judge, const struct cm_judge_input
         status = cm_check_form(&text);
     }
     check_safety(judge, &text);
+    if (status == CM_OK && input->channel != NULL) {
+        status = cm_check_channel(&text);
+    }
     /* Half of the words from the facts is as much as prose can hold. */
     double graded[CM_DIMENSION_COUNT] = {
         [CM_ACCURACY] = 0.5 * facts.coverage + 0.5 * clamp(2 * facts.precision),
@@ -283,6 +284,9 @@ enum cm_status cm_judge_compliance(struct cm_judge *judge, const struct cm_judge
         struct cm_case text = { input,         &judge->plain, &judge->words,
                                 &judge->facts, judgement,     &judge->scratch };
         check_safety(judge, &text);
+        if (input->channel != NULL) {
+            status = cm_check_channel(&text);
+        }
         add_up(judgement, full);
     }
     return status;

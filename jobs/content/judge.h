@@ -19,7 +19,6 @@ struct cm_judge;
 struct cm_channel;
 
 struct cm_judge_options {
-    const struct cm_channel *channel; /* NULL: generic; outlives the judge */
     const char *const *lexicon_paths; /* more lists, see lexicon.h; rule "banned-word" */
     size_t lexicon_paths_count;
     bool learns_catalog; /* cm_judge_learn is called for its items before the first text */
@@ -40,7 +39,9 @@ void cm_judge_ready(struct cm_judge *judge);
 enum cm_text_end { CM_TEXT_END_UNKNOWN, CM_TEXT_END_STOP, CM_TEXT_END_LENGTH };
 
 struct cm_judge_input {
-    struct cm_span text;        /* UTF-8 */
+    struct cm_span text;              /* UTF-8 */
+    const struct cm_channel *channel; /* NULL: none */
+    const char *scenario;             /* NULL: not known, parts that lack are not missed */
     struct cm_span fields;      /* the JSON object of a channel with several fields; empty: none */
     const struct cm_item *item; /* NULL: not known, facts are not checked */
     const struct cm_segment *segment;   /* NULL: none */

@@ -2,6 +2,7 @@
 #ifndef CM_JOBS_CONTENT_JUDGE_PARTS_H
 #define CM_JOBS_CONTENT_JUDGE_PARTS_H
 
+#include "jobs/content/channel.h"
 #include "jobs/content/fact_sheet.h"
 #include "jobs/content/judge.h"
 #include "jobs/content/lexicon.h"
@@ -40,6 +41,9 @@ double cm_form_variety(const struct cm_text_words *words); /* distinct-2, 0 to 1
 void cm_check_patterns(const struct cm_case *text); /* markup and leaks */
 void cm_check_words(const struct cm_case *text, const struct cm_lexicon *lexicon);
 void cm_check_privacy(const struct cm_case *text);
+
+/* Limits and bans of the channel. CM_OUT_OF_MEMORY. */
+enum cm_status cm_check_channel(const struct cm_case *text) CM_MUST_CHECK;
 
 /* How much of the segment's words the text takes up, 0 to 1; 1 without a segment. */
 double cm_check_audience(const struct cm_case *text);

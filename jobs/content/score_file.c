@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "jobs/content/catalog_index.h"
+#include "jobs/content/channel.h"
 #include "jobs/content/judge.h"
 #include "jobs/content/near_duplicates.h"
 #include "jobs/content/score_summary.h"
@@ -19,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 1024, NUMBER_BYTES = 32, JSON_BYTES_MAX = 1 << 20 };
+enum { CHANNELS_MAX = 16, COLUMNS_MAX = 1024, NUMBER_BYTES = 32, JSON_BYTES_MAX = 1 << 20 };
 
 /* The columns that are used, as places among all of them; SIZE_MAX: not there. */
 enum used {
@@ -34,11 +35,12 @@ enum used {
     FLAGS,
     EVIDENCE,
     QUESTION,
+    SCENARIO,
     USED
 };
 static const char *const USED_NAMES[USED] = { "text",   "item_id",   "segment_id",    "language",
                                               "fields", "channel",   "finish_reason", "score",
-                                              "flags",  "judgement", "question" };
+                                              "flags",  "judgement", "question",      "scenario" };
 
 /* Every word and pair of words of the file once, for distinct-1 and distinct-2. */
 struct variety {
@@ -54,6 +56,8 @@ struct work {
     struct cm_catalog_index *catalog; /* NULL: none */
     struct cm_segments segments;
     struct cm_questions questions;
+    struct cm_channel *channels[CHANNELS_MAX]; /* that rows were written for */
+    size_t channels_count;
     struct cm_near_duplicates *near;
     char **names; /* [near count] "item, segment" of each text that was added */
     size_t names_capacity;
@@ -312,6 +316,32 @@ static enum cm_status check_near(struct work *work, const char *name)
     return CM_OK;
 }
 
+/* The channel of the options, else the row's. One that is not known has no rules, unless it was
+ * asked for. */
+static enum cm_status find_channel(struct work *work, const struct cm_channel **channel)
+{
+    const char *asked = work->options->channel;
+    const char *name = asked != NULL ? asked : cell(work, CHANNEL);
+    struct cm_error unknown;
+    *channel = NULL;
+    for (size_t i = 0; i < work->channels_count; i++) {
+        if (strcmp(work->channels[i]->name, name) == 0) {
+            *channel = work->channels[i];
+            return CM_OK;
+        }
+    }
+    if (name[0] == '\0' || work->channels_count == CHANNELS_MAX) {
+        return CM_OK;
+    }
+    struct cm_channel **place = &work->channels[work->channels_count];
+    enum cm_status status = cm_channel_open(name, place, asked != NULL ? work->error : &unknown);
+    if (status == CM_OK) {
+        *channel = *place;
+        work->channels_count++;
+    }
+    return status == CM_INVALID_ARGUMENT && asked == NULL ? CM_OK : status;
+}
+
 static enum cm_status judge_text(struct work *work, json_t *fields, const char *name)
 {
     const struct cm_segment *segment = find_segment(work, cell(work, SEGMENT));
@@ -323,8 +353,11 @@ static enum cm_status judge_text(struct work *work, json_t *fields, const char *
         language = segment->language;
     }
     const char *finish = cell(work, FINISH);
+    const char *scenario = cell(work, SCENARIO);
     struct cm_judge_input input = {
         .text = cm_span_of(cell(work, TEXT)),
+        .scenario = scenario[0] != '\0' ? scenario : NULL,
+        .fields = cm_span_of(cell(work, FIELDS)),
         .segment = segment,
         .question = find_question(work, fields, &storage),
         .language = language,
@@ -332,13 +365,16 @@ static enum cm_status judge_text(struct work *work, json_t *fields, const char *
                : strcmp(finish, "length") == 0 ? CM_TEXT_END_LENGTH
                                                : CM_TEXT_END_UNKNOWN,
     };
+    enum cm_status status = find_channel(work, &input.channel);
+    if (status != CM_OK) {
+        return status;
+    }
     if (work->catalog != NULL) {
         input.item = cm_catalog_index_find(work->catalog, cell(work, ITEM));
         work->summary.rows_no_item += input.item == NULL;
     }
-    enum cm_status status = work->options->comply
-                                ? cm_judge_compliance(work->judge, &input, &work->judgement)
-                                : cm_judge_text(work->judge, &input, &work->judgement);
+    status = work->options->comply ? cm_judge_compliance(work->judge, &input, &work->judgement)
+                                   : cm_judge_text(work->judge, &input, &work->judgement);
     if (status == CM_OK && !work->options->comply) {
         status = count_variety(work, input.text);
     }
@@ -501,6 +537,9 @@ static void close_work(struct work *work)
     cm_free(work->pairs.seen);
     cm_free(work->summary.worst);
     cm_text_deinit(&work->json);
+    for (size_t i = 0; i < work->channels_count; i++) {
+        cm_channel_close(work->channels[i]);
+    }
     cm_near_duplicates_close(work->near);
     cm_questions_deinit(&work->questions);
     cm_segments_deinit(&work->segments);

@@ -30,7 +30,7 @@ static void render(const struct cm_template *template)
         .policy = (char *)"<|im_end|>",
     };
     for (size_t i = 0; i < sizeof languages / sizeof languages[0]; i++) {
-        const struct cm_template_data data = { &item, &segment, languages[i], &question };
+        const struct cm_template_data data = { &item, &segment, languages[i], &question, NULL };
         for (int role = CM_TEMPLATE_SYSTEM; role <= CM_TEMPLATE_USER; role++) {
             struct cm_text text = CM_TEXT_INIT(TEXT_BYTES_MAX);
             enum cm_status status =

@@ -61,7 +61,7 @@ static int reset(void **state)
 static const struct cm_template_data *data_in(const char *language)
 {
     static struct cm_template_data data;
-    data = (struct cm_template_data){ &item, &segment, language, question };
+    data = (struct cm_template_data){ &item, &segment, language, question, NULL };
     return &data;
 }
 
@@ -84,7 +84,10 @@ static void unknown_names_are_refused_with_the_known_ones(void **state)
                                        "answer, recommend");
     assert_int_equal(cm_prompts_open("description", "radio", NULL, tokenizer, &prompts, &error),
                      CM_INVALID_ARGUMENT);
-    assert_string_equal(error.message, "--channel radio: expected: generic");
+    assert_string_equal(error.message,
+                        "--channel radio: expected one of: aliexpress, amazon, generic, "
+                        "google-ads, google-merchant, instagram, meta, shopify, taobao, x, "
+                        "xiaohongshu");
     assert_int_equal(
         cm_prompts_open("description", "generic", "/nowhere/t.txt", tokenizer, &prompts, &error),
         CM_NOT_FOUND);

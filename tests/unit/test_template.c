@@ -49,7 +49,7 @@ static void expect_rendered(const char *body, const char *expected)
     char source[4096];
     struct cm_template *template = NULL;
     struct cm_text text = CM_TEXT_INIT(1 << 20);
-    struct cm_template_data data = { &item, &segment, "en", NULL };
+    struct cm_template_data data = { &item, &segment, "en", NULL, NULL };
     snprintf(source, sizeof source, "[user]\n%s", body);
     if (parse_text(source, &template) != CM_OK) {
         fail_msg("\"%s\": %s", body, error.message);
@@ -111,7 +111,7 @@ static void sections_follow_the_language(void **state)
                   { "xx", "U" } };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct cm_text text = CM_TEXT_INIT(100);
-        struct cm_template_data data = { &item, &segment, CASES[i].language, NULL };
+        struct cm_template_data data = { &item, &segment, CASES[i].language, NULL, NULL };
         assert_int_equal(cm_template_render(template, CM_TEMPLATE_SYSTEM, &data, &text), CM_OK);
         assert_string_equal(cm_text_string(&text), "S");
         cm_text_clear(&text);
@@ -148,13 +148,13 @@ static void errors_name_the_line_and_what_was_expected(void **state)
                                       "line" },
         { "[user]\na\n\ntitle}}", "t.txt:4: \"}}\" without \"{{\" before it" },
         { "[user]\n{{title}}", "t.txt:2: \"title\" is not known: expected item.NAME, "
-                               "segment.NAME, question.NAME or language" },
+                               "segment.NAME, question.NAME, language or channel.format" },
         { "[user]\n{{item.}}", "t.txt:2: \"item.\" is not known: expected item.NAME, "
-                               "segment.NAME, question.NAME or language" },
+                               "segment.NAME, question.NAME, language or channel.format" },
         { "[user]\n{{}}", "t.txt:2: \"\" is not known: expected item.NAME, "
-                          "segment.NAME, question.NAME or language" },
+                          "segment.NAME, question.NAME, language or channel.format" },
         { "[user]\n{{shop.name}}", "t.txt:2: \"shop.name\" is not known: expected item.NAME, "
-                                   "segment.NAME, question.NAME or language" },
+                                   "segment.NAME, question.NAME, language or channel.format" },
         { "[user]\n{{#each item.x}}", "t.txt:2: {{#each item.x}} is not known here: expected #if, "
                                       "else or /if" },
         { "[user]\n{{#if item.x}}\na", "t.txt:2: {{#if}} is not closed: expected {{/if}} before "
@@ -166,7 +166,7 @@ static void errors_name_the_line_and_what_was_expected(void **state)
         { "[user]\n{{/if}}", "t.txt:2: {{/if}} without {{#if}} before it" },
         { "[user]\n\n{{else}}", "t.txt:3: {{else}} without {{#if}} before it" },
         { "[user]\n{{#if}}x{{/if}}", "t.txt:2: \"\" is not known: expected item.NAME, "
-                                     "segment.NAME, question.NAME or language" },
+                                     "segment.NAME, question.NAME, language or channel.format" },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct cm_template *template = NULL;
@@ -265,7 +265,7 @@ static void long_values_end_at_a_character(void **state)
 static void every_failed_allocation_is_reported(void **state)
 {
     (void)state;
-    struct cm_template_data data = { &item, &segment, "en", NULL };
+    struct cm_template_data data = { &item, &segment, "en", NULL, NULL };
     enum cm_status status = CM_OUT_OF_MEMORY;
     int failures = 0;
     for (uint64_t nth = 1; status != CM_OK; nth++) {
