@@ -5,6 +5,7 @@
 #include "jobs/content/catalog_index.h"
 #include "jobs/content/channel.h"
 #include "jobs/content/judge.h"
+#include "jobs/content/meaning.h"
 #include "jobs/content/near_duplicates.h"
 #include "jobs/content/score_summary.h"
 #include "jobs/content/words.h"
@@ -58,6 +59,7 @@ struct work {
     struct cm_questions questions;
     struct cm_channel *channels[CHANNELS_MAX]; /* that rows were written for */
     size_t channels_count;
+    struct cm_meaning *meaning; /* NULL: no embedder */
     struct cm_near_duplicates *near;
     char **names; /* [near count] "item, segment" of each text that was added */
     size_t names_capacity;
@@ -381,7 +383,15 @@ static enum cm_status judge_text(struct work *work, json_t *fields, const char *
     if (status != CM_OK) {
         return no_memory(work);
     }
-    return work->options->comply ? CM_OK : check_near(work, name);
+    if (work->options->comply) {
+        return CM_OK;
+    }
+    status = check_near(work, name);
+    if (status != CM_OK || work->meaning == NULL) {
+        return status;
+    }
+    const struct cm_meaning_row row = { input.text, cell(work, ITEM), segment, name };
+    return cm_meaning_judge(work->meaning, &row, &work->judgement, work->error);
 }
 
 /* Fills score, flags and evidence. */
@@ -507,6 +517,9 @@ static enum cm_status open_inputs(struct work *work)
     if (status == CM_OK && options->segments_path != NULL) {
         status = cm_segments_open(options->segments_path, &work->segments, work->error);
     }
+    if (status == CM_OK && options->embedder != NULL) {
+        status = cm_meaning_open(options->embedder, &work->segments, &work->meaning, work->error);
+    }
     if (status == CM_OK && options->questions_path != NULL) {
         status = cm_questions_open(options->questions_path, &work->questions, work->error);
     }
@@ -540,6 +553,7 @@ static void close_work(struct work *work)
     for (size_t i = 0; i < work->channels_count; i++) {
         cm_channel_close(work->channels[i]);
     }
+    cm_meaning_close(work->meaning);
     cm_near_duplicates_close(work->near);
     cm_questions_deinit(&work->questions);
     cm_segments_deinit(&work->segments);

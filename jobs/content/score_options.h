@@ -23,6 +23,7 @@ struct cm_score_options {
     size_t lexicons_count;
     const char *maps[CM_SCORE_MAPS_MAX];
     size_t maps_count;
+    const char *embedder; /* NULL: none */
     double near_duplicate;
     double min_score;
     uint32_t worst;
