@@ -1,4 +1,5 @@
 #include "host/tokenizer.h"
+#include "jobs/encoder_check.h"
 #include "jobs/model_check.h"
 #include "jobs/model_store.h"
 #include "jobs/model_subcommands.h"
@@ -24,7 +25,7 @@ struct rules {
 
 static struct rules rules_of(enum cm_engine_precision precision, enum cm_reference_kind kind)
 {
-    bool is_tiny = kind == CM_REFERENCE_LOGITS;
+    bool is_tiny = kind == CM_REFERENCE_LOGITS || kind == CM_REFERENCE_HIDDEN;
     switch (precision) {
     case CM_ENGINE_EXACT:
         return (struct rules){ is_tiny ? 5e-5 : 5e-4, INFINITY, 1.0, true };
@@ -143,6 +144,32 @@ static enum cm_exit check_logits(const char *model_path, enum cm_engine_precisio
     return is_good ? CM_EXIT_OK : CM_EXIT_FAILED;
 }
 
+/* --- Hidden states --- */
+
+static enum cm_exit check_hidden(const char *model_path, enum cm_engine_precision precision,
+                                 const struct cm_reference *reference)
+{
+    struct cm_error error = { 0 };
+    struct cm_agreement agreement;
+    char variant[64];
+    struct rules rules = rules_of(precision, reference->kind);
+    if (cm_encoder_check(model_path, precision, reference, variant, &agreement, &error) != CM_OK) {
+        return cm_model_failed(&error);
+    }
+    double mean = cm_agreement_difference_mean(&agreement);
+    printf("computed by  %s\nhidden       greatest difference %.3g", variant,
+           agreement.difference_max);
+    print_limit(rules.difference_max);
+    printf(", mean %.3g", mean);
+    print_limit(rules.difference_mean_max);
+    printf(", over %" PRIu64 " values\n", agreement.values_count);
+    bool is_good = isfinite(agreement.difference_max) &&
+                   agreement.difference_max <= rules.difference_max &&
+                   mean <= rules.difference_mean_max;
+    printf("result       %s\n", is_good ? "agrees" : "falls short");
+    return is_good ? CM_EXIT_OK : CM_EXIT_FAILED;
+}
+
 /* --- The command --- */
 
 static enum cm_exit check(const char *name, const char *expected_path,
@@ -157,9 +184,10 @@ static enum cm_exit check(const char *name, const char *expected_path,
     }
     printf("model        %s\n", path);
     printf("reference    %s, %zu cases\n", expected_path, reference.cases_count);
-    enum cm_exit result = reference.kind == CM_REFERENCE_TOKENIZER
-                              ? check_tokenizer(path, &reference)
-                              : check_logits(path, precision, device, &reference);
+    enum cm_exit result =
+        reference.kind == CM_REFERENCE_TOKENIZER ? check_tokenizer(path, &reference)
+        : reference.kind == CM_REFERENCE_HIDDEN  ? check_hidden(path, precision, &reference)
+                                                : check_logits(path, precision, device, &reference);
     cm_reference_deinit(&reference);
     return result;
 }
@@ -188,7 +216,9 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
         "Holds a model to a reference and prints how far they agree. FILE is JSON: tokenizer "
         "cases\n"
         "([text, ids]), full logits (with logits.f32 beside it) and beam searches, or the highest\n"
-        "logits of greedy tokens. The exit status is 1 where the model falls short.\n\n"
+        "logits of greedy tokens, or an encoder's hidden states (with hidden.f32 beside it). The "
+        "exit\n"
+        "status is 1 where the model falls short.\n\n"
         "  --expected FILE  the reference\n"
         "  --precision P    exact (default), bf16 or int8\n"
 #if defined(COPYMILL_CUDA)

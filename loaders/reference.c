@@ -157,6 +157,9 @@ static enum cm_status read_model_case(const struct place *place, const struct cm
     if (status == CM_OK && out->ids_count == 0) {
         status = wrong(place, "ids", "at least one token");
     }
+    if (status == CM_OK && all->kind == CM_REFERENCE_HIDDEN) {
+        return CM_OK;
+    }
     if (status == CM_OK) {
         status = read_ids(place, json_object_get(json, "greedy"), "greedy", &out->greedy,
                           &out->greedy_count);
@@ -182,7 +185,7 @@ static enum cm_status find_logits(const struct place *place, const struct cm_ref
 {
     json_int_t row = json_integer_value(json_object_get(json, "logits_row"));
     json_int_t rows = json_integer_value(json_object_get(json, "logits_rows"));
-    size_t file_rows = cm_file_map_bytes(all->logits_map) / sizeof(float) / all->n_vocab;
+    size_t file_rows = cm_file_map_bytes(all->values_map) / sizeof(float) / all->n_vocab;
     size_t wanted = out->ids_count + out->continuation_count;
     if (rows < 0 || (size_t)rows != wanted) {
         return wrong(place, "logits_rows", "the tokens of prompt and continuation");
@@ -190,28 +193,66 @@ static enum cm_status find_logits(const struct place *place, const struct cm_ref
     if (row < 0 || (size_t)row > file_rows || file_rows - (size_t)row < wanted) {
         return wrong(place, "logits_row", "inside logits.f32");
     }
-    const void *bytes = cm_file_map_data(all->logits_map);
+    const void *bytes = cm_file_map_data(all->values_map);
     out->logits = (const float *)bytes + (size_t)row * all->n_vocab;
     return CM_OK;
+}
+
+/* The file of values beside the JSON file. */
+static enum cm_status open_values(struct cm_reference *reference, const char *path,
+                                  const char *name, struct cm_error *error)
+{
+    char values_path[PATH_BYTES_MAX];
+    const char *slash = strrchr(path, '/');
+    int folder_length = slash == NULL ? 0 : (int)(slash - path + 1);
+    int length = snprintf(values_path, sizeof values_path, "%.*s%s", folder_length, path, name);
+    if (length < 0 || (size_t)length >= sizeof values_path) {
+        return cm_error_set(error, CM_LIMIT, "%s: the path is too long.", path);
+    }
+    return cm_file_map_open(values_path, &reference->values_map, error);
 }
 
 static enum cm_status open_logits(struct cm_reference *reference, const json_t *root,
                                   const char *path, struct cm_error *error)
 {
-    char logits_path[PATH_BYTES_MAX];
     json_int_t n_vocab = json_integer_value(json_object_get(root, "n_vocab"));
     if (n_vocab < 1 || n_vocab > N_VOCAB_MAX) {
         return cm_error_set(error, CM_INVALID_DATA, "%s: \"n_vocab\" is no vocabulary's size.",
                             path);
     }
     reference->n_vocab = (uint32_t)n_vocab;
-    const char *slash = strrchr(path, '/');
-    int folder_length = slash == NULL ? 0 : (int)(slash - path + 1);
-    int length = snprintf(logits_path, sizeof logits_path, "%.*slogits.f32", folder_length, path);
-    if (length < 0 || (size_t)length >= sizeof logits_path) {
-        return cm_error_set(error, CM_LIMIT, "%s: the path is too long.", path);
+    return open_values(reference, path, "logits.f32", error);
+}
+
+/* The rows of hidden.f32 are those of all cases, one after the other, so its size tells the width.
+ */
+static enum cm_status find_hidden(struct cm_reference *reference, const struct place *place,
+                                  const json_t *cases)
+{
+    size_t values = cm_file_map_bytes(reference->values_map) / sizeof(float);
+    const float *data = (const float *)(const void *)cm_file_map_data(reference->values_map);
+    size_t rows = 0;
+    for (size_t i = 0; i < reference->cases_count; i++) {
+        rows += reference->cases[i].ids_count;
     }
-    return cm_file_map_open(logits_path, &reference->logits_map, error);
+    if (rows == 0 || values == 0 || values % rows != 0 || values / rows > UINT32_MAX) {
+        return cm_error_set(place->error, CM_INVALID_DATA,
+                            "%s: hidden.f32 does not hold the same number of values for each of "
+                            "the %zu tokens.",
+                            place->path, rows);
+    }
+    reference->width = (uint32_t)(values / rows);
+    for (size_t i = 0; i < reference->cases_count; i++) {
+        struct cm_reference_case *one = &reference->cases[i];
+        json_int_t row =
+            json_integer_value(json_object_get(json_array_get(cases, i), "hidden_row"));
+        struct place where = { place->path, i + 1, place->error };
+        if (row < 0 || (size_t)row > rows || rows - (size_t)row < one->ids_count) {
+            return wrong(&where, "hidden_row", "inside hidden.f32");
+        }
+        one->hidden = data + (size_t)row * reference->width;
+    }
+    return CM_OK;
 }
 
 /* The kind is read off the first case. */
@@ -232,9 +273,13 @@ static enum cm_status recognise(struct cm_reference *reference, const json_t *ro
         reference->kind = CM_REFERENCE_LOGITS;
         return open_logits(reference, root, path, error);
     }
+    if (json_object_get(first, "hidden_row") != NULL) {
+        reference->kind = CM_REFERENCE_HIDDEN;
+        return open_values(reference, path, "hidden.f32", error);
+    }
     return cm_error_set(error, CM_INVALID_DATA,
                         "%s: holds no cases of a known shape (tokenizer cases, logits_row with "
-                        "continuation, or top20).",
+                        "continuation, top20, or hidden_row).",
                         path);
 }
 
@@ -270,6 +315,9 @@ enum cm_status cm_reference_init(struct cm_reference *reference, const char *pat
             status = find_logits(&place, reference, json, out);
         }
     }
+    if (status == CM_OK && reference->kind == CM_REFERENCE_HIDDEN) {
+        status = find_hidden(reference, &place, cases);
+    }
     if (status == CM_OK) {
         return CM_OK;
     }
@@ -293,7 +341,7 @@ void cm_reference_deinit(struct cm_reference *reference)
         cm_free(reference->cases[i].beams);
     }
     cm_free(reference->cases);
-    cm_file_map_close(reference->logits_map);
+    cm_file_map_close(reference->values_map);
     cm_json_close(reference->json);
     *reference = (struct cm_reference){ 0 };
 }

@@ -1,4 +1,4 @@
-/* Reference outputs that `copymill model check` holds a model to: a JSON file in one of three
+/* Reference outputs that `copymill model check` holds a model to: a JSON file in one of four
  * shapes, told apart by their fields.
  *
  *   tokenizer cases   {"cases": [[text, [id, ...]], ...]}
@@ -7,6 +7,9 @@
  *                     of [rows, n_vocab]. A case may have "beams4": [{"tokens", "score"}], the
  * texts of a beam search, the best first highest logits    {"cases": [{"text", "ids",
  * "mean_logprob", "greedy", "top20"}]}, where top20 holds [id, logit] pairs for each greedy token
+ *
+ *   hidden states     {"cases": [{"ids", "hidden_row"}]} of an encoder, and hidden.f32 beside it:
+ *                     little-endian float32 of [rows, width]
  *
  * All that is handed out lives until cm_reference_close and is checked to be consistent; ids are
  * only known to be non-negative. */
@@ -19,7 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum cm_reference_kind { CM_REFERENCE_TOKENIZER, CM_REFERENCE_LOGITS, CM_REFERENCE_TOP };
+enum cm_reference_kind {
+    CM_REFERENCE_TOKENIZER,
+    CM_REFERENCE_LOGITS,
+    CM_REFERENCE_TOP,
+    CM_REFERENCE_HIDDEN
+};
 
 struct cm_reference_top {
     int32_t id;
@@ -38,6 +46,7 @@ struct cm_reference_case {
     size_t ids_count;
     int32_t *continuation; /* CM_REFERENCE_LOGITS: what follows the prompt in `logits` */
     size_t continuation_count;
+    const float *hidden; /* CM_REFERENCE_HIDDEN: [ids_count, width] */
     const float *logits; /* CM_REFERENCE_LOGITS: [ids_count + continuation_count, n_vocab] */
     int32_t *greedy;
     size_t greedy_count;
@@ -54,10 +63,11 @@ struct cm_file_map;
 struct cm_reference {
     enum cm_reference_kind kind;
     uint32_t n_vocab; /* CM_REFERENCE_LOGITS */
+    uint32_t width;   /* CM_REFERENCE_HIDDEN */
     struct cm_reference_case *cases;
     size_t cases_count;
-    void *json; /* what the texts point into */
-    struct cm_file_map *logits_map;
+    void *json;                     /* what the texts point into */
+    struct cm_file_map *values_map; /* logits.f32 or hidden.f32 */
 };
 
 /* CM_NOT_FOUND, CM_IO, CM_INVALID_DATA (the message names file, case and field),

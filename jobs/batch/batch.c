@@ -277,6 +277,7 @@ static enum cm_status submit(struct batch *batch)
             &task->prompts[task->submitted / task->choices_per_prompt];
         struct cm_request request = {
             .id = (uint64_t)batch->current * CM_BATCH_CHOICES_MAX + task->submitted,
+            .unit = task->position,
             .prompt = prompt->ids,
             .prompt_tokens = prompt->count,
             .output_tokens_max = output_max(batch, task, prompt->count),
@@ -328,12 +329,18 @@ static enum cm_status take_answers(struct batch *batch)
         size_t slot = (size_t)(result.id / CM_BATCH_CHOICES_MAX);
         uint32_t choice = (uint32_t)(result.id % CM_BATCH_CHOICES_MAX);
         struct cm_batch_task *task = batch->tasks[slot];
+        task->lost = task->lost || result.finish_reason == CM_FINISH_LOST;
         if (cm_batch_task_take(task, choice, &result, batch->tokenizer) != CM_OK) {
             return cm_error_set(batch->error, CM_OUT_OF_MEMORY, "out of memory for an answer");
         }
         cm_engine_release(batch->engine, result.id);
         if (task->finished == task->choices_count) {
-            status = put_answer(batch, task);
+            status =
+                task->lost
+                    ? put_failed(batch, task->position, task->key, task->custom_id, "server_error",
+                                 "devices failed while the answer was written; run the batch "
+                                 "again")
+                    : put_answer(batch, task);
             free_slot(batch, slot);
         }
     }
@@ -398,6 +405,7 @@ static enum cm_status open_engine(struct batch *batch)
     const struct cm_batch_options *options = batch->options;
     struct cm_engine_options engine = {
         .model_path = batch->model_path,
+        .device = options->device,
         .precision = options->precision,
         .threads = options->threads,
         .batch = options->batch,

@@ -19,6 +19,7 @@ struct cm_batch_options {
     const char *model;
     uint32_t max_tokens; /* of a request that sets no limit */
     uint32_t max_length;
+    const char *device; /* NULL: auto */
     enum cm_engine_precision precision;
     uint32_t threads;
     uint32_t batch;

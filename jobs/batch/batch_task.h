@@ -7,6 +7,8 @@
 #include "jobs/copy_row.h"
 #include "loaders/batch_requests.h"
 
+#include <stdbool.h>
+
 struct cm_batch_choice {
     char *text; /* NULL: not finished */
     uint32_t output_tokens;
@@ -36,6 +38,7 @@ struct cm_batch_task {
     uint32_t choices_count; /* prompts times n: choice / n is the prompt */
     uint32_t submitted;
     uint32_t finished;
+    bool lost; /* devices failed while one of the answers was written */
     struct cm_batch_choice *choices;
 };
 

@@ -27,23 +27,29 @@ def check(model, expected, status=EXIT_OK):
         sys.exit(f"model check of {model} ended with {result.status} instead of {status}")
 
 
-def check_that_a_wrong_reference_is_noticed(model, reference):
-    """A check that cannot fail proves nothing: one greedy token, then one logit, is changed."""
+def check_that_a_wrong_token_is_noticed(model, expected):
+    changed = json.loads(expected.read_text())
+    case = changed["cases"][1]
+    clearest = case["greedy_margin"].index(max(case["greedy_margin"]))
+    case["greedy"][clearest] ^= 1
+    expected.write_text(json.dumps(changed))
+    check(model, expected, status=EXIT_FAILED)
+
+
+def check_that_a_wrong_reference_is_noticed(name, model, reference):
+    """A check that cannot fail proves nothing: one greedy token, then one value, is changed."""
     with tempfile.TemporaryDirectory() as folder:
         wrong = pathlib.Path(folder, "wrong")
         shutil.copytree(reference, wrong)
         expected = wrong / "expected.json"
+        values = wrong / ("hidden.f32" if name == "bert" else "logits.f32")
         content = expected.read_text()
-        changed = json.loads(content)
-        case = changed["cases"][1]
-        clearest = case["greedy_margin"].index(max(case["greedy_margin"]))
-        case["greedy"][clearest] ^= 1
-        expected.write_text(json.dumps(changed))
-        check(model, expected, status=EXIT_FAILED)
+        if name != "bert":
+            check_that_a_wrong_token_is_noticed(model, expected)
         expected.write_text(content)
-        logits = bytearray((wrong / "logits.f32").read_bytes())
-        logits[-1] ^= 0x40  # the exponent of the last logit
-        (wrong / "logits.f32").write_bytes(logits)
+        changed_values = bytearray(values.read_bytes())
+        changed_values[-1] ^= 0x40  # the exponent of the last value
+        values.write_bytes(changed_values)
         check(model, expected, status=EXIT_FAILED)
 
 
@@ -52,7 +58,7 @@ def main():
     if kind == "tiny":
         reference = TINY / (more[0] if more else name)
         check(TINY / name, reference / "expected.json")
-        check_that_a_wrong_reference_is_noticed(TINY / name, reference)
+        check_that_a_wrong_reference_is_noticed(name, TINY / name, reference)
         return
     expected = shared("golden", "models" if kind == "logits" else "tokenizers", name + ".json")
     model = cached_model(name)
