@@ -168,7 +168,9 @@ static cudaError_t launch(const struct cm_attention_args *args, const struct cm_
                           cudaStream_t stream)
 {
     uint32_t group = args->n_heads / args->n_kv_heads;
-    uint32_t tiles = (CM_ATTENTION_CHUNK_ROWS * group + QUERIES - 1) / QUERIES;
+    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
+    uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
+    uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
     return CM_LAUNCH(attend<T>, dim3(args->n_chunks, args->n_kv_heads, tiles), dim3(THREADS),
                      sizeof(struct tile), stream, *args, *kv);
 }

@@ -41,6 +41,9 @@ cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args, const st
                                 cudaStream_t stream);
 cudaError_t cm_cuda_attention(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                               cudaStream_t stream);
+/* float16 pages and a head_dim of 32, 64, 80, 96, 128 or 256. */
+cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
+                                  cudaStream_t stream);
 cudaError_t cm_cuda_sample(const struct cm_sample_args *args, float *probabilities,
                            cudaStream_t stream);
 

@@ -66,14 +66,24 @@ void cm_cuda_op_rope_append(struct cm_backend *backend, const struct cm_rope_app
     }
 }
 
+/* A fixed function of the shape, never of the number of rows. */
+static bool suits_tensor_cores(const struct cm_kv_pool *pool)
+{
+    uint32_t dim = pool->shape.head_dim;
+    return pool->kv.half &&
+           (dim == 32 || dim == 64 || dim == 80 || dim == 96 || dim == 128 || dim == 256);
+}
+
 void cm_cuda_op_attention(struct cm_backend *backend, const struct cm_attention_args *args)
 {
     const struct cm_kv_shape *shape = &args->pool->shape;
     CM_ASSERT(args->head_dim == shape->head_dim && args->n_kv_heads == shape->n_kv_heads);
     CM_ASSERT(args->layer < shape->n_layers && args->n_heads % args->n_kv_heads == 0);
     if (args->n_chunks > 0 && cm_cuda_begin(backend)) {
-        cm_cuda_check(backend, cm_cuda_attention(args, &args->pool->kv, backend->stream),
-                      "attention");
+        cudaError_t result = suits_tensor_cores(args->pool)
+                                 ? cm_cuda_attention_mma(args, &args->pool->kv, backend->stream)
+                                 : cm_cuda_attention(args, &args->pool->kv, backend->stream);
+        cm_cuda_check(backend, result, "attention");
     }
 }
 

@@ -1,0 +1,351 @@
+/* Attention over the paged KV cache on tensor cores: out = softmax(scale * q K^T) V.
+ *
+ * The same online softmax as in attention.cu, page by page in position order, with base 2:
+ *     m' = max(m, s),  p = 2^(s - m'),  c = 2^(m - m'),  s = scale log2(e) q k
+ *     l' = c l + sum(p),  a' = c a + p V
+ * q [row, head, head_dim] float32 inside qkv, rounded to float16; pages as in launch.h, float16; p
+ * rounded to float16 for the product with V; sums float32. head_dim: 32, 64, 80, 96, 128 or 256.
+ *
+ * A block takes 64 queries (rows x heads of the group) of one chunk and KV head, a warp 16 of them:
+ * one m16n8k16 tile. Decode and prefill are the same code: queries of all rows that share a page
+ * stand in one tile. Pages are copied to shared memory once for the block, a few at a time, while
+ * the ones before are computed (cp.async, two buffers). A page that a row does not visit changes
+ * nothing for it: its scores are minus infinity, so p = 0, c = 1, and adding zeros is exact. Rows
+ * of a tile do not meet in an mma. So a row has the same bits in whatever company and cut.
+ *
+ * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
+ * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries. */
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+
+#include <math.h>
+
+enum {
+    WARPS = 4,
+    THREADS = 32 * WARPS,
+    TILE = 16, /* queries of a warp */
+    QUERIES = WARPS * TILE,
+    STAGES = 2,
+};
+
+/* Shared memory for head size D. Rows are longer by 16 bytes, an odd number of 16-byte pieces, so
+ * that the eight rows of an ldmatrix lie in different banks. */
+template <int D> struct layout {
+    static constexpr int pages = D <= 128 ? 4 : 1; /* of a stage */
+    static constexpr int pitch = D + 8;
+    __half q[QUERIES][pitch];
+    __half keys[STAGES][pages][CM_PAGE_TOKENS][pitch];
+    __half values[STAGES][pages][CM_PAGE_TOKENS][pitch];
+    struct cm_visit visits[STAGES][pages];
+    int32_t positions[CM_ATTENTION_CHUNK_ROWS];
+};
+
+/* Walks over the visits that concern the block's rows; the same in every warp. */
+struct cursor {
+    const struct cm_visit *visits;
+    int32_t end;
+    int32_t base;     /* of the 32 visits looked at last */
+    unsigned pending; /* those of them that concern us, not yet taken */
+    int32_t first_row;
+    int32_t last_row;
+};
+
+/* The next visit, or -1. */
+static __device__ __forceinline__ int32_t next_visit(struct cursor &cursor)
+{
+    while (cursor.pending == 0) {
+        cursor.base += 32;
+        if (cursor.base >= cursor.end) {
+            return -1;
+        }
+        int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
+        bool ours = at < cursor.end && cursor.visits[at].row_begin <= cursor.last_row &&
+                    cursor.visits[at].row_end > cursor.first_row;
+        cursor.pending = __ballot_sync(0xffffffffu, ours);
+    }
+    int32_t taken = cursor.base + __ffs((int)cursor.pending) - 1;
+    cursor.pending &= cursor.pending - 1;
+    return taken;
+}
+
+/* Positions of the page that somebody has written: those up to the last of its visitors'. */
+static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &visit,
+                                                        const struct cm_attention_chunk &chunk,
+                                                        const int32_t *positions)
+{
+    int32_t lane = (int32_t)(threadIdx.x % 32);
+    int32_t row = chunk.row_begin + lane;
+    bool visits = row < chunk.row_end && row >= visit.row_begin && row < visit.row_end;
+    int32_t last = __reduce_max_sync(0xffffffffu, visits ? positions[lane] : -1);
+    return last - visit.first_position + 1;
+}
+
+/* Starts copying the next pages; returns how many. */
+template <int D>
+static __device__ __forceinline__ int
+start_stage(const struct cm_attention_args &args, const struct cm_cuda_kv &kv,
+            const struct cm_attention_chunk &chunk, struct cursor &cursor, int stage,
+            layout<D> *shared)
+{
+    constexpr int PIECES = D / 8; /* of 16 bytes in a row */
+    int count = 0;
+    for (; count < layout<D>::pages; count++) {
+        int32_t at = next_visit(cursor);
+        if (at < 0) {
+            break;
+        }
+        struct cm_visit visit = args.visits[at];
+        int32_t written = written_slots(visit, chunk, shared->positions);
+        const __half *keys = (const __half *)kv.pages + (size_t)visit.page * kv.page_stride +
+                             args.layer * kv.layer_stride + blockIdx.y * kv.head_stride;
+        for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += THREADS) {
+            int slot = i / PIECES;
+            int column = i % PIECES * 8;
+            const __half *from = keys + slot * D + column;
+            cm_cp_async_16(&shared->keys[stage][count][slot][column], from, slot < written);
+            cm_cp_async_16(&shared->values[stage][count][slot][column], from + kv.values_stride,
+                           slot < written);
+        }
+        if (threadIdx.x == 0) {
+            shared->visits[stage][count] = visit;
+        }
+    }
+    cm_cp_async_commit();
+    return count;
+}
+
+/* What a lane knows of its two queries: rows g and g + 8 of the warp's tile, g = lane / 4. */
+struct queries {
+    int32_t row[2]; /* -1: none */
+    int32_t position[2];
+    uint32_t head[2];
+    float maximum[2];
+    float sum[2]; /* over the lane's own columns */
+};
+
+/* Scores to weights p of one page, in place; returns false where the warp need not go on. */
+static __device__ __forceinline__ void weigh_page(const struct cm_attention_args &args,
+                                                  const struct cm_visit &visit, float scale,
+                                                  struct queries &queries, float (&scores)[2][4],
+                                                  float (&shrink)[2])
+{
+    int32_t column = visit.first_position + (int32_t)(threadIdx.x % 4) * 2;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int32_t row = queries.row[r];
+        int32_t position = queries.position[r];
+        bool visits = row >= visit.row_begin && row < visit.row_end;
+        float highest = queries.maximum[r];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int32_t at = column + i / 2 * 8 + i % 2;
+            bool seen = visits && at <= position &&
+                        (args.window == 0 || (int64_t)at > (int64_t)position - args.window);
+            float *score = &scores[i / 2][2 * r + i % 2];
+            *score = seen ? *score * scale : -INFINITY;
+            highest = fmaxf(highest, *score);
+        }
+        highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
+        highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
+        /* A row that has seen nothing yet keeps zeros: minus infinity less itself is NaN. */
+        float base = highest == -INFINITY ? 0.0f : highest;
+        shrink[r] = highest == queries.maximum[r] ? 1.0f : exp2f(queries.maximum[r] - base);
+        queries.maximum[r] = highest;
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float *score = &scores[i / 2][2 * r + i % 2];
+            *score = exp2f(*score - base);
+            sum += *score;
+        }
+        queries.sum[r] = queries.sum[r] * shrink[r] + sum;
+    }
+}
+
+static __device__ __forceinline__ uint32_t pack(float low, float high)
+{
+    __half2 both = __floats2half2_rn(low, high);
+    return *reinterpret_cast<uint32_t *>(&both);
+}
+
+template <int D>
+static __device__ __forceinline__ void
+visit_page(const struct cm_attention_args &args, const struct cm_visit &visit, float scale,
+           const __half (*q)[layout<D>::pitch], const __half (*keys)[layout<D>::pitch],
+           const __half (*values)[layout<D>::pitch], struct queries &queries,
+           float (&sums)[D / 8][4])
+{
+    uint32_t lane = threadIdx.x % 32;
+    float scores[2][4] = { { 0 } };
+#pragma unroll
+    for (int k = 0; k < D / 16; k++) {
+        uint32_t a[4];
+        uint32_t b[4];
+        cm_ldmatrix_x4(a, &q[lane % 16][k * 16 + lane / 16 * 8]);
+        cm_ldmatrix_x4(b, &keys[lane % 8 + lane / 16 * 8][k * 16 + lane / 8 % 2 * 8]);
+        const uint32_t low[2] = { b[0], b[1] };
+        const uint32_t high[2] = { b[2], b[3] };
+        cm_mma_m16n8k16_f16(scores[0], a, low);
+        cm_mma_m16n8k16_f16(scores[1], a, high);
+    }
+    float shrink[2];
+    weigh_page(args, visit, scale, queries, scores, shrink);
+    const uint32_t weights[4] = { pack(scores[0][0], scores[0][1]),
+                                  pack(scores[0][2], scores[0][3]),
+                                  pack(scores[1][0], scores[1][1]),
+                                  pack(scores[1][2], scores[1][3]) };
+#pragma unroll
+    for (int n = 0; n < D / 16; n++) {
+        uint32_t b[4];
+        cm_ldmatrix_x4_trans(b, &values[lane % 16][n * 16 + lane / 16 * 8]);
+        const uint32_t low[2] = { b[0], b[1] };
+        const uint32_t high[2] = { b[2], b[3] };
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            sums[2 * n][i] *= shrink[i / 2];
+            sums[2 * n + 1][i] *= shrink[i / 2];
+        }
+        cm_mma_m16n8k16_f16(sums[2 * n], weights, low);
+        cm_mma_m16n8k16_f16(sums[2 * n + 1], weights, high);
+    }
+}
+
+/* q of the block's queries as float16, zeros for those that are not there. */
+template <int D>
+static __device__ __forceinline__ void
+load_queries(const struct cm_attention_args &args, const struct cm_attention_chunk &chunk,
+             uint32_t first, uint32_t queries_count, layout<D> *shared)
+{
+    uint32_t group = args.n_heads / args.n_kv_heads;
+    size_t stride = (size_t)(args.n_heads + 2 * args.n_kv_heads) * D;
+    for (uint32_t i = threadIdx.x; i < QUERIES * D; i += THREADS) {
+        uint32_t query = first + i / D;
+        float value = 0.0f;
+        if (query < queries_count) {
+            size_t row = (size_t)chunk.row_begin + query / group;
+            uint32_t head = blockIdx.y * group + query % group;
+            value = args.qkv[row * stride + (size_t)head * D + i % D];
+        }
+        shared->q[i / D][i % D] = __float2half_rn(value);
+    }
+    for (int32_t i = (int32_t)threadIdx.x; i < chunk.row_end - chunk.row_begin; i += THREADS) {
+        shared->positions[i] = args.positions[chunk.row_begin + i];
+    }
+}
+
+template <int D>
+static __device__ __forceinline__ void store(const struct cm_attention_args &args,
+                                             struct queries &queries, const float (&sums)[D / 8][4])
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float sum = queries.sum[r];
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        if (queries.row[r] < 0) {
+            continue;
+        }
+        float factor = sum > 0.0f ? 1.0f / sum : 0.0f;
+        float *out = args.out + ((size_t)queries.row[r] * args.n_heads + queries.head[r]) * D;
+        out += threadIdx.x % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            out[n * 8] = sums[n][2 * r] * factor;
+            out[n * 8 + 1] = sums[n][2 * r + 1] * factor;
+        }
+    }
+}
+
+template <int D>
+static __global__ void __launch_bounds__(THREADS, 2)
+    attend(struct cm_attention_args args, struct cm_cuda_kv kv)
+{
+    CM_DYNAMIC_SHARED(layout<D>, shared);
+    struct cm_attention_chunk chunk = args.chunks[blockIdx.x];
+    uint32_t group = args.n_heads / args.n_kv_heads;
+    uint32_t queries_count = (uint32_t)(chunk.row_end - chunk.row_begin) * group;
+    uint32_t first = blockIdx.z * QUERIES;
+    if (first >= queries_count) {
+        return;
+    }
+    uint32_t last = first + QUERIES < queries_count ? first + QUERIES - 1 : queries_count - 1;
+    load_queries<D>(args, chunk, first, queries_count, shared);
+    __syncthreads();
+
+    uint32_t warp = threadIdx.x / 32;
+    struct queries queries;
+    for (uint32_t r = 0; r < 2; r++) {
+        uint32_t query = first + warp * TILE + threadIdx.x % 32 / 4 + 8 * r;
+        bool there = query < queries_count;
+        queries.row[r] = there ? chunk.row_begin + (int32_t)(query / group) : -1;
+        queries.position[r] = there ? shared->positions[query / group] : -1;
+        queries.head[r] = blockIdx.y * group + query % group;
+        queries.maximum[r] = -INFINITY;
+        queries.sum[r] = 0.0f;
+    }
+    int32_t warp_first = chunk.row_begin + (int32_t)((first + warp * TILE) / group);
+    int32_t warp_last = chunk.row_begin + (int32_t)((first + warp * TILE + TILE - 1) / group);
+    float sums[D / 8][4] = { { 0 } };
+    float scale = args.scale * 1.44269504088896340736f;
+    struct cursor cursor = { args.visits,
+                             chunk.visit_end,
+                             chunk.visit_begin - 32,
+                             0,
+                             chunk.row_begin + (int32_t)(first / group),
+                             chunk.row_begin + (int32_t)(last / group) };
+    int count = start_stage<D>(args, kv, chunk, cursor, 0, shared);
+    for (int stage = 0; count > 0; stage ^= 1) {
+        int next_count = start_stage<D>(args, kv, chunk, cursor, stage ^ 1, shared);
+        cm_cp_async_wait<1>();
+        __syncthreads();
+        for (int i = 0; i < count; i++) {
+            struct cm_visit visit = shared->visits[stage][i];
+            if (visit.row_begin <= warp_last && visit.row_end > warp_first) {
+                visit_page<D>(args, visit, scale, shared->q + warp * TILE, shared->keys[stage][i],
+                              shared->values[stage][i], queries, sums);
+            }
+        }
+        count = next_count;
+        __syncthreads(); /* the stage is done with before it is filled again */
+    }
+    store<D>(args, queries, sums);
+}
+
+template <int D>
+static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
+                          cudaStream_t stream)
+{
+    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
+    uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
+    uint32_t group = args->n_heads / args->n_kv_heads;
+    cudaError_t result =
+        cudaFuncSetAttribute((const void *)attend<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)sizeof(layout<D>));
+    if (result != cudaSuccess) {
+        return result;
+    }
+    return CM_LAUNCH(attend<D>,
+                     dim3(args->n_chunks, args->n_kv_heads, (rows * group + QUERIES - 1) / QUERIES),
+                     dim3(THREADS), sizeof(layout<D>), stream, *args, *kv);
+}
+
+extern "C" cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args,
+                                             const struct cm_cuda_kv *kv, cudaStream_t stream)
+{
+    switch (args->head_dim) {
+    case 32:
+        return launch<32>(args, kv, stream);
+    case 64:
+        return launch<64>(args, kv, stream);
+    case 80:
+        return launch<80>(args, kv, stream);
+    case 96:
+        return launch<96>(args, kv, stream);
+    case 128:
+        return launch<128>(args, kv, stream);
+    case 256:
+        return launch<256>(args, kv, stream);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}
