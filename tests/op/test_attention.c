@@ -389,7 +389,10 @@ static void every_cut_gives_the_same_bits_on_cuda(void **state)
     for (size_t p = 0; p < 2; p++) {
         struct cm_backend *cuda = op_cuda_backend(precisions[p], ROWS);
         struct cm_backend *const backends[] = { cuda, cuda };
-        for (size_t i = 0; i < MODELS_COUNT && cuda != NULL; i++) {
+        if (cuda == NULL) {
+            skip();
+        }
+        for (size_t i = 0; i < MODELS_COUNT; i++) {
             check_model(&models[i], backends);
         }
         cm_backend_close(cuda);
