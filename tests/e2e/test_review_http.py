@@ -277,6 +277,32 @@ class SafeTest(ReviewTest):
             decision = self.review.get("/api/row", id=row).json()["decision"]
             self.assertEqual((decision["state"], decision["reviewer"]), ("approved", reviewer))
 
+    def test_a_full_disk_loses_nothing_that_was_answered(self):
+        self.review.stop()
+        size = self.job.stat().st_size
+        review = Review(self.job, file_bytes_max=size + 40000).sign_in()
+        self.addCleanup(review.stop)
+        rows = [row["id"] for row in review.rows(order="plan")]
+        answered = {}
+        for round_number in range(40):
+            for row in rows:
+                version = answered.get(row, 0)
+                answer = review.decide(row, version, "edit", text=f"{round_number} " + "x" * 3000)
+                if answer.status != 200:
+                    break
+                answered[row] = version + 1
+            else:
+                continue
+            break
+        self.assertEqual(answer.status, 500, answer)
+        self.assertIn("disk", answer.json()["error"])
+        self.assertGreater(len(answered), 0)
+        self.assertNotEqual(review.finish(), 0, "the program says that it could not go on")
+        self.review = self.open_review()
+        for row in rows:
+            decision = self.review.get("/api/row", id=row).json()["decision"]
+            self.assertEqual(decision["version"], answered.get(row, 0))
+
     def test_a_second_review_and_a_run_are_refused(self):
         result = copymill("review", self.job)
         self.assertEqual(result.status, EXIT_USAGE, result)

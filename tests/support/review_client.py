@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import urllib.parse
@@ -25,11 +26,17 @@ class Answer:
 
 
 class Review:
-    """A running review. `port` None: any."""
+    """A running review. `file_bytes_max`: no file of its may grow past that."""
 
-    def __init__(self, job, *options):
+    def __init__(self, job, *options, file_bytes_max=None):
+        def limit():
+            if file_bytes_max:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
+
+        # SIGXFSZ stays ignored, so that a write past the limit fails as on a full disk.
         self.process = subprocess.Popen([binary(), "review", str(job), *map(str, options)],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=limit, restore_signals=False)
         self.url = self.process.stdout.readline().strip()
         if not self.url:
             raise AssertionError(self.process.stderr.read())
