@@ -2,6 +2,8 @@
  * and copy for fine-tuning. */
 #include "jobs/export/export_row.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 
 const char *const CM_EXPORT_COLUMNS[] = { "item_id",   "segment_id", "title",   "scenario",
@@ -17,6 +19,10 @@ enum cm_status cm_export_csv_row(struct cm_export *exported, const struct cm_exp
     char distance[32];
     const struct cm_copy_row *row = &copy->entry->row;
     const struct cm_decided *decision = &copy->entry->decision;
+    char *fields = copy->fields != NULL ? json_dumps(copy->fields, JSON_COMPACT) : NULL;
+    if (copy->fields != NULL && fields == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", exported->name);
+    }
     snprintf(score, sizeof score, "%.4g", row->score);
     snprintf(distance, sizeof distance, "%u", decision->distance);
     const char *const values[] = {
@@ -27,7 +33,7 @@ enum cm_status cm_export_csv_row(struct cm_export *exported, const struct cm_exp
         row->channel,
         row->language,
         copy->text,
-        row->fields,
+        fields,
         score,
         cm_row_status_name(row->status),
         row->flags,
@@ -42,7 +48,9 @@ enum cm_status cm_export_csv_row(struct cm_export *exported, const struct cm_exp
         copy->aigc,
     };
     exported->counts->written++;
-    return cm_table_writer_add(exported->table, values, error);
+    enum cm_status status = cm_table_writer_add(exported->table, values, error);
+    cm_free(fields);
+    return status;
 }
 
 /* JSON that is kept as text; an empty object where there is none. */
@@ -67,6 +75,11 @@ static enum cm_status write_line(struct cm_export *exported, json_t *object, str
     return CM_OK;
 }
 
+static json_t *fields_of(const struct cm_export_copy *copy)
+{
+    return copy->fields != NULL ? json_incref(copy->fields) : json_object();
+}
+
 static void add_aigc(json_t *object, const struct cm_export_copy *copy)
 {
     if (copy->aigc != NULL) {
@@ -84,7 +97,7 @@ enum cm_status cm_export_json_row(struct cm_export *exported, const struct cm_ex
         " s:s}",
         "item_id", row->item_id, "segment_id", row->segment_id, "title", copy->entry->title,
         "scenario", row->scenario, "channel", row->channel, "language", row->language, "text",
-        copy->text, "fields", stored_json(row->fields), "score", row->score, "status",
+        copy->text, "fields", fields_of(copy), "score", row->score, "status",
         cm_row_status_name(row->status), "flags", row->flags, "decision",
         cm_decision_name(decision->state), "reviewer", decision->reviewer, "decided",
         decision->time, "reason", decision->reason, "edit_distance", (json_int_t)decision->distance,

@@ -27,13 +27,20 @@ struct cm_export {
 /* What an approved row says, whatever the format. */
 struct cm_export_copy {
     const struct cm_ledger_entry *entry;
-    const char *text; /* marked where asked */
-    const char *aigc; /* NULL: not asked for */
-    json_t *fields;   /* parts of the text as it was generated; NULL: none, or edited */
+    const char *text; /* with its mark where one is asked for */
+    const char *mark; /* NULL: not asked for */
+    const char *aigc; /* metadata; NULL: not asked for */
+    json_t *fields;   /* parts of the text; NULL: none */
+    bool lost_parts;  /* it had parts, but was edited so that they cannot be told apart */
 };
 
 /* A part by its name, or NULL. */
 const char *cm_export_field(const struct cm_export_copy *copy, const char *name);
+
+/* A part with the mark; the whole text where there is no such part. NULL: out of memory. Valid
+ * until the next row. */
+const char *cm_export_marked(struct cm_export *exported, const struct cm_export_copy *copy,
+                             const char *name);
 
 /* Counts the row as refused, and keeps the reason of the first. */
 void cm_export_refuse(struct cm_export *exported, const struct cm_ledger_entry *entry,

@@ -30,14 +30,20 @@ static size_t count_characters(const char *text)
 }
 
 /* An answer is about a question, not about a product. */
-static bool is_answer(struct cm_export *exported, const struct cm_export_copy *copy)
+static bool is_description(struct cm_export *exported, const struct cm_export_copy *copy)
 {
-    bool found = strcmp(copy->entry->row.scenario, "answer") == 0;
-    if (found) {
+    if (strcmp(copy->entry->row.scenario, "answer") == 0) {
         cm_export_refuse(exported, copy->entry,
                          "an answer to a customer is no description of a product");
+        return false;
     }
-    return found;
+    if (copy->lost_parts) {
+        cm_export_refuse(exported, copy->entry,
+                         "it was edited to another number of lines, so that its parts cannot be "
+                         "told apart; edit it to a line for each part");
+        return false;
+    }
+    return true;
 }
 
 /* Whether it is the first row of the product. Items with one id, or whose ids become one handle,
@@ -159,7 +165,7 @@ enum cm_status cm_export_shopify_row(struct cm_export *exported, const struct cm
     bool first = false;
     const struct cm_ledger_entry *entry = copy->entry;
     make_handle(entry->row.item_id, handle);
-    if (is_answer(exported, copy)) {
+    if (!is_description(exported, copy)) {
         return CM_OK;
     }
     if (entry->title[0] == '\0' || handle[0] == '\0' ||
@@ -173,11 +179,11 @@ enum cm_status cm_export_shopify_row(struct cm_export *exported, const struct cm
     if (status != CM_OK || !first) {
         return status;
     }
-    const char *description = cm_export_field(copy, "description");
+    const char *description = cm_export_marked(exported, copy, "description");
     const char *seo_title = cm_export_field(copy, "seo_title");
     const char *seo_description = cm_export_field(copy, "seo_description");
     cm_text_clear(&exported->html);
-    if (append_html(&exported->html, description != NULL ? description : copy->text) != CM_OK) {
+    if (description == NULL || append_html(&exported->html, description) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", exported->name);
     }
     const char *const values[] = {
@@ -255,9 +261,11 @@ enum cm_status cm_export_google_row(struct cm_export *exported, const struct cm_
     bool first = false;
     const struct cm_ledger_entry *entry = copy->entry;
     const char *title = cm_export_field(copy, "title");
-    const char *part = cm_export_field(copy, "description");
-    const char *description = part != NULL ? part : copy->text;
-    if (is_answer(exported, copy) || !fits_google(exported, copy, title, description)) {
+    const char *description = cm_export_marked(exported, copy, "description");
+    if (description == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "%s: out of memory", exported->name);
+    }
+    if (!is_description(exported, copy) || !fits_google(exported, copy, title, description)) {
         return CM_OK;
     }
     enum cm_status status = is_first(exported, copy, entry->row.item_id, &first, error);

@@ -1,6 +1,7 @@
 #include "jobs/export/exporter.h"
 
 #include "base/memory.h"
+#include "jobs/export/edited_fields.h"
 #include "jobs/export/export_row.h"
 #include "jobs/export/origin.h"
 
@@ -50,13 +51,49 @@ static bool is_wanted(const struct cm_export *exported, const struct cm_ledger_e
            entry->row.text[0] != '\0';
 }
 
-static enum cm_status write_mark(struct cm_export *exported, const struct cm_ledger_entry *entry)
+/* Leaves the text with its mark in exported->text. */
+static enum cm_status write_mark(struct cm_export *exported, const char *text, const char *mark)
 {
-    const char *text = cm_ledger_entry_text(entry);
     const char *gap = strchr(text, '\n') != NULL ? "\n" : " ";
     cm_text_clear(&exported->text);
-    return cm_text_printf(&exported->text, "%s%s%s", text, gap,
-                          cm_origin_mark(entry->row.language));
+    return cm_text_printf(&exported->text, "%s%s%s", text, gap, mark);
+}
+
+const char *cm_export_marked(struct cm_export *exported, const struct cm_export_copy *copy,
+                             const char *name)
+{
+    const char *part = cm_export_field(copy, name);
+    if (part == NULL || copy->mark == NULL) {
+        return part != NULL ? part : copy->text;
+    }
+    return write_mark(exported, part, copy->mark) == CM_OK ? cm_text_string(&exported->text) : NULL;
+}
+
+/* The parts of the text as it is to be published. */
+static enum cm_status read_fields(const struct cm_ledger_entry *entry, struct cm_export_copy *copy)
+{
+    if (entry->row.fields[0] == '\0') {
+        return CM_OK;
+    }
+    copy->fields = json_loads(entry->row.fields, 0, NULL);
+    if (entry->decision.state != CM_DECISION_EDITED) {
+        return CM_OK;
+    }
+    enum cm_status status =
+        cm_edited_fields_apply(copy->fields, entry->row.text, entry->decision.text);
+    if (status == CM_NOT_FOUND) {
+        const char *name;
+        json_t *value;
+        json_object_foreach(copy->fields, name, value)
+        {
+            copy->lost_parts = copy->lost_parts || cm_edited_fields_is_part(name);
+        }
+    }
+    if (copy->lost_parts) {
+        json_decref(copy->fields);
+        copy->fields = NULL;
+    }
+    return status == CM_NOT_FOUND ? CM_OK : status;
 }
 
 /* The text and its labels, as every format takes them. */
@@ -68,13 +105,11 @@ static enum cm_status prepare(struct cm_export *exported, const struct cm_ledger
         options->origin == CM_EXPORT_ORIGIN_MARK || options->origin == CM_EXPORT_ORIGIN_BOTH;
     bool metadata =
         options->origin == CM_EXPORT_ORIGIN_METADATA || options->origin == CM_EXPORT_ORIGIN_BOTH;
-    enum cm_status status = CM_OK;
     *copy = (struct cm_export_copy){ .entry = entry, .text = cm_ledger_entry_text(entry) };
-    if (entry->row.fields[0] != '\0' && entry->decision.state != CM_DECISION_EDITED) {
-        copy->fields = json_loads(entry->row.fields, 0, NULL);
-    }
-    if (mark) {
-        status = write_mark(exported, entry);
+    enum cm_status status = read_fields(entry, copy);
+    if (status == CM_OK && mark) {
+        copy->mark = cm_origin_mark(entry->row.language);
+        status = write_mark(exported, copy->text, copy->mark);
         copy->text = cm_text_string(&exported->text);
     }
     if (status == CM_OK && metadata) {

@@ -195,6 +195,33 @@ class ShopTest(ExportTest):
         again = self.run_job("again.csv", catalog=feed)
         self.assertEqual([row["item_id"] for row in again], ["g1", "g2"])
 
+    def test_parts_survive_an_edit_line_by_line(self):
+        catalog = write_csv(self.folder / "feed.csv",
+                            [["id", "title"], ["g1", "Mug"], ["g2", "Jug"]])
+        self.segments = write_csv(self.folder / "one.csv", [["segment_id"], ["everybody"]])
+        self.run_job("copy.csv", catalog=catalog)
+        fields = {"title": "A mug", "description": "Holds tea."}
+        ledger = sqlite3.connect(self.job)
+        ledger.execute("UPDATE copy SET text = 'A mug\nHolds tea.', fields = ?",
+                       (json.dumps(fields),))
+        ledger.commit()
+        ledger.close()
+        with Review(self.job, "--reviewer", "ann") as review:
+            review.sign_in()
+            first, second = review.rows(order="plan")
+            review.decide(first["id"], 0, "edit", text="The mug\n\nHolds tea, and stays warm.")
+            review.decide(second["id"], 0, "edit", text="Holds everything")
+        table = self.table("--format", "google-merchant", "--origin", "mark", delimiter="\t",
+                           status=EXIT_PARTIAL)
+        self.assertEqual([row["id"] for row in table], ["g1"])
+        self.assertEqual(table[0]["structured_title"], "trained_algorithmic_media:The mug")
+        self.assertEqual(table[0]["structured_description"], "trained_algorithmic_media:"
+                         "Holds tea, and stays warm. (AI-generated)")
+        lines = [json.loads(line) for line in self.export("--format", "jsonl").splitlines()]
+        self.assertEqual(lines[0]["fields"], {"title": "The mug",
+                                              "description": "Holds tea, and stays warm."})
+        self.assertEqual(lines[1]["fields"], {})
+
     def test_parts_of_a_text_go_where_they_belong(self):
         catalog = write_csv(self.folder / "feed.csv", [["id", "title"], ["g1", "Mug"]])
         self.prepare_one_segment(catalog)

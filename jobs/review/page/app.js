@@ -413,6 +413,9 @@ function edit(on, text) {
     if (document.activeElement === $("edit")) $("copy").focus(); // or the next key would be lost in it
     return;
   }
+  const parts = Object.keys(state.row.fields || {}).filter(name => !name.startsWith("question"));
+  $("edit-parts").hidden = !parts.length;
+  $("edit-parts").textContent = word("edit_parts", { parts: parts.map(p => p.replaceAll("_", " ")).join(", ") });
   $("edit").value = text;
   $("edit").lang = state.row.language;
   $("characters").textContent = word("characters", { n: [...text].length });
