@@ -7,6 +7,7 @@
 #include "jobs/prepare/item_cleaner.h"
 #include "jobs/prepare/item_table.h"
 #include "jobs/prepare/prepare_report.h"
+#include "jobs/prepare/text_items.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +17,9 @@ enum { DETAIL_BYTES = 300 };
 
 struct work {
     const struct cm_prepare_options *options;
-    struct cm_catalog *catalog;
+    const char *input_path;
+    struct cm_catalog *catalog; /* one of the two */
+    struct cm_text_items *texts;
     struct cm_taxonomy *taxonomy;
     struct cm_item_cleaner cleaner;
     struct cm_duplicates *duplicates;
@@ -31,8 +34,7 @@ static const char NEAR_DUPLICATE_OF[] = "near_duplicate_of";
 
 static enum cm_status out_of_memory(struct work *work)
 {
-    return cm_error_set(work->error, CM_OUT_OF_MEMORY, "%s: out of memory",
-                        work->options->catalog_path);
+    return cm_error_set(work->error, CM_OUT_OF_MEMORY, "%s: out of memory", work->input_path);
 }
 
 static enum cm_status report(struct work *work, const struct cm_item *item, const char *action,
@@ -133,7 +135,7 @@ static enum cm_status refuse_personal(struct work *work, const struct cm_item *i
     return cm_error_set(work->error, CM_INVALID_DATA,
                         "%s:%" PRIu64 ": the item %.80s holds e-mail addresses, phone, card or "
                         "identity numbers; remove them, or use --pii mask",
-                        work->options->catalog_path, item->line, item->fields[CM_ITEM_ID]);
+                        work->input_path, item->line, item->fields[CM_ITEM_ID]);
 }
 
 static enum cm_status take(struct work *work, struct cm_item *item)
@@ -176,7 +178,8 @@ static enum cm_status read_catalog(struct work *work)
     enum cm_status status = CM_OK;
     while (status == CM_OK) {
         struct cm_item item;
-        status = cm_catalog_next(work->catalog, &item, work->error);
+        status = work->texts != NULL ? cm_text_items_next(work->texts, &item, work->error)
+                                     : cm_catalog_next(work->catalog, &item, work->error);
         if (status == CM_OK) {
             status = take(work, &item);
             cm_item_deinit(&item);
@@ -188,6 +191,9 @@ static enum cm_status read_catalog(struct work *work)
 /* Rows that became no item of their own, so that the rows of the file add up too. */
 static enum cm_status report_rows(struct work *work)
 {
+    if (work->catalog == NULL) {
+        return CM_OK; /* every line is an item */
+    }
     struct cm_catalog_counts counts = cm_catalog_counts(work->catalog);
     const struct {
         uint64_t count;
@@ -199,7 +205,7 @@ static enum cm_status report_rows(struct work *work)
         { counts.rows_repeated, "left out", "rows of a handle that had its item further up" },
         { counts.rows_untitled, "left out", "rows of a handle without a title" },
     };
-    cm_log(CM_LOG_INFO, "%s: %s; %" PRIu64 " rows, %" PRIu64 " items", work->options->catalog_path,
+    cm_log(CM_LOG_INFO, "%s: %s; %" PRIu64 " rows, %" PRIu64 " items", work->input_path,
            cm_catalog_describe(work->catalog), counts.rows, counts.items);
     enum cm_status status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < sizeof rows / sizeof rows[0]; i++) {
@@ -229,7 +235,9 @@ static enum cm_status open_all(struct work *work)
         .maps = (const char *const *)options->maps,
         .maps_count = options->maps_count,
     };
-    enum cm_status status = cm_catalog_open(&catalog, &work->catalog, work->error);
+    enum cm_status status = options->texts_path != NULL
+                                ? cm_text_items_open(options->texts_path, &work->texts, work->error)
+                                : cm_catalog_open(&catalog, &work->catalog, work->error);
     if (status == CM_OK && options->taxonomy_path != NULL) {
         status = cm_taxonomy_open(options->taxonomy_path, &work->taxonomy, work->error);
     }
@@ -263,7 +271,7 @@ static enum cm_status work_through(struct work *work, struct cm_output_file *out
     cm_prepare_report_say(&work->report);
     if (work->report.kept == 0) {
         return cm_error_set(work->error, CM_NOT_FOUND, "%s: no item is left; nothing was written",
-                            work->options->catalog_path);
+                            work->input_path);
     }
     return cm_item_table_write(work->store, cm_output_file_stream(out), work->options->out_path,
                                work->options->excel, work->error);
@@ -271,7 +279,11 @@ static enum cm_status work_through(struct work *work, struct cm_output_file *out
 
 enum cm_status cm_prepare_catalog(const struct cm_prepare_options *options, struct cm_error *error)
 {
-    struct work work = { .options = options, .error = error };
+    struct work work = {
+        .options = options,
+        .input_path = options->texts_path != NULL ? options->texts_path : options->catalog_path,
+        .error = error,
+    };
     struct cm_output_file *out = NULL;
     struct cm_output_file *report_file = NULL;
     cm_item_cleaner_init(&work.cleaner);
@@ -299,5 +311,6 @@ enum cm_status cm_prepare_catalog(const struct cm_prepare_options *options, stru
     cm_item_cleaner_deinit(&work.cleaner);
     cm_taxonomy_close(work.taxonomy);
     cm_catalog_close(work.catalog);
+    cm_text_items_close(work.texts);
     return status;
 }

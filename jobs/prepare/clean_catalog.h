@@ -1,5 +1,6 @@
-/* `copymill prepare --catalog`: from a raw catalog to one that is clean, labelled and without
- * duplicates. Every item that was read is kept, merged into another or dropped, with its reason. */
+/* `copymill prepare --catalog` and `--texts`: from a raw catalog or raw marketing texts to one that
+ * is clean, labelled and without duplicates. Every item that was read is kept, merged into another
+ * or dropped, with its reason. */
 #ifndef CM_JOBS_PREPARE_CLEAN_CATALOG_H
 #define CM_JOBS_PREPARE_CLEAN_CATALOG_H
 

@@ -11,6 +11,7 @@
 static void print_help(void)
 {
     printf("Usage: copymill prepare --catalog FILE --out FILE [options]\n"
+           "       copymill prepare --texts FILE --out FILE [options]\n"
            "       copymill prepare --segments-from FILE --out FILE [options]\n\n"
            "Cleans and labels a catalog for `run`: HTML to text, duplicates merged, language,\n"
            "category and measures in one form, identifiers of persons masked. Or makes segments\n"
@@ -46,8 +47,8 @@ enum cm_exit cm_prepare_command(int argc, char **argv)
         status = check_output("--report", options.report_path, options.overwrite, &error);
     }
     if (status == CM_OK) {
-        status = options.catalog_path != NULL ? cm_prepare_catalog(&options, &error)
-                                              : cm_prepare_segments(&options, &error);
+        status = options.customers_path == NULL ? cm_prepare_catalog(&options, &error)
+                                                : cm_prepare_segments(&options, &error);
     }
     if (status == CM_OK) {
         return CM_EXIT_OK;

@@ -14,6 +14,8 @@ const struct cm_option CM_PREPARE_OPTIONS[] = {
     { .help = "Input and output" },
     { "catalog", "FILE", "products to clean: CSV, TSV, JSON or JSONL; - reads standard input",
       CM_OPTION_STRING, .offset = FIELD(catalog_path) },
+    { "texts", "FILE", "raw marketing texts to clean, one a line", CM_OPTION_STRING,
+      .offset = FIELD(texts_path) },
     { "segments-from", "FILE", "customers, a row each: CSV or JSON; segments come out",
       CM_OPTION_STRING, .offset = FIELD(customers_path) },
     { "out", "FILE", "the result: a .csv or .jsonl file, or - for CSV on standard output",
@@ -72,11 +74,24 @@ static bool is_same_file(const char *a, const char *b)
 enum cm_status cm_prepare_options_check(const struct cm_prepare_options *options,
                                         struct cm_error *error)
 {
-    bool is_catalog = options->catalog_path != NULL;
-    const char *input = is_catalog ? options->catalog_path : options->customers_path;
-    if (is_catalog == (options->customers_path != NULL)) {
+    const char *const inputs[] = { options->catalog_path, options->texts_path,
+                                   options->customers_path };
+    const char *input = NULL;
+    size_t inputs_count = 0;
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+        input = inputs[i] != NULL ? inputs[i] : input;
+        inputs_count += inputs[i] != NULL;
+    }
+    if (inputs_count != 1) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
-                            "one of --catalog FILE and --segments-from FILE is needed");
+                            "one of --catalog FILE, --texts FILE and --segments-from FILE is "
+                            "needed");
+    }
+    bool is_catalog = options->customers_path == NULL;
+    if (options->texts_path != NULL && options->maps_count > 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--map belongs to --catalog: texts have no "
+                            "columns");
     }
     if (options->out_path == NULL) {
         return cm_error_set(error, CM_INVALID_ARGUMENT, "--out FILE is missing");

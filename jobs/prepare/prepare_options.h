@@ -14,7 +14,8 @@ enum { CM_PREPARE_MAPS_MAX = 64, CM_PREPARE_ALLOWED_MAX = 16 };
 enum cm_pii_policy { CM_PII_MASK, CM_PII_REFUSE };
 
 struct cm_prepare_options {
-    const char *catalog_path; /* one of the two */
+    const char *catalog_path; /* one of the three */
+    const char *texts_path;
     const char *customers_path;
     const char *out_path;
     const char *report_path; /* NULL: none */

@@ -120,6 +120,21 @@ class PrepareCatalog(unittest.TestCase):
         self.assertRegex(stderr, r"raw\.csv:6: the item m1 ")
         self.assertFalse(self.report.exists())
 
+    def test_raw_texts(self):
+        texts = self.folder / "texts.txt"
+        texts.write_text(f"<p>{LONG}</p>\n\n{LONG}\n{LONG.replace('light', 'LIGHT')}!\n"
+                         "这款保温杯保温时间长，客服电话13800138000。\n", encoding="utf-8")
+        result = copymill("prepare", "--texts", texts, "--out", "-", "--report", self.report)
+        self.assertEqual(result.status, EXIT_OK, result)
+        rows = records(result.stdout)
+        self.assertEqual([row["description"] for row in rows],
+                         [LONG, "这款保温杯保温时间长，客服电话[phone]。"])
+        self.assertEqual([row["language"] for row in rows], ["en", "zh"])
+        self.assertIn("4 items read: 2 kept, 2 merged, 0 dropped", result.stderr)
+        self.assertTrue(all(row["id"].startswith("text-") for row in rows))
+        result = copymill("prepare", "--texts", texts, "--map", "title=x", "--out", "-")
+        self.assertEqual(result.status, EXIT_USAGE)
+
     def test_rubbish(self):
         for content in (b"", b"\0\0\0", b"title\n", b'title\n"open', b"a,b\n1,2\n", b"[1,2]",
                         b"{}"):
