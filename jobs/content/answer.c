@@ -20,11 +20,11 @@ static const char ASKING[] =
 /* Words that stand for one another in questions and facts, one group a line. */
 static const char *const GROUPS[] = {
     "price cost costs expensive cheap money 价格 价钱 多少钱 贵 元",
-    "size big large small tall wide length width height dimension dimensions cm mm measure 尺寸 "
-    "尺码 多大 多高 多长 多宽 大小 厘米",
+    ("size big large small tall wide length width height dimension dimensions cm mm measure 尺寸 "
+     "尺码 多大 多高 多长 多宽 大小 厘米"),
     "weigh weight heavy light kg gram grams lb oz 重量 多重 克 公斤",
-    "material materials made fabric cotton leather wool steel wood polyester linen 材质 面料 材料 "
-    "什么做 成分",
+    ("material materials made fabric cotton leather wool steel wood polyester linen 材质 面料 材料 "
+     "什么做 成分"),
     "color colour colors colours 颜色 色",
     "wash washing washable laundry clean cleaning machine dishwasher 洗 清洗 机洗 水洗 干洗",
     "rain wet water waterproof resistant splash 雨 防水 淋 水",
@@ -32,8 +32,9 @@ static const char *const GROUPS[] = {
     "warranty guarantee years 保修 质保 保障",
     "ship shipping delivery deliver arrive 发货 快递 物流 配送 送货 到货",
     "return refund exchange returned 退货 退换 退款 换货 七天",
-    "ingredient ingredients contains contain allergen allergens nuts almonds gluten 成分 配料 含有 "
-    "过敏 添加",
+    ("ingredient ingredients contains contain allergen allergens nuts almonds gluten 成分 配料 "
+     "含有 "
+     "过敏 添加"),
     "capacity volume ml liter litre liters hold holds 容量 多少升 毫升 升",
     "age ages old year child children kids baby 年龄 几岁 适合多大 岁 儿童 孩子 宝宝",
     "store storage keep cool shelf 保存 储存 存放 密封",

@@ -149,7 +149,7 @@ static void check_switches(const struct cm_case *text)
         const struct cm_fact_slot *slot = &text->facts->slots[i];
         bool yes = strcasecmp(slot->value, "yes") == 0 || strcasecmp(slot->value, "true") == 0;
         bool no = strcasecmp(slot->value, "no") == 0 || strcasecmp(slot->value, "false") == 0;
-        char words[CM_EVIDENCE_BYTES];
+        char words[CM_EVIDENCE_BYTES] = "";
         spell_name(slot->name, words);
         if ((!yes && !no) || strlen(words) < 4) {
             continue;

@@ -119,7 +119,7 @@ void cm_text_words_deinit(struct cm_text_words *words)
 /* Reads the word that begins at character `at`; gives the character behind it. */
 static size_t read_word(const struct cm_plain_text *plain, size_t at, struct cm_text_word *word)
 {
-    char bytes[WORD_BYTES_MAX + 4];
+    char bytes[WORD_BYTES_MAX + 4] = "";
     size_t length = 0;
     const struct cm_plain_character *characters = plain->characters;
     *word = (struct cm_text_word){ .begin = characters[at].begin };

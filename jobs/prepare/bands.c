@@ -84,9 +84,7 @@ enum cm_status cm_bands_cut(const struct cm_customers *customers, size_t index,
         cut_ages(bands);
     } else if (column->role == CM_CUSTOMER_SENIOR && column->values_count == 2) {
         bands->count = 2;
-    } else if (column->is_number && !column->is_choice) {
-        status = cut_thirds(customers, column, bands);
-    } else if (column->is_number && column->role != CM_CUSTOMER_OTHER) {
+    } else if (column->is_number && (!column->is_choice || column->role != CM_CUSTOMER_OTHER)) {
         status = cut_thirds(customers, column, bands);
     } else if (column->is_choice) {
         bands->is_ordered = false;
@@ -147,7 +145,7 @@ static enum cm_status append_age(const struct cm_bands *bands, size_t first, siz
     if (bands->column->role == CM_CUSTOMER_SENIOR) {
         return cm_text_append_string(text, first == 0 ? "18-64" : "65+");
     }
-    if (last + 1 == AGES_COUNT) {
+    if (last + 1 >= AGES_COUNT) {
         return cm_text_printf(text, "%.0f+", (double)AGES[first]);
     }
     return cm_text_printf(text, "%.0f-%.0f", (double)AGES[first], (double)AGES[last + 1] - 1);

@@ -370,6 +370,7 @@ enum cm_status cm_customers_open(const struct cm_prepare_options *options,
         }
     }
     status = status == CM_END ? CM_OK : status;
+    CM_ASSERT(status != CM_OK || customers->columns != NULL);
     for (size_t i = 0; status == CM_OK && i < customers->columns_count; i++) {
         struct cm_customer_column *column = &customers->columns[i];
         if (column->role < CM_CUSTOMER_IDENTIFIER && customers->rows_count > 0) {

@@ -51,6 +51,7 @@ enum cm_status cm_prepare_report_add(struct cm_prepare_report *report, uint64_t 
                                      const char *item_id, const char *action, const char *field,
                                      const char *reason, const char *detail, struct cm_error *error)
 {
+    CM_ASSERT(report != NULL);
     char number[24] = "";
     char short_detail[DETAIL_BYTES];
     uint64_t *total = strcmp(action, "kept") == 0      ? &report->kept

@@ -211,7 +211,11 @@ enum cm_status cm_taxonomy_open(const char *path, struct cm_taxonomy **taxonomy,
         return status;
     }
     struct cm_taxonomy *opened = cm_alloc(1, sizeof *opened);
-    status = opened == NULL ? cm_sheet_out_of_memory(sheet, error) : CM_OK;
+    if (opened == NULL) {
+        status = cm_sheet_out_of_memory(sheet, error);
+        cm_sheet_close(sheet);
+        return status;
+    }
     while (status == CM_OK) {
         struct cm_sheet_record record;
         status = cm_sheet_next(sheet, &record, error);

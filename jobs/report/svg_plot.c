@@ -86,8 +86,9 @@ static double y_of(const struct frame *frame, double value)
 static void write_x_ticks(const struct frame *frame)
 {
     double step = tick_step(frame->x.maximum - frame->x.minimum);
-    for (double at = ceil(frame->x.minimum / step) * step; at <= frame->x.maximum + step / 1000;
-         at += step) {
+    double first = ceil(frame->x.minimum / step) * step;
+    for (int i = 0; first + i * step <= frame->x.maximum + step / 1000; i++) {
+        double at = first + i * step;
         char number[32];
         cm_plot_short_number(at, number);
         fprintf(frame->stream, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
@@ -102,7 +103,8 @@ static void write_x_ticks(const struct frame *frame)
 static void write_y_ticks(const struct frame *frame)
 {
     double step = tick_step(frame->y.maximum - frame->y.minimum);
-    for (double at = frame->y.minimum; at <= frame->y.maximum + step / 1000; at += step) {
+    for (int i = 0; frame->y.minimum + i * step <= frame->y.maximum + step / 1000; i++) {
+        double at = frame->y.minimum + i * step;
         char number[32];
         cm_plot_short_number(at, number);
         fprintf(frame->stream,
