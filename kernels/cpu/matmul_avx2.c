@@ -12,6 +12,7 @@ enum { FLOAT_ROWS = 3, INT8_ROWS = 4, VECTORS = CM_PANEL / 8 };
 
 #define INSTANCE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 4")
+#define KEEP_LOOP _Pragma("GCC unroll 1") /* sixteen registers do not hold more */
 
 /* --- F32 and BF16 --- */
 
@@ -156,11 +157,13 @@ INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, u
         dots[t] = _mm256_setzero_si256();
     }
     if (!cm_format_is_int4(format)) {
+        KEEP_LOOP
         for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
             add_int8_quad(unit + (q * CM_PANEL + column) * 4, x + q * rows, rows, dots);
         }
         return;
     }
+    KEEP_LOOP
     for (uint32_t j = 0; j < CM_INT4_PAIRS; j++) {
         add_int4_quads(unit + (j * CM_PANEL + column) * 4, x + j * rows, rows, dots);
     }
