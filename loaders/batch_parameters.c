@@ -13,6 +13,7 @@ bool cm_batch_refuse(struct cm_batch_request *request, const char *code, const c
     if (request->code == NULL) {
         request->code = code;
         va_start(arguments, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is started above */
         vsnprintf(request->problem, sizeof request->problem, format, arguments);
         va_end(arguments);
         cm_utf8_clean(request->problem);

@@ -361,7 +361,11 @@ enum cm_status cm_customers_open(const struct cm_prepare_options *options,
         return status;
     }
     customers->columns = cm_alloc(CM_CUSTOMER_COLUMNS_MAX, sizeof *customers->columns);
-    status = customers->columns == NULL ? cm_sheet_out_of_memory(reading.sheet, error) : CM_OK;
+    if (customers->columns == NULL) {
+        status = cm_sheet_out_of_memory(reading.sheet, error);
+        cm_sheet_close(reading.sheet);
+        return status;
+    }
     while (status == CM_OK) {
         struct cm_sheet_record record;
         status = cm_sheet_next(reading.sheet, &record, error);

@@ -54,13 +54,9 @@ enum cm_status cm_prepare_report_add(struct cm_prepare_report *report, uint64_t 
     CM_ASSERT(report != NULL);
     char number[24] = "";
     char short_detail[DETAIL_BYTES];
-    uint64_t *total = strcmp(action, "kept") == 0      ? &report->kept
-                      : strcmp(action, "merged") == 0  ? &report->merged
-                      : strcmp(action, "dropped") == 0 ? &report->dropped
-                                                       : NULL;
-    if (total != NULL) {
-        ++*total;
-    }
+    report->kept += strcmp(action, "kept") == 0;
+    report->merged += strcmp(action, "merged") == 0;
+    report->dropped += strcmp(action, "dropped") == 0;
     if (reason[0] != '\0') {
         count(report, action, reason);
     }
