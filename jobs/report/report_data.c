@@ -145,11 +145,57 @@ static void count_segment(struct cm_report_data *data, const struct cm_ledger_en
     }
 }
 
+static void count_part(struct cm_report_data *data, size_t field, const json_t *value)
+{
+    const struct cm_channel_field *limits = &data->channel->fields[field];
+    struct cm_report_part *part = &data->parts[field];
+    const char *text = json_string_value(value);
+    if (text == NULL) {
+        return;
+    }
+    uint32_t length = cm_channel_measure(data->channel->unit, cm_span_of(text));
+    part->values++;
+    part->over_soft += limits->soft > 0 && length > limits->soft;
+    part->over_hard += limits->hard > 0 && length > limits->hard;
+    part->longest = length > part->longest ? length : part->longest;
+}
+
+static void count_parts(struct cm_report_data *data, const char *text)
+{
+    json_t *fields = data->channel != NULL && text[0] != '\0' ? json_loads(text, 0, NULL) : NULL;
+    for (size_t i = 0; fields != NULL && i < data->channel->fields_count; i++) {
+        size_t index;
+        json_t *item;
+        const json_t *value = json_object_get(fields, data->channel->fields[i].name);
+        count_part(data, i, value);
+        json_array_foreach(value, index, item)
+        {
+            count_part(data, i, item);
+        }
+    }
+    json_decref(fields);
+}
+
+/* A channel that this version does not know any more has no limits to show. */
+static enum cm_status open_channel(struct cm_report_data *data, const char *name,
+                                   struct cm_error *error)
+{
+    enum cm_status status = cm_channel_open(name, &data->channel, error);
+    return status == CM_OUT_OF_MEMORY ? status : CM_OK;
+}
+
+static uint32_t measure(const struct cm_report_data *data, const char *text)
+{
+    return data->channel != NULL ? cm_channel_measure(data->channel->unit, cm_span_of(text))
+                                 : count_characters(text);
+}
+
 static enum cm_status count_text(struct gathering *gathering, const struct cm_ledger_entry *entry,
                                  struct cm_error *error)
 {
     struct cm_report_data *data = gathering->data;
-    uint32_t characters = count_characters(entry->row.text);
+    uint32_t characters = measure(data, entry->row.text);
+    count_parts(data, entry->row.fields);
     int bin = (int)(entry->row.score * CM_REPORT_SCORE_BINS);
     bin = bin < 0 ? 0 : bin >= CM_REPORT_SCORE_BINS ? CM_REPORT_SCORE_BINS - 1 : bin;
     data->scores[entry->row.status == CM_ROW_FLAGGED][bin]++;
@@ -173,6 +219,9 @@ static enum cm_status gather_row(const struct cm_ledger_entry *entry, void *cont
     struct gathering *gathering = context;
     struct cm_report_data *data = gathering->data;
     const char *evidence = entry->row.judgement;
+    if (data->rows_count == 0 && open_channel(data, entry->row.channel, error) != CM_OK) {
+        return CM_OUT_OF_MEMORY;
+    }
     data->rows_count++;
     data->rows[entry->row.status]++;
     data->decisions[entry->decision.state]++;
@@ -332,6 +381,7 @@ enum cm_status cm_report_data_gather(struct cm_ledger *ledger, struct cm_report_
 
 void cm_report_data_deinit(struct cm_report_data *data)
 {
+    cm_channel_close(data->channel);
     cm_free(data->lengths);
     cm_free(data->row_ids);
     cm_free(data->score_of);

@@ -2,6 +2,7 @@
 #ifndef CM_JOBS_REPORT_REPORT_DATA_H
 #define CM_JOBS_REPORT_REPORT_DATA_H
 
+#include "jobs/content/channel.h"
 #include "jobs/ledger_entry.h"
 #include "jobs/ledger_history.h"
 
@@ -33,6 +34,14 @@ struct cm_report_names {
     uint64_t others; /* rows of those that found no room */
 };
 
+/* A part of the texts against the channel's limits, in its unit. */
+struct cm_report_part {
+    uint64_t values;
+    uint64_t over_soft;
+    uint64_t over_hard;
+    uint32_t longest;
+};
+
 /* Texts that say nearly the same. */
 struct cm_report_group {
     size_t first; /* row, counted from 0 */
@@ -49,12 +58,14 @@ struct cm_report_data {
     uint64_t retried;
     double score_sum;
     uint64_t scores[2][CM_REPORT_SCORE_BINS]; /* ok, flagged */
-    uint32_t *lengths;                        /* [texts_count] characters of each text */
+    uint32_t *lengths; /* [texts_count] of each text, in the channel's unit */
     size_t lengths_capacity;
     int64_t *row_ids; /* [texts_count], as the scores */
     size_t row_ids_capacity;
     double *score_of;
     size_t score_of_capacity;
+    struct cm_channel *channel; /* where the copy appears; NULL: unknown to this version */
+    struct cm_report_part parts[CM_CHANNEL_FIELDS_MAX]; /* of the channel's fields */
     struct cm_report_names segments;
     struct cm_report_names rules;
     struct cm_report_names dimensions;

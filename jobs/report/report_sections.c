@@ -151,6 +151,59 @@ static int by_length(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static const char *name_unit(const struct cm_report_data *data)
+{
+    static const char *const names[] = {
+        [CM_COUNT_CHARACTER] = "characters",
+        [CM_COUNT_GRAPHEME] = "characters as readers see them",
+        [CM_COUNT_HAN_2] = "half-width units (a Chinese character is 2)",
+        [CM_COUNT_X] = "characters as X weighs them",
+    };
+    return names[data->channel != NULL ? data->channel->unit : CM_COUNT_CHARACTER];
+}
+
+static void write_limit(FILE *stream, uint32_t limit)
+{
+    if (limit > 0) {
+        fprintf(stream, "<td class=\"number\">%" PRIu32 "</td>", limit);
+    } else {
+        fputs("<td class=\"number\">none</td>", stream);
+    }
+}
+
+/* Parts of texts against the limits of the channel. */
+static void write_parts(FILE *stream, const struct cm_report_data *data)
+{
+    bool begun = false;
+    for (size_t i = 0; data->channel != NULL && i < data->channel->fields_count; i++) {
+        const struct cm_channel_field *field = &data->channel->fields[i];
+        const struct cm_report_part *part = &data->parts[i];
+        if (part->values == 0) {
+            continue;
+        }
+        if (!begun) {
+            fputs("<div class=\"scroll\"><table><thead><tr><th>part</th><th class=\"number\">values"
+                  "</th><th class=\"number\">longest</th><th class=\"number\">should be</th>"
+                  "<th class=\"number\">longer</th><th class=\"number\">must be</th>"
+                  "<th class=\"number\">longer</th></tr></thead><tbody>\n",
+                  stream);
+            begun = true;
+        }
+        fputs("<tr><td>", stream);
+        cm_html_write(stream, field->name);
+        fprintf(stream,
+                "</td><td class=\"number\">%" PRIu64 "</td><td class=\"number\">%" PRIu32 "</td>",
+                part->values, part->longest);
+        write_limit(stream, field->soft);
+        fprintf(stream, "<td class=\"number\">%" PRIu64 "</td>", part->over_soft);
+        write_limit(stream, field->hard);
+        fprintf(stream, "<td class=\"number\">%" PRIu64 "</td></tr>\n", part->over_hard);
+    }
+    if (begun) {
+        fputs("</tbody></table></div>\n", stream);
+    }
+}
+
 enum cm_status cm_report_write_lengths(FILE *stream, const struct cm_report_data *data,
                                        struct cm_error *error)
 {
@@ -175,22 +228,29 @@ enum cm_status cm_report_write_lengths(FILE *stream, const struct cm_report_data
     }
     char median[64];
     snprintf(median, sizeof median, "median %" PRIu32, sorted[count / 2]);
-    const struct cm_plot_limit limits[] = { { sorted[count / 2], median } };
+    const uint32_t hard = data->channel != NULL ? data->channel->hard : 0;
+    const struct cm_plot_limit limits[] = { { sorted[count / 2], median },
+                                            { hard, "limit of the channel" } };
+    bool hard_fits = hard > 0 && hard <= longest;
     const struct cm_plot_bars plot = {
         .title = "Texts by length",
-        .x = { "characters", 0, longest + 1 },
+        .x = { name_unit(data), 0, longest + 1 },
         .y = { "texts", 0, 0 },
         .values = { bins },
         .count = CM_REPORT_LENGTH_BINS,
         .limits = limits,
-        .limits_count = 1,
+        .limits_count = hard_fits ? 2 : 1,
     };
     cm_plot_write_bars(stream, &plot);
     fprintf(stream,
             "<p class=\"note\">From %" PRIu32 " to %" PRIu32
-            " characters; nine of ten texts have at "
-            "most %" PRIu32 ".</p></section>\n",
+            "; nine of ten texts have at most %" PRIu32 ".</p>\n",
             sorted[0], sorted[count - 1], sorted[count * 9 / 10 < count ? count * 9 / 10 : 0]);
+    if (hard > 0) {
+        fprintf(stream, "<p class=\"note\">The channel allows %" PRIu32 ".</p>\n", hard);
+    }
+    write_parts(stream, data);
+    fputs("</section>\n", stream);
     cm_free(sorted);
     return CM_OK;
 }

@@ -122,6 +122,18 @@ class ReportTest(CopymillTest):
         points = re.search(r'polyline class="a" points="([^"]+)"', text).group(1).split()
         self.assertGreater(len(points), 30)
 
+    def test_lengths_against_the_limits_of_a_channel(self):
+        self.run_job("parts.csv", "--channel", "google-merchant")
+        result = copymill("report", self.folder / "parts.csv", "--out", "-")
+        check_page(self, result.stdout)
+        part = re.search(r"<tr><td>short_title</td>(.*)</tr>", result.stdout).group(1)
+        values, longest, _, _, hard, over = re.findall(r'number">(\w+)<', part)
+        self.assertEqual((int(values), hard, over), (self.ITEMS * self.SEGMENTS, "65", "0"))
+        self.assertTrue(0 < int(longest) <= 65)
+        self.run_job("post.csv", "--channel", "x", "--scenario", "social")
+        result = copymill("report", self.folder / "post.csv", "--out", "-")
+        self.assertIn("The channel allows 280", result.stdout)
+
     def test_hostile_texts_stay_text(self):
         payload = "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
         ledger = sqlite3.connect(self.job)
