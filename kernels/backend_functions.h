@@ -48,7 +48,7 @@
     EACH(op_sample_probabilities)  \
     EACH(op_beam)
 
-#define CM_BACKEND_MEMBER(name) __typeof__(cm_##name) *name;
+#define CM_BACKEND_MEMBER(name) __typeof__(cm_##name) *(name);
 
 struct cm_backend_functions {
     CM_BACKEND_FUNCTIONS(CM_BACKEND_MEMBER)

@@ -69,7 +69,7 @@ static void put(struct outputs *outputs, const struct row *row, const int32_t *h
 static void collect_best(const struct row *row, uint32_t wanted, struct cm_candidates *candidates)
 {
     float lowest = -INFINITY;
-    if (wanted <= row->blocks_count) {
+    if (wanted > 0 && wanted <= row->blocks_count) {
         float maxima[VOCAB_MAX / BLOCK];
         memcpy(maxima, row->block_highest, row->blocks_count * sizeof *maxima);
         lowest = cm_select_largest(maxima, row->blocks_count, wanted);
