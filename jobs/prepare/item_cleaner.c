@@ -181,6 +181,22 @@ static enum cm_status tell_markup(struct cm_item_cleaner *cleaner, const struct 
     return status;
 }
 
+/* What designers put where a text is still to be written; as a fact it would be nonsense. */
+static enum cm_status remove_placeholder(struct cm_item_cleaner *cleaner, struct cm_item *item)
+{
+    static const char *const beginnings[] = { "lorem ipsum", "pellentesque habitant morbi" };
+    char **description = &item->fields[CM_ITEM_DESCRIPTION];
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
+        if (strncasecmp(*description, beginnings[i], strlen(beginnings[i])) == 0) {
+            enum cm_status status = set(description, "");
+            return status == CM_OK ? tell(cleaner, item, "description", "placeholder text removed",
+                                          beginnings[i])
+                                   : status;
+        }
+    }
+    return CM_OK;
+}
+
 /* --- Language --- */
 
 /* Latin letters tell their language by common words only, so a few words tell nothing. */
@@ -349,6 +365,9 @@ enum cm_status cm_item_clean(struct cm_item_cleaner *cleaner, struct cm_item *it
     }
     for (size_t i = 0; status == CM_OK && i < item->attributes_count; i++) {
         status = clean_value(cleaner, item, item->attributes[i].name, &item->attributes[i].value);
+    }
+    if (status == CM_OK) {
+        status = remove_placeholder(cleaner, item);
     }
     if (status == CM_OK) {
         status = label_language(cleaner, item);

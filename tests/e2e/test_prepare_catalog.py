@@ -120,6 +120,13 @@ class PrepareCatalog(unittest.TestCase):
         self.assertRegex(stderr, r"raw\.csv:6: the item m1 ")
         self.assertFalse(self.report.exists())
 
+    def test_placeholder_texts_are_no_facts(self):
+        rows = [HEADER, ["1", "Mug", "", "", "<p>Lorem ipsum dolor sit amet, et cetera.</p>"],
+                ["2", "Cup", "", "", "Pellentesque habitant morbi tristique et netus et fames."]]
+        items, _ = self.prepare(rows)
+        self.assertEqual([item["description"] for item in items.values()], ["", ""])
+        self.assertIn(("1", "description", "placeholder text removed"), self.reasons("changed"))
+
     def test_raw_texts(self):
         texts = self.folder / "texts.txt"
         texts.write_text(f"<p>{LONG}</p>\n\n{LONG}\n{LONG.replace('light', 'LIGHT')}!\n"
