@@ -9,7 +9,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <unistd.h>
 
 enum {
     DEFAULT_BATCH = 64,
@@ -18,8 +17,9 @@ enum {
     DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
 };
 
-/* Part of the machine's memory that KV pages may take when no limit is given. */
-static const double default_memory_share = 0.4;
+/* Part of the memory that KV pages may take when no limit is given: of the machine's, which has
+ * other uses, and of what is free on a CUDA device, whose activations are still to come. */
+static const double default_memory_share[] = { [CM_DEVICE_CPU] = 0.4, [CM_DEVICE_CUDA] = 0.8 };
 
 struct cm_replica {
     const struct cm_model_config *config;
@@ -70,22 +70,17 @@ static enum cm_precision choose_precision(enum cm_engine_precision precision, en
     return device == CM_DEVICE_CUDA ? CM_PRECISION_BF16 : precision_of_file(file);
 }
 
-static uint64_t physical_memory_bytes(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES);
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
-}
-
 /* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
  * than one request of the whole context needs where the caller named that context. */
-static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t page_bytes,
-                                 struct cm_engine_info *info, struct cm_error *error)
+static enum cm_status plan_pages(const struct cm_engine_options *options,
+                                 struct cm_backend *backend, enum cm_device device,
+                                 uint64_t page_bytes, struct cm_engine_info *info,
+                                 struct cm_error *error)
 {
     uint64_t memory_bytes =
         options->memory_bytes > 0
             ? options->memory_bytes
-            : (uint64_t)(default_memory_share * (double)physical_memory_bytes());
+            : (uint64_t)(default_memory_share[device] * (double)cm_backend_memory_bytes(backend));
     uint64_t sequence_tokens = options->context_tokens > 0 ? info->context_tokens
                                : info->context_tokens < DEFAULT_SEQUENCE_TOKENS
                                    ? info->context_tokens
@@ -162,7 +157,7 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
     return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", options->model_path);
 }
 
-static enum cm_status open_memory(struct cm_replica *replica,
+static enum cm_status open_memory(struct cm_replica *replica, enum cm_device device,
                                   const struct cm_engine_options *options, uint32_t rows_max,
                                   struct cm_error *error)
 {
@@ -173,8 +168,8 @@ static enum cm_status open_memory(struct cm_replica *replica,
     if (options->context_tokens > 0 && options->context_tokens < config->n_positions) {
         info->context_tokens = options->context_tokens;
     }
-    enum cm_status status =
-        plan_pages(options, cm_kv_page_bytes(replica->backend, &shape), info, error);
+    enum cm_status status = plan_pages(options, replica->backend, device,
+                                       cm_kv_page_bytes(replica->backend, &shape), info, error);
     if (status == CM_OK) {
         status = cm_kv_pool_create(replica->backend, &shape, info->kv_pages_count, &replica->pool,
                                    error);
@@ -232,7 +227,7 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     uint32_t rows_max = opened->info.batch + PREFILL_ROWS;
     enum cm_status status = open_model(opened, file, device, options, rows_max, error);
     if (status == CM_OK) {
-        status = open_memory(opened, options, rows_max, error);
+        status = open_memory(opened, device.kind, options, rows_max, error);
     }
     if (status == CM_OK) {
         status = open_scheduler(opened, rows_max, error);

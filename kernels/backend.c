@@ -59,6 +59,11 @@ enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *er
     return functions_of(backend)->backend_status(backend, error);
 }
 
+uint64_t cm_backend_memory_bytes(struct cm_backend *backend)
+{
+    return functions_of(backend)->backend_memory_bytes(backend);
+}
+
 void *cm_backend_alloc(struct cm_backend *backend, size_t bytes)
 {
     return functions_of(backend)->backend_alloc(backend, bytes);

@@ -66,6 +66,10 @@ enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *er
 
 /* --- Memory --- */
 
+/* What the device has for weights, activations and pages: of a CUDA device what is free now, of the
+ * CPU the machine's whole memory, which others use too. */
+uint64_t cm_backend_memory_bytes(struct cm_backend *backend);
+
 /* Zeroed, 64-byte aligned; NULL when there is no more. */
 void *cm_backend_alloc(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
 void cm_backend_free(struct cm_backend *backend, void *memory);

@@ -17,6 +17,7 @@
     EACH(backend_threads)          \
     EACH(backend_precision)        \
     EACH(backend_status)           \
+    EACH(backend_memory_bytes)     \
     EACH(backend_alloc)            \
     EACH(backend_free)             \
     EACH(backend_upload)           \

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const isa_names[CM_CPU_ISA_COUNT] = {
     [CM_CPU_PORTABLE] = "portable",
@@ -118,6 +119,14 @@ enum cm_status cm_cpu_backend_status(struct cm_backend *backend, struct cm_error
     (void)backend;
     (void)error;
     return CM_OK;
+}
+
+uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)
+{
+    (void)backend;
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
 }
 
 void *cm_cpu_backend_alloc(struct cm_backend *backend, size_t bytes)

@@ -17,6 +17,7 @@
         .backend_threads = cm_cpu_backend_threads,                           \
         .backend_precision = cm_cpu_backend_precision,                       \
         .backend_status = cm_cpu_backend_status,                             \
+        .backend_memory_bytes = cm_cpu_backend_memory_bytes,                 \
         .backend_alloc = cm_cpu_backend_alloc,                               \
         .backend_free = cm_cpu_backend_free,                                 \
         .backend_upload = cm_cpu_backend_upload,                             \

@@ -179,6 +179,16 @@ void cm_cuda_backend_measure_limits(struct cm_backend *backend, struct cm_machin
 
 /* --- Memory --- */
 
+uint64_t cm_cuda_backend_memory_bytes(struct cm_backend *backend)
+{
+    size_t free_bytes = 0;
+    size_t total_bytes = 0;
+    if (cm_cuda_begin(backend)) {
+        cm_cuda_check(backend, cudaMemGetInfo(&free_bytes, &total_bytes), "asking for its memory");
+    }
+    return free_bytes;
+}
+
 void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes)
 {
     void *memory = NULL;
