@@ -434,6 +434,7 @@ class WholeWayTest(PageTest):
             page.wait(f"(state.row === null || state.row.id !== {row}) && !state.busy")
         self.assertFalse(page.run("document.querySelector('#nothing').hidden"))
         self.keep_picture(page, "done")
+        self.assertLess(page.run("document.querySelector('footer').offsetHeight"), 100)
         folder = self.folder / "downloads"
         self.browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
         page.click("#open-export")
