@@ -29,7 +29,7 @@ struct work {
     struct cm_error *error;
 };
 
-/* The item's id of the store's index, which the attribute "near_duplicate_of" holds. */
+/* The attribute that names the earlier item; readers of catalogs leave it out of the facts. */
 static const char NEAR_DUPLICATE_OF[] = "near_duplicate_of";
 
 static enum cm_status out_of_memory(struct work *work)
