@@ -166,6 +166,13 @@ bool cm_constraint_may_end(const struct cm_constraint *constraint, uint32_t stat
     return constraint->automaton.may_end(constraint->automaton.context, state);
 }
 
+bool cm_constraint_may_cut(const struct cm_constraint *constraint, uint32_t state)
+{
+    const struct cm_automaton *automaton = &constraint->automaton;
+    return automaton->may_cut != NULL ? automaton->may_cut(automaton->context, state)
+                                      : automaton->may_end(automaton->context, state);
+}
+
 /* --- Masks --- */
 
 static struct known_state *find_known(struct known_state *known, size_t capacity, uint32_t state)

@@ -35,6 +35,8 @@ struct cm_automaton {
      * relevant byte led to, and where `attention` asks for more. */
     uint32_t (*next)(const void *context, uint32_t state, uint8_t byte);
     bool (*may_end)(const void *context, uint32_t state); /* whether the text may end here */
+    /* Whether a text that has to end, at its token limit, may be cut here; NULL: as may_end. */
+    bool (*may_cut)(const void *context, uint32_t state);
     enum cm_attention (*attention)(const void *context, uint32_t state); /* NULL: RELEVANT */
     bool relevant[256];
 };
@@ -71,6 +73,9 @@ uint32_t cm_constraint_advance(const struct cm_constraint *constraint, uint32_t 
 
 /* Whether the text may end in this state. */
 bool cm_constraint_may_end(const struct cm_constraint *constraint, uint32_t state);
+
+/* Whether it may be cut in this state, where it has to end. */
+bool cm_constraint_may_cut(const struct cm_constraint *constraint, uint32_t state);
 
 /* Which tokens may follow: all but `ids`, or `ids` alone. Rising ids; never the stop tokens where
  * the text may not end. `only` with no ids means that nothing at all can follow. */

@@ -170,7 +170,7 @@ static bool advance_constraints(struct cm_branch *branch, const struct cm_reques
             uint32_t *state = &branch->constraint_states[i];
             *state = cm_constraint_advance(constraint, *state, token);
             alive = alive && *state != CM_AUTOMATON_DEAD;
-            endable = endable && alive && cm_constraint_may_end(constraint, *state);
+            endable = endable && alive && cm_constraint_may_cut(constraint, *state);
         }
     }
     if (endable) {

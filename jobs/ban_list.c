@@ -262,6 +262,11 @@ void cm_ban_list_close(struct cm_ban_list *list)
     }
 }
 
+uint32_t cm_ban_list_states(const struct cm_ban_list *list)
+{
+    return 2 * list->states_count;
+}
+
 size_t cm_ban_list_count(const struct cm_ban_list *list)
 {
     return list->words_count;

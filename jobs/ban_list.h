@@ -27,6 +27,7 @@ enum cm_status cm_ban_list_parse(struct cm_span text, const char *name, struct c
                                  struct cm_error *error) CM_MUST_CHECK;
 void cm_ban_list_close(struct cm_ban_list *list);
 
+uint32_t cm_ban_list_states(const struct cm_ban_list *list); /* those of its automaton are below */
 size_t cm_ban_list_count(const struct cm_ban_list *list);
 
 /* Adds what decides which texts are possible. */

@@ -2,23 +2,75 @@
 
 #include "base/memory.h"
 #include "jobs/ban_list.h"
+#include "jobs/content/line_format.h"
 #include "jobs/fact_lock.h"
+#include "jobs/language.h"
+#include "loaders/file_map.h"
+
+#include <string.h>
 
 /* The part of the token limit, at its end, in which a text is closed with a sentence. */
 enum { CLOSING_PART = 4 };
 
+/* The lines of the channel and the banned words at once: a state of one times a state of the other.
+ */
+struct form {
+    struct cm_line_format *format;
+    struct cm_automaton lines;
+    struct cm_automaton bans; /* `next` NULL: none */
+    uint32_t bans_states;     /* 1 without bans */
+    struct cm_token_subset *subset;
+    struct cm_constraint *constraint; /* NULL: the channel has no lines */
+};
+
+enum { FORM_OTHER, FORM_CHINESE, FORMS };
+
 struct cm_controls {
     const struct cm_run_options *options;
-    struct cm_ban_list *bans; /* NULL without --ban */
+    struct cm_ban_list *bans; /* NULL without words from --ban or the channel */
     struct cm_token_subset *bans_subset;
     struct cm_constraint *bans_constraint;
+    struct form forms[FORMS];
     struct cm_token_subset *numbers_subset; /* NULL with --fact-lock off */
 };
 
-static enum cm_status open_bans(struct cm_controls *controls, const struct cm_tokenizer *tokenizer,
-                                struct cm_error *error)
+/* --- Banned words --- */
+
+enum { BANS_BYTES_MAX = 8 << 20 };
+
+/* The file of --ban, then the channel's words. */
+static enum cm_status gather_bans(const struct cm_run_options *options,
+                                  const struct cm_channel *channel, struct cm_text *list,
+                                  struct cm_error *error)
 {
-    enum cm_status status = cm_ban_list_open(controls->options->ban_path, &controls->bans, error);
+    enum cm_status status = CM_OK;
+    if (options->ban_path != NULL) {
+        struct cm_file_map *map = NULL;
+        status = cm_file_map_open(options->ban_path, &map, error);
+        if (status != CM_OK) {
+            return status;
+        }
+        struct cm_span text = { (const char *)cm_file_map_data(map), cm_file_map_bytes(map) };
+        status = cm_text_append_span(list, text);
+        cm_file_map_close(map);
+    }
+    for (size_t i = 0; i < channel->bans.words_count && status == CM_OK; i++) {
+        status = cm_text_printf(list, "\n%s", channel->bans.words[i]);
+    }
+    return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory for --ban");
+}
+
+static enum cm_status open_bans(struct cm_controls *controls, const struct cm_channel *channel,
+                                const struct cm_tokenizer *tokenizer, struct cm_error *error)
+{
+    const char *name = controls->options->ban_path;
+    struct cm_text list = CM_TEXT_INIT(BANS_BYTES_MAX);
+    enum cm_status status = gather_bans(controls->options, channel, &list, error);
+    if (status == CM_OK) {
+        status = cm_ban_list_parse(cm_text_span(&list), name != NULL ? name : channel->name,
+                                   &controls->bans, error);
+    }
+    cm_text_deinit(&list);
     if (status != CM_OK) {
         return status;
     }
@@ -31,7 +83,79 @@ static enum cm_status open_bans(struct cm_controls *controls, const struct cm_to
     return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory for --ban");
 }
 
+/* --- Lines --- */
+
+static uint32_t form_next(const void *context, uint32_t state, uint8_t byte)
+{
+    const struct form *form = context;
+    uint32_t line = form->lines.next(form->lines.context, state / form->bans_states, byte);
+    uint32_t ban = 0;
+    if (line == CM_AUTOMATON_DEAD) {
+        return line;
+    }
+    if (form->bans.next != NULL) {
+        ban = form->bans.next(form->bans.context, state % form->bans_states, byte);
+    }
+    return ban == CM_AUTOMATON_DEAD ? ban : line * form->bans_states + ban;
+}
+
+static bool form_may_end(const void *context, uint32_t state)
+{
+    const struct form *form = context;
+    return form->lines.may_end(form->lines.context, state / form->bans_states) &&
+           (form->bans.next == NULL ||
+            form->bans.may_end(form->bans.context, state % form->bans_states));
+}
+
+static bool form_may_cut(const void *context, uint32_t state)
+{
+    const struct form *form = context;
+    return form->lines.may_cut(form->lines.context, state / form->bans_states) &&
+           (form->bans.next == NULL ||
+            form->bans.may_end(form->bans.context, state % form->bans_states));
+}
+
+static enum cm_attention form_attention(const void *context, uint32_t state)
+{
+    const struct form *form = context;
+    return form->lines.attention(form->lines.context, state / form->bans_states);
+}
+
+static enum cm_status open_form(struct cm_controls *controls, struct form *form,
+                                const struct cm_channel *channel, const char *language,
+                                const struct cm_tokenizer *tokenizer)
+{
+    enum cm_status status =
+        cm_line_format_open(channel, controls->options->scenario, language, &form->format);
+    if (status != CM_OK || form->format == NULL) {
+        return status;
+    }
+    form->lines = cm_line_format_automaton(form->format);
+    form->bans_states = 1;
+    struct cm_automaton automaton = { .context = form,
+                                      .next = form_next,
+                                      .may_end = form_may_end,
+                                      .may_cut = form_may_cut,
+                                      .attention = form_attention };
+    memcpy(automaton.relevant, form->lines.relevant, sizeof automaton.relevant);
+    if (controls->bans != NULL) {
+        form->bans = cm_ban_list_automaton(controls->bans);
+        form->bans_states = cm_ban_list_states(controls->bans);
+        for (size_t i = 0; i < sizeof automaton.relevant; i++) {
+            automaton.relevant[i] = automaton.relevant[i] || form->bans.relevant[i];
+        }
+    }
+    if (form->bans_states > CM_AUTOMATON_DEAD / CM_LINE_FORMAT_STATES) {
+        return CM_OK; /* so many bans leave no room: the lines are only asked for and repaired */
+    }
+    automaton.start = form->lines.start * form->bans_states + form->bans.start;
+    status = cm_token_subset_open(tokenizer, automaton.relevant, NULL, &form->subset);
+    return status == CM_OK ? cm_constraint_open(&automaton, form->subset, NULL, &form->constraint)
+                           : status;
+}
+
 enum cm_status cm_controls_open(const struct cm_run_options *options,
+                                const struct cm_channel *channel,
                                 const struct cm_tokenizer *tokenizer, struct cm_controls **controls,
                                 struct cm_error *error)
 {
@@ -41,8 +165,15 @@ enum cm_status cm_controls_open(const struct cm_run_options *options,
     }
     opened->options = options;
     enum cm_status status = CM_OK;
-    if (options->ban_path != NULL) {
-        status = open_bans(opened, tokenizer, error);
+    if (options->ban_path != NULL || channel->bans.words_count > 0) {
+        status = open_bans(opened, channel, tokenizer, error);
+    }
+    static const char *const languages[FORMS] = { "en", "zh" };
+    for (size_t i = 0; i < FORMS && status == CM_OK && options->template_path == NULL; i++) {
+        status = open_form(opened, &opened->forms[i], channel, languages[i], tokenizer);
+        if (status != CM_OK) {
+            cm_error_set(error, status, "out of memory for --channel");
+        }
     }
     if (status == CM_OK && options->fact_lock != CM_FACT_LOCK_OFF) {
         status = cm_fact_lock_tokens(tokenizer, &opened->numbers_subset);
@@ -61,6 +192,11 @@ enum cm_status cm_controls_open(const struct cm_run_options *options,
 void cm_controls_close(struct cm_controls *controls)
 {
     if (controls != NULL) {
+        for (size_t i = 0; i < FORMS; i++) {
+            cm_constraint_release(controls->forms[i].constraint);
+            cm_token_subset_close(controls->forms[i].subset);
+            cm_line_format_close(controls->forms[i].format);
+        }
         cm_constraint_release(controls->bans_constraint);
         cm_token_subset_close(controls->bans_subset);
         cm_ban_list_close(controls->bans);
@@ -96,10 +232,13 @@ enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
                                    controls->numbers_subset, lock);
 }
 
-void cm_controls_apply(const struct cm_controls *controls, struct cm_constraint *lock,
-                       struct cm_request *request)
+void cm_controls_apply(const struct cm_controls *controls, const char *language,
+                       struct cm_constraint *lock, struct cm_request *request)
 {
-    request->constraints[0] = controls->bans_constraint;
+    const struct form *form =
+        &controls->forms[cm_language_is(language, "zh") ? FORM_CHINESE : FORM_OTHER];
+    request->constraints[0] =
+        form->constraint != NULL ? form->constraint : controls->bans_constraint;
     request->constraints[1] = lock;
     request->stop_strings = controls->options->stops;
     request->stop_strings_count = (uint32_t)controls->options->stops_count;

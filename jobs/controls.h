@@ -7,13 +7,15 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "host/engine.h"
+#include "jobs/content/channel.h"
 #include "jobs/fact_numbers.h"
 #include "jobs/run_options.h"
 
 struct cm_controls;
 
-/* Errors of the ban list. `options` and `tokenizer` must outlive the controls. */
+/* Errors of the ban list. `options`, `channel` and `tokenizer` must outlive the controls. */
 enum cm_status cm_controls_open(const struct cm_run_options *options,
+                                const struct cm_channel *channel,
                                 const struct cm_tokenizer *tokenizer, struct cm_controls **controls,
                                 struct cm_error *error) CM_MUST_CHECK;
 void cm_controls_close(struct cm_controls *controls);
@@ -26,8 +28,8 @@ enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
                                       const struct cm_fact_sources *sources,
                                       struct cm_constraint **lock) CM_MUST_CHECK;
 
-/* Fills constraints, stop strings and closing of a request; `lock` may be NULL. */
-void cm_controls_apply(const struct cm_controls *controls, struct cm_constraint *lock,
-                       struct cm_request *request);
+/* Fills constraints, stop strings and closing of a request in `language`; `lock` may be NULL. */
+void cm_controls_apply(const struct cm_controls *controls, const char *language,
+                       struct cm_constraint *lock, struct cm_request *request);
 
 #endif

@@ -85,7 +85,8 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
                                  cm_engine_tokenizer(job->engine), &job->prompts, error);
     }
     if (status == CM_OK) {
-        status = cm_controls_open(options, cm_engine_tokenizer(job->engine), &job->controls, error);
+        status = cm_controls_open(options, cm_prompts_channel(job->prompts),
+                                  cm_engine_tokenizer(job->engine), &job->controls, error);
     }
     if (status == CM_OK) {
         struct cm_judge_options judge_options = { 0 };

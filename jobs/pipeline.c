@@ -111,7 +111,7 @@ static enum cm_status submit_next(struct window *window, struct cm_error *error)
         .attempt = task->attempt,
         .sampling = window->pipeline->parts.options->sampling,
     };
-    cm_controls_apply(window->pipeline->parts.controls, task->fact_lock, &request);
+    cm_controls_apply(window->pipeline->parts.controls, task->language, task->fact_lock, &request);
     enum cm_status status = cm_engine_submit(window->pipeline->parts.engine, &request, error);
     switch (status) {
     case CM_OK:

@@ -201,7 +201,9 @@ static enum cm_status check_repetition(const struct cm_case *text)
     if (status != CM_OK) {
         return status;
     }
-    if (repetition.sentences_repeated > 0) {
+    /* A title and its short form say the same, and should. */
+    bool has_parts = text->input->fields.length > 0;
+    if (repetition.sentences_repeated > 0 && !has_parts) {
         cm_judgement_flag(text->judgement, "repetition", "%u repeated sentence%s",
                           repetition.sentences_repeated,
                           repetition.sentences_repeated == 1 ? "" : "s");
@@ -209,7 +211,7 @@ static enum cm_status check_repetition(const struct cm_case *text)
     } else if (repetition.run_max >= 4) {
         cm_judgement_flag(text->judgement, "repetition", "a word %u times in a row",
                           repetition.run_max);
-    } else if (repetition.phrases_repeated > 0.2) {
+    } else if (repetition.phrases_repeated > 0.2 && !has_parts) {
         cm_judgement_flag(text->judgement, "repetition", "%.0f %% repeated phrases",
                           100 * repetition.phrases_repeated);
     }

@@ -3,6 +3,7 @@
 #include "jobs/content/channel.h"
 #include "jobs/content/copy_fields.h"
 #include "jobs/content/judge.h"
+#include "jobs/content/line_format.h"
 
 #include "base/memory.h"
 
@@ -230,6 +231,53 @@ static void hard_limits_hold_for_any_text(void **state)
     }
 }
 
+/* Runs a text through the lines of a channel: 'd' dead, 'e' may end, 'c' may be cut, '-' neither.
+ */
+static char run_lines(const char *name, const char *scenario, const char *language,
+                      const char *text)
+{
+    struct cm_channel *channel = open_channel(name);
+    struct cm_line_format *format;
+    assert_int_equal(cm_line_format_open(channel, scenario, language, &format), CM_OK);
+    assert_non_null(format);
+    struct cm_automaton lines = cm_line_format_automaton(format);
+    uint32_t state = lines.start;
+    for (const char *at = text; *at != '\0' && state != CM_AUTOMATON_DEAD; at++) {
+        state = lines.next(lines.context, state, (uint8_t)*at);
+        assert_true(state == CM_AUTOMATON_DEAD || state < CM_LINE_FORMAT_STATES);
+    }
+    char found = state == CM_AUTOMATON_DEAD            ? 'd'
+                 : lines.may_end(lines.context, state) ? 'e'
+                 : lines.may_cut(lines.context, state) ? 'c'
+                                                       : '-';
+    cm_line_format_close(format);
+    cm_channel_close(channel);
+    return found;
+}
+
+static void lines_hold_a_text_to_its_form(void **state)
+{
+    (void)state;
+    assert_int_equal(run_lines("amazon", "description", "en", "Tit"), '-');
+    assert_int_equal(run_lines("amazon", "description", "en", "The"), 'd');
+    assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt"), 'c');
+    assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt!"), 'd');
+    assert_int_equal(run_lines("amazon", "description", "en", "Title: A\n"), 'd');
+    assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt\nBullet"), '-');
+    assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt\nTitle"), 'd');
+    assert_int_equal(run_lines("amazon", "description", "zh", "标题：纯棉衬衫\n卖点：柔软舒适"),
+                     'c');
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫"), 'e');
+    assert_int_equal(
+        run_lines("xiaohongshu", "description", "en", "Short title: A shirt that is too long"),
+        'd');
+    struct cm_channel *channel = open_channel("generic");
+    struct cm_line_format *none;
+    assert_int_equal(cm_line_format_open(channel, "description", "en", &none), CM_OK);
+    assert_null(none);
+    cm_channel_close(channel);
+}
+
 static void unknown_channels_are_told_the_known_ones(void **state)
 {
     (void)state;
@@ -247,6 +295,7 @@ int main(void)
         cmocka_unit_test(parts_are_read_however_the_lines_are_dressed),
         cmocka_unit_test(missing_parts_come_from_the_item),
         cmocka_unit_test(hard_limits_hold_for_any_text),
+        cmocka_unit_test(lines_hold_a_text_to_its_form),
         cmocka_unit_test(unknown_channels_are_told_the_known_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
