@@ -2,6 +2,8 @@
 
     check_model.py tiny FAMILY [REFERENCE]   a checkpoint of tests/golden/tiny; REFERENCE names
                                              the family whose numbers it must meet
+    check_model.py cuda FAMILY               the same on a CUDA device, in exact and bf16; families
+                                             that are not copied here come from the shared data
     check_model.py logits MODEL              a fetched model, tokens and logits
     check_model.py tokenizer MODEL           a fetched model, tokenizer cases
 
@@ -20,8 +22,9 @@ from harness import EXIT_FAILED, EXIT_OK, TESTS, cached_model, copymill, shared,
 TINY = TESTS / "golden" / "tiny"
 
 
-def check(model, expected, status=EXIT_OK):
-    result = copymill("model", "check", model, "--expected", expected, "--precision", "exact")
+def check(model, expected, status=EXIT_OK, precision="exact", device="cpu"):
+    result = copymill("model", "check", model, "--expected", expected, "--precision", precision,
+                      "--device", device)
     print(result)
     if result.status != status:
         sys.exit(f"model check of {model} ended with {result.status} instead of {status}")
@@ -59,6 +62,11 @@ def main():
         reference = TINY / (more[0] if more else name)
         check(TINY / name, reference / "expected.json")
         check_that_a_wrong_reference_is_noticed(name, TINY / name, reference)
+        return
+    if kind == "cuda":
+        model = TINY / name if (TINY / name).exists() else shared("golden", "tiny", name)
+        for precision in ("exact", "bf16"):
+            check(model, model / "expected.json", precision=precision, device="cuda")
         return
     expected = shared("golden", "models" if kind == "logits" else "tokenizers", name + ".json")
     model = cached_model(name)
