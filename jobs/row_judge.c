@@ -60,7 +60,7 @@ void cm_row_judge_close(struct cm_row_judge *row_judge)
 static enum cm_status refuse_unanswerable(struct cm_row_judge *row_judge,
                                           const struct cm_row_task *task)
 {
-    struct cm_answer_check check;
+    struct cm_answer_check check = { 0 };
     struct cm_sheet_sources sources = { .item = &task->item->item,
                                         .segment = task->segment,
                                         .question = task->question };

@@ -54,7 +54,7 @@ static enum cm_status report_job(const char *word, const struct command_options 
                                  struct cm_error *error)
 {
     char path[CM_JOB_PATH_BYTES];
-    char out[CM_JOB_PATH_BYTES];
+    char out[CM_JOB_PATH_BYTES] = "";
     struct cm_ledger *ledger = NULL;
     enum cm_status status = cm_job_path(word, path, error);
     if (status == CM_OK) {

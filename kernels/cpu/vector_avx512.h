@@ -164,6 +164,7 @@ static inline float v16_highest(v16 a)
 
 static inline v16 v16_sum_each(const v16 *values, uint32_t n)
 {
+    /* cppcheck-suppress uninitvar ; n is at least 1 */
     V16_FOLD_EACH(_mm512_add_ps);
 }
 
