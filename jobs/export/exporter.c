@@ -4,6 +4,7 @@
 #include "jobs/export/edited_fields.h"
 #include "jobs/export/export_row.h"
 #include "jobs/export/origin.h"
+#include "loaders/json_memory.h"
 
 #include <errno.h>
 #include <string.h>
@@ -76,6 +77,9 @@ static enum cm_status read_fields(const struct cm_ledger_entry *entry, struct cm
         return CM_OK;
     }
     copy->fields = json_loads(entry->row.fields, 0, NULL);
+    if (copy->fields == NULL) {
+        return CM_OUT_OF_MEMORY; /* the ledger holds no JSON that is wrong */
+    }
     if (entry->decision.state != CM_DECISION_EDITED) {
         return CM_OK;
     }
@@ -267,6 +271,7 @@ enum cm_status cm_export_write(struct cm_ledger *ledger, const struct cm_export_
         .counts = counts,
     };
     *counts = (struct cm_export_counts){ 0 };
+    cm_json_memory_begin();
     enum cm_status status = check_segment(ledger, options, error);
     if (status == CM_OK) {
         status = begin(&exported, columns, error);

@@ -5,6 +5,7 @@
 #include "jobs/job_argument.h"
 #include "jobs/ledger_entry.h"
 #include "jobs/ledger_history.h"
+#include "loaders/json_memory.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -257,6 +258,7 @@ static enum cm_status explain(const char *job, const char *name, struct cm_error
     char path[CM_JOB_PATH_BYTES];
     struct cm_ledger *ledger = NULL;
     struct rows rows = { 0 };
+    cm_json_memory_begin();
     enum cm_status status = cm_job_path(job, path, error);
     if (status == CM_OK) {
         status = cm_ledger_open_reading(path, &ledger, error);

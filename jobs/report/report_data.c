@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "jobs/content/near_duplicates.h"
 #include "jobs/flags.h"
+#include "loaders/json_memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -357,6 +358,7 @@ enum cm_status cm_report_data_gather(struct cm_ledger *ledger, struct cm_report_
                                      struct cm_error *error)
 {
     *data = (struct cm_report_data){ 0 };
+    cm_json_memory_begin();
     struct gathering gathering = { .data = data };
     enum cm_status status = cm_near_duplicates_open(duplicate_similarity, &gathering.texts, error);
     if (status == CM_OK) {

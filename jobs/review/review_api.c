@@ -19,6 +19,18 @@ static const char *reviewer_of(const struct cm_review *review, const char *given
     return given[0] != '\0' ? given : review->reviewer;
 }
 
+static json_t *begin(void)
+{
+    cm_json_memory_begin();
+    return json_object();
+}
+
+/* A part of an answer, to be filled; NULL, to which nothing can be added, where memory ended. */
+static json_t *attach(json_t *built, const char *name, json_t *part)
+{
+    return json_object_set_new(built, name, part) == 0 ? part : NULL;
+}
+
 /* --- Progress and facets --- */
 
 static json_t *describe_counts(const struct cm_progress_counts *counts)
@@ -51,10 +63,7 @@ static enum cm_status add_facet(const char *kind, const char *value, uint64_t co
     json_t *facets = context;
     json_t *list = json_object_get(facets, kind);
     if (list == NULL) {
-        list = json_array();
-        if (json_object_set_new(facets, kind, list) != 0) {
-            return no_memory(error);
-        }
+        list = attach(facets, kind, json_array());
     }
     json_t *entry = json_pack("[s, I]", value, (json_int_t)count);
     return json_array_append_new(list, entry) == 0 ? CM_OK : no_memory(error);
@@ -75,18 +84,11 @@ static enum cm_status finish(enum cm_status status, json_t *built, json_t **answ
     return status;
 }
 
-static json_t *begin(void)
-{
-    cm_json_memory_begin();
-    return json_object();
-}
-
 enum cm_status cm_review_job(const struct cm_review *review, const struct cm_review_query *query,
                              json_t **answer, struct cm_error *error)
 {
     json_t *built = begin();
-    json_t *facets = json_object();
-    json_object_set_new(built, "facets", facets);
+    json_t *facets = attach(built, "facets", json_object());
     json_object_set_new(built, "name", json_string(review->name));
     json_object_set_new(built, "key", json_string(review->key));
     json_object_set_new(built, "reviewer", json_string(review->reviewer));
@@ -146,8 +148,7 @@ enum cm_status cm_review_rows(const struct cm_review *review, const struct cm_re
         .rows_max = query->rows_max,
     };
     json_t *built = begin();
-    json_t *rows = json_array();
-    json_object_set_new(built, "rows", rows);
+    json_t *rows = attach(built, "rows", json_array());
     enum cm_status status =
         cm_ledger_queue_page(review->ledger, &filter, &page, add_row, rows, error);
     if (status == CM_OK) {
@@ -214,8 +215,7 @@ enum cm_status cm_review_row(const struct cm_review *review, const struct cm_rev
 {
     char *earlier = NULL;
     json_t *built = begin();
-    json_t *history = json_array();
-    json_object_set_new(built, "history", history);
+    json_t *history = attach(built, "history", json_array());
     enum cm_status status =
         cm_ledger_visit_row(review->ledger, query->id, describe_entry, built, error);
     if (status == CM_NOT_FOUND) {
@@ -248,8 +248,7 @@ enum cm_status cm_review_news(const struct cm_review *review, const struct cm_re
                               json_t **answer, struct cm_error *error)
 {
     json_t *built = begin();
-    json_t *rows = json_array();
-    json_object_set_new(built, "rows", rows);
+    json_t *rows = attach(built, "rows", json_array());
     enum cm_status status =
         cm_ledger_decided_since(review->ledger, query->since, NEWS_ROWS_MAX, add_news, rows, error);
     if (status == CM_OK) {

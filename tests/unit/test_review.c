@@ -1,8 +1,12 @@
 /* Parts of the review: who is let in, flags as text, edit distances, and decisions in the ledger.
  */
+#include "base/memory.h"
+#include "jobs/export/exporter.h"
 #include "jobs/flags.h"
 #include "jobs/ledger_review.h"
+#include "jobs/report/report_data.h"
 #include "jobs/review/edit_distance.h"
+#include "jobs/review/review_api.h"
 #include "jobs/review/review_gate.h"
 
 #include <setjmp.h>
@@ -141,13 +145,13 @@ static int make_ledger(void **state)
             .channel = "generic",
             .language = "en",
             .text = i == 4 ? "" : "Text",
-            .fields = "",
+            .fields = i == 2 ? "{\"title\":\"Text\"}" : "",
             .score = 0.1 * i,
             .flags = i == 1 ? "cut-off; repetition: twice" : "",
             .finish_reason = "stop",
             .model = "m",
             .error = "",
-            .judgement = "",
+            .judgement = i == 1 ? "{\"scores\":{\"safety\":1},\"flags\":[{\"rule\":\"x\"}]}" : "",
         };
         snprintf(row.key, sizeof row.key, "%s", key);
         struct cm_ledger_place place = { .position = i };
@@ -250,6 +254,105 @@ static void many_rows_are_approved_and_opened_again(void **state)
     assert_int_equal(count, 1);
 }
 
+/* One question, with the nth allocation failing. */
+static enum cm_status ask(const struct cm_review *review, int question, uint64_t nth)
+{
+    static enum cm_status (*const questions[])(
+        const struct cm_review *, const struct cm_review_query *, json_t **, struct cm_error *) = {
+        cm_review_job, cm_review_rows, cm_review_count, cm_review_row, cm_review_news,
+    };
+    static const char edit[] =
+        "{\"action\":\"edit\",\"id\":2,\"version\":0,\"text\":\"new\",\"reviewer\":\"ann\"}";
+    struct cm_review_query query;
+    struct cm_review_body body = { 0 };
+    struct cm_error error = { 0 };
+    json_t *answer = NULL;
+    cm_review_query_init(&query);
+    assert_int_equal(cm_review_query_set(&query, "search", "TEXT", NULL), CM_OK);
+    query.id = 1;
+    cm_memory_fail_at(nth);
+    enum cm_status status;
+    if (question < 5) {
+        status = questions[question](review, &query, &answer, &error);
+    } else {
+        status = cm_review_body_parse(cm_span_of(edit), &body, &error);
+        if (status == CM_OK) {
+            status = cm_review_decide(review, &body, &answer, &error);
+        }
+    }
+    cm_memory_fail_at(0);
+    /* Memory may end after the decision is stored; the next try then meets it. */
+    bool answered = status == CM_OK || (question == 5 && status == CM_ALREADY_EXISTS);
+    assert_true(answered == (answer != NULL));
+    assert_true(answered || (status == CM_OUT_OF_MEMORY && error.message[0] != '\0'));
+    json_decref(answer);
+    cm_review_body_deinit(&body);
+    return answered ? CM_OK : status;
+}
+
+/* An answer is whole or an error, whichever allocation fails, and the next one is right again. */
+static void questions_survive_failing_allocations(void **state)
+{
+    enum { ALLOCATIONS_MAX = 3000 };
+    const struct cm_review review = { .ledger = *state, .name = "job", .reviewer = "ann" };
+    for (int question = 0; question < 6; question++) {
+        uint64_t nth = 1;
+        while (ask(&review, question, nth) != CM_OK) {
+            assert_true(++nth < ALLOCATIONS_MAX);
+        }
+        assert_true(question == 5 || ask(&review, question, 0) == CM_OK);
+    }
+}
+
+static enum cm_status export_once(struct cm_ledger *ledger, enum cm_export_format format,
+                                  uint64_t nth)
+{
+    const struct cm_export_options options = {
+        .format = format,
+        .origin = CM_EXPORT_ORIGIN_BOTH,
+        .segment = "a",
+        .everything = true,
+    };
+    struct cm_export_counts counts;
+    struct cm_error error = { 0 };
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    cm_memory_fail_at(nth);
+    enum cm_status status = cm_export_write(ledger, &options, file, "file", &counts, &error);
+    cm_memory_fail_at(0);
+    fclose(file);
+    assert_true(status == CM_OK || (status == CM_OUT_OF_MEMORY && error.message[0] != '\0'));
+    return status;
+}
+
+static enum cm_status gather_once(struct cm_ledger *ledger, uint64_t nth)
+{
+    static struct cm_report_data data;
+    struct cm_error error = { 0 };
+    cm_memory_fail_at(nth);
+    enum cm_status status = cm_report_data_gather(ledger, &data, &error);
+    cm_memory_fail_at(0);
+    cm_report_data_deinit(&data);
+    assert_true(status == CM_OK || status == CM_OUT_OF_MEMORY);
+    return status;
+}
+
+static void exports_and_reports_survive_failing_allocations(void **state)
+{
+    enum { ALLOCATIONS_MAX = 3000 };
+    uint64_t nth = 1;
+    for (int format = 0; format < CM_EXPORT_FORMAT_COUNT; format++) {
+        nth = 1;
+        while (export_once(*state, (enum cm_export_format)format, nth) != CM_OK) {
+            assert_true(++nth < ALLOCATIONS_MAX);
+        }
+    }
+    nth = 1;
+    while (gather_once(*state, nth) != CM_OK) {
+        assert_true(++nth < ALLOCATIONS_MAX);
+    }
+}
+
 #define WITH_LEDGER(test) cmocka_unit_test_setup_teardown(test, make_ledger, remove_ledger)
 
 int main(void)
@@ -260,6 +363,8 @@ int main(void)
         cmocka_unit_test(the_gate_lets_in_the_page_alone),
         WITH_LEDGER(rows_are_found_as_people_name_them),
         WITH_LEDGER(only_the_version_that_was_seen_is_decided_upon),
+        WITH_LEDGER(questions_survive_failing_allocations),
+        WITH_LEDGER(exports_and_reports_survive_failing_allocations),
         WITH_LEDGER(many_rows_are_approved_and_opened_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
