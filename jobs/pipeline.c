@@ -181,6 +181,20 @@ static void collect(struct window *window)
     }
 }
 
+/* A text that was not good enough is tried again with a fresh seed and, further from chance each
+ * time, a lower temperature and less of what was said before. The texts of --best-of are wanted for
+ * their variety and keep what was asked for. Depends on the attempt alone, so that a row's texts
+ * do. */
+static struct cm_sampling strengthened(const struct cm_run_options *options, uint32_t attempt)
+{
+    struct cm_sampling sampling = options->sampling;
+    for (uint32_t i = cm_pipeline_best_of(options); i < attempt; i++) {
+        sampling.temperature *= 0.8F;
+        sampling.repetition_penalty += sampling.repetition_penalty < 1.15F ? 0.05F : 0.0F;
+    }
+    return sampling;
+}
+
 static enum cm_status apply_verdict(struct window *window, struct cm_row_task *task,
                                     struct cm_error *error)
 {
@@ -191,8 +205,8 @@ static enum cm_status apply_verdict(struct window *window, struct cm_row_task *t
         return CM_OK;
     }
     task->attempt++;
-    return cm_engine_retry(window->pipeline->parts.engine, slot, task->attempt,
-                           &window->pipeline->parts.options->sampling, error);
+    struct cm_sampling sampling = strengthened(window->pipeline->parts.options, task->attempt);
+    return cm_engine_retry(window->pipeline->parts.engine, slot, task->attempt, &sampling, error);
 }
 
 /* Verdicts that are there; with `wait`, at least one. */
