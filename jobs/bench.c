@@ -188,7 +188,7 @@ void cm_bench_report(const struct cm_bench_pass *pass, const struct cm_engine_in
         .decode_tokens_per_s = ratio((double)work->decode_tokens, work->decode_s),
         .output_tokens_per_s = ratio((double)work->output_tokens, pass->wall_s),
         .peak_rss_mib = peak_rss_mib(),
-        .device = "cpu",
+        .device = strncmp(info->variant, "cuda", 4) == 0 ? "cuda" : "cpu",
         .threads = info->threads,
         .batch = info->batch,
         .machine_bandwidth_gbs = limits->bandwidth_gbs,
@@ -217,15 +217,19 @@ void cm_bench_print_table(FILE *stream, const struct cm_bench_report *report,
     fprintf(stream, "%-22s %14.1f\n", "decode, tok/s", report->decode_tokens_per_s);
     fprintf(stream, "%-22s %14.1f\n", "written, tok/s", report->output_tokens_per_s);
     fprintf(stream, "%-22s %14.0f\n", "peak memory, MiB", report->peak_rss_mib);
-    fprintf(stream, "%-22s %13.1f%%   of %.0f Gop/s (%s)\n", "share of the limit",
-            100 * report->fraction_of_limit, report->machine_limit_gops, report->precision);
-    fprintf(
-        stream,
-        "\n%s, %u thread%s, %s, batch %u\n"
-        "machine limits: int8 %.0f Gop/s, bf16 %.0f Gflop/s, fp32 %.0f Gflop/s, memory %.1f GB/s\n",
-        report->device, report->threads, report->threads == 1 ? "" : "s", report->precision,
-        report->batch, limits->int8_gops, limits->bf16_gflops, limits->fp32_gflops,
-        limits->bandwidth_gbs);
+    bool limits_are_known = report->machine_limit_gops > 0;
+    if (limits_are_known) {
+        fprintf(stream, "%-22s %13.1f%%   of %.0f Gop/s (%s)\n", "share of the limit",
+                100 * report->fraction_of_limit, report->machine_limit_gops, report->precision);
+    }
+    fprintf(stream, "\n%s, %u thread%s, %s, batch %u\n", report->device, report->threads,
+            report->threads == 1 ? "" : "s", report->precision, report->batch);
+    if (limits_are_known) {
+        fprintf(stream,
+                "machine limits: int8 %.0f Gop/s, bf16 %.0f Gflop/s, fp32 %.0f Gflop/s, memory "
+                "%.1f GB/s\n",
+                limits->int8_gops, limits->bf16_gflops, limits->fp32_gflops, limits->bandwidth_gbs);
+    }
 }
 
 enum cm_status cm_bench_print_json(FILE *stream, const struct cm_bench_report *report)
