@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and tests everything: the whole suite in the release build, and all that is quick enough
-# under AddressSanitizer and UndefinedBehaviorSanitizer.
+# Builds and tests everything: the whole suite in the release build, all that is quick enough under
+# AddressSanitizer and UndefinedBehaviorSanitizer, and the GPU kernels on an emulated device.
 #
 #     ./test.sh           what a change must pass (minutes)
 #     ./test.sh --long    also large catalogs, all reference models, many kills, static analysis,
@@ -45,6 +45,14 @@ run_ctest() {
 
 # Under the sanitizers the real models would take minutes and show nothing that tiny ones do not.
 run_ctest asan --label-exclude 'real-model|lint'
+# The kernels on the emulated device: plain, then under the sanitizers, which see what a GPU would
+# not tell. No GPU and no toolkit is needed.
+tests/cuda_emulation/fetch_headers.sh
+for preset in cuda-emulated cuda-emulated-asan cuda-emulated-tsan; do
+    build_preset "$preset" cuda_tests
+    run_ctest "$preset" --label-regex cuda "${suite[@]}"
+done
+
 run_ctest release "${suite[@]}"
 printf '\n'
 grep -E '^[0-9]+% tests passed' build/release/test.log

@@ -59,17 +59,18 @@ def replaced(path, text, kind, span, by):
 
 def first_dimensions(code, begin, end):
     """Spans of E in every `name[E]...` that is declared between two offsets."""
-    for declarator in re.finditer(r"\w+\s*\[((?:[^\[\]]|\[[^\]]*\])*)\](?:\[[^\]]*\])*\s*(?=[,;])",
+    for declarator in re.finditer(r"\w+\s*\[([^\[\];]+)\](?:\[[^\]]*\])*\s*(?=[,;])",
                                   code[begin:end]):
         yield begin + declarator.start(1), begin + declarator.end(1)
 
 
 def shared_arrays(code):
-    """Spans of the first dimension of every shared array: static ones, and the members of
-    structures that dynamic shared memory is taken for."""
-    for match in re.finditer(r"__shared__[^;()]*;|__shared__\s+__align__\(\d+\)[^;]*;", code):
+    """Spans of the first dimension of every shared array: declared so, or a member of a structure
+    that stands in shared memory."""
+    for match in re.finditer(r"__shared__(?:\s+__align__\(\d+\))?[^;()]*(?:;|\[[^;]*;)", code):
         yield from first_dimensions(code, match.start(), match.end())
-    for name in set(re.findall(r"CM_DYNAMIC_SHARED\(struct (\w+)", code)):
+    named = r"(?:__shared__|CM_DYNAMIC_SHARED\()\s*struct (\w+)"
+    for name in sorted(set(re.findall(named, ALL_CODE))):
         body = re.search(rf"struct {name} {{(.*?)\n}};", code, re.S)
         if body:
             yield from first_dimensions(code, body.start(1), body.end(1))
@@ -89,6 +90,10 @@ def launch_sizes(code):
         # Commas inside <> of a template stand inside parentheses, as CM_LAUNCH demands.
         if len(arguments) > 3 and code[slice(*arguments[3])].strip() not in ("0", "shared_bytes"):
             yield arguments[3]
+
+
+ALL_CODE = "\n".join(blank_comments(path.read_text()) for path in sorted(KERNELS.glob("*"))
+                     if path.suffix in (".cu", ".h"))
 
 
 def mutants_of(path):
@@ -130,9 +135,7 @@ class Build:
         command[command.index("-o") + 1] = str(target)
         mutated = shadow / "kernels" / "cuda" / source.name
         command[command.index("-c") + 1] = str(mutated if mutated.exists() else source)
-        command.insert(command.index("-o"), f"-I{shadow}")
         # Before all other folders, or the real header is found first.
-        command.remove(f"-I{shadow}")
         first = next(i for i, word in enumerate(command) if word.startswith(("-I", "-isystem")))
         command.insert(first, f"-I{shadow}")
         result = self.run(command)

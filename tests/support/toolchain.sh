@@ -55,7 +55,7 @@ build_preset() {
     local preset=$1 launcher=() targets=()
     shift
     if command -v ccache >/dev/null; then
-        launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
+        launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
     fi
     if [ "$#" -gt 0 ]; then
         targets=(--target "$@")
