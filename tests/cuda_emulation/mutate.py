@@ -29,8 +29,8 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels" / "cuda"
 # Which tests are likely to notice, by the kernel file's name; then all others.
-FAMILIES = {"attention": "test_attention", "beam": "test_beam", "sample": "test_sample",
-            "distribution": "test_sample", "narrow": "test_matmul", "matmul": "test_matmul"}
+FAMILIES = {"attention": "test_attention", "rope": "test_attention", "beam": "test_beam",
+            "sample": "test_sample", "distribution": "test_sample", "narrow": "test_matmul"}
 TESTS = ("test_row_ops", "test_matmul", "test_attention", "test_sample", "test_beam")
 TEST_TIMEOUT_S = 300
 STATEMENTS = {"barrier": r"__syncthreads\(\);", "syncwarp": r"__syncwarp\([^;]*\);",
@@ -194,7 +194,7 @@ def try_mutant(build, mutant):
                 result = subprocess.run([program], capture_output=True, text=True, check=False,
                                         errors="replace", env=environment, timeout=TEST_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                return f"{test}: does not end"
+                continue  # slow is not noticed; the emulation reports a deadlock by itself
             if result.returncode not in (0, 77):
                 return f"{test}: {summary_of(result.stdout + result.stderr)}"
     return None
