@@ -123,7 +123,7 @@ struct queries {
     float sum[2]; /* over the lane's own columns */
 };
 
-/* Scores to weights p of one page, in place; returns false where the warp need not go on. */
+/* Scores to weights p of one page, in place; moves maxima and sums on, and tells c. */
 static __device__ __forceinline__ void weigh_page(const struct cm_attention_args &args,
                                                   const struct cm_visit &visit, float scale,
                                                   struct queries &queries, float (&scores)[2][4],

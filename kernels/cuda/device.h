@@ -16,10 +16,10 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-/* The error of this launch alone; a kernel with commas in its name goes in parentheses. */
+/* The error that the launch left; a kernel with commas in its name goes in parentheses. */
 /* clang-format off */
 #define CM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaPeekAtLastError())
+    ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaGetLastError())
 /* clang-format on */
 
 /* The block's dynamic shared memory, once in a kernel. */
