@@ -89,7 +89,7 @@ static enum cm_status open_devices(struct cm_engine *engine,
                                    const struct cm_engine_options *options,
                                    const struct cm_device_list *list, struct cm_error *error)
 {
-    struct cm_replica *replicas[CM_DEVICES_MAX];
+    struct cm_replica *replicas[CM_DEVICES_MAX] = { 0 };
     uint32_t opened_count = 0;
     enum cm_status status = open_replicas(engine, options, list, replicas, &opened_count, error);
     if (status != CM_OK) {
