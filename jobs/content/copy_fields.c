@@ -419,9 +419,13 @@ static void fit(const struct cm_copy_fields_input *input, struct cm_copy_fields 
             note(fields, "%s: what the channel bans left out", field->name);
         }
         size_t length = strlen(value->text);
-        cm_copy_fields_cut(value->text, channel->unit, field->hard, field->sentences);
+        uint32_t size = cm_channel_measure(channel->unit, cm_span_of(value->text));
+        /* A line that ran into its limit while it was written ends inside a word. */
+        bool ran_in = field->soft > 0 && size > field->soft && size <= field->soft + 2;
+        uint32_t limit = ran_in ? field->soft : field->hard;
+        cm_copy_fields_cut(value->text, channel->unit, limit, field->sentences);
         if (strlen(value->text) < length) {
-            note(fields, "%s cut to %u", field->name, field->hard);
+            note(fields, "%s cut to %u", field->name, limit);
         }
         if (is_superfluous(fields, i, channel)) {
             drop(fields, i);

@@ -111,7 +111,6 @@ static enum cm_status new_column(struct cm_vocabulary *vocabulary, struct column
 
 /* --- Values --- */
 
-/* False where it was there already. */
 static enum cm_status remember(struct cm_vocabulary *vocabulary, uint64_t hash, bool *is_new)
 {
     if (2 * (vocabulary->known_count + 1) > vocabulary->known_capacity) {
@@ -668,6 +667,10 @@ size_t cm_vocabulary_contradictions(const struct cm_vocabulary *vocabulary,
         spell(plain, mention, word);
         if (slot == NULL || is_inside(&said, mention) || is_denied(plain, mention)) {
             continue;
+        }
+        size_t first = plain->characters[mention->at].begin;
+        if (column->is_name && text.data[first] >= 'a' && text.data[first] <= 'z') {
+            continue; /* a name like Essence, used as the word that it is */
         }
         bool excluded;
         if (is_vague(word)) {

@@ -53,8 +53,8 @@ def write_inputs(folder, count, shared):
     copies = true_copies.dummyjson(shared, count // 2) + true_copies.spree(shared, count // 5)
     copies += true_copies.advertisegen(shared, count - len(copies))
     names = sorted({name for copy in copies for name in copy.facts} - {"title"})
-    write(folder / "items.csv", [["id", "title", "brand", *names]] + [
-        [copy.item_id, copy.facts["title"], copy.brand,
+    write(folder / "items.csv", [["id", "title", "brand", "language", *names]] + [
+        [copy.item_id, copy.facts["title"], copy.brand, copy.language,
          *(copy.facts.get(name, "") for name in names)] for copy in copies])
     write(folder / "segments.csv", SEGMENTS)
     questions = [["question_id", "item_id", "question", "policy", "language"]]
@@ -142,6 +142,21 @@ def promises(rows):
     return broken
 
 
+def write_report(options, lines, worst, broken):
+    """The tables so far, the promises, and the worst rows."""
+    parts = [f"# {options.items} items × 3 segments, {options.model}", *lines,
+             "\n## Promises behind the gate\n"]
+    parts += [f"* {name}: {broken[name]}" for name in
+              ("hard limit exceeded", "high compliance hit", "unsupported number")]
+    parts += ["\n## The ten worst rows behind the gate\n"]
+    for row in sorted(worst, key=lambda row: float(row["score"]))[:10]:
+        parts.append(f"* {row['scenario']}, {row['item_id']}, {row['segment_id']}: "
+                     f"{row['score']}, {row['status']}, {row['flags']}\n  > {row['text'][:300]!r}")
+    report = "\n".join([*parts, ""])
+    (options.out / "report.md").write_text(report, encoding="utf-8")
+    return report
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--items", type=int, default=300)
@@ -164,16 +179,7 @@ def main():
         lines += [f"| {name} | {a} | {b} |" for name, a, b in
                   zip(NAMES, column(*before), column(*after))]
         worst += [row for row in after[0] if row["text"]]
-    worst.sort(key=lambda row: float(row["score"]))
-    lines += ["\n## Promises behind the gate\n"]
-    lines += [f"* {name}: {broken[name]}" for name in
-              ("hard limit exceeded", "high compliance hit", "unsupported number")]
-    lines += ["\n## The ten worst rows behind the gate\n"]
-    for row in worst[:10]:
-        lines.append(f"* {row['scenario']}, {row['item_id']}, {row['segment_id']}: "
-                     f"{row['score']}, {row['status']}, {row['flags']}\n  > {row['text'][:300]!r}")
-    report = "\n".join([f"# {options.items} items × 3 segments, {options.model}", *lines, ""])
-    (options.out / "report.md").write_text(report, encoding="utf-8")
+        report = write_report(options, lines, worst, broken)  # a run that is cut has one too
     print(report)
 
 
