@@ -32,7 +32,8 @@ static const struct language {
     const char *words; /* space at both ends; frequent, and rare in the other languages here */
 } LANGUAGES[] = {
     { "en", "English", LATIN,
-      " the and with for your this is of to are that it you from our an has be by in " },
+      " the and with for your this is of to are that it you from our an has be by in i do not can "
+      "if my what how does " },
     { "zh", "Chinese", HAN, NULL },
     { "ja", "Japanese", KANA, NULL },
     { "ko", "Korean", HANGUL, NULL },

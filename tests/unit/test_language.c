@@ -16,6 +16,7 @@ static void detects_by_script_and_common_words(void **state)
         const char *language; /* NULL: does not show */
     } CASES[] = {
         { "A light jacket for the cold days of autumn", "en" },
+        { "Can I send it back if I do not like it?", "en" },
         { "Eine leichte Jacke für die kalten Tage und den Herbst", "de" },
         { "Une veste légère pour les jours froids et la pluie", "fr" },
         { "Una chaqueta ligera para los días fríos y las noches", "es" },
