@@ -112,7 +112,8 @@ def main():
     with open(TABLE, encoding="utf-8", newline="") as file:
         table = {key_of(row): row for row in csv.DictReader(file, delimiter="\t")}
     if arguments.update:
-        table.update({key_of(row): row for row in rows})
+        is_all = not arguments.files and not arguments.arch
+        table = {**({} if is_all else table), **{key_of(row): row for row in rows}}
         with open(TABLE, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
             writer.writeheader()
