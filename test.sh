@@ -50,7 +50,7 @@ run_ctest asan --label-exclude 'real-model|lint'
 tests/cuda_emulation/fetch_headers.sh
 for preset in cuda-emulated cuda-emulated-asan cuda-emulated-tsan; do
     build_preset "$preset" cuda_tests
-    run_ctest "$preset" --label-regex cuda "${suite[@]}"
+    run_ctest "$preset" --label-regex '^cuda$' "${suite[@]}"
 done
 
 run_ctest release "${suite[@]}"
