@@ -48,9 +48,16 @@ run_ctest asan --label-exclude 'real-model|lint'
 # The kernels on the emulated device: plain, then under the sanitizers, which see what a GPU would
 # not tell. No GPU and no toolkit is needed.
 tests/cuda_emulation/fetch_headers.sh
-for preset in cuda-emulated cuda-emulated-asan cuda-emulated-tsan; do
+build_preset cuda-emulated cuda_tests
+run_ctest cuda-emulated --label-regex '^cuda$' "${suite[@]}"
+# Under the sanitizers every family and whole jobs take long: one family stands for all.
+few=(--exclude-regex 'emulation_jobs|golden_cuda_(gpt2|llama3_rope|mistral|qwen2|qwen3|gemma3)')
+if "$long"; then
+    few=()
+fi
+for preset in cuda-emulated-asan cuda-emulated-tsan; do
     build_preset "$preset" cuda_tests
-    run_ctest "$preset" --label-regex '^cuda$' "${suite[@]}"
+    run_ctest "$preset" --label-regex '^cuda$' "${few[@]}" "${suite[@]}"
 done
 
 run_ctest release "${suite[@]}"
