@@ -206,6 +206,7 @@ static void collect(struct cm_fleet *fleet, struct worker *worker)
 /* Puts the worker aside and its unfinished requests back into the queue, in their order. */
 static void lose(struct cm_fleet *fleet, struct worker *worker, const struct cm_error *error)
 {
+    static const int32_t nothing[1];
     struct ticket *previous;
     worker->lost = true;
     worker->has_work = false;
@@ -225,6 +226,7 @@ static void lose(struct cm_fleet *fleet, struct worker *worker, const struct cm_
             continue;
         }
         i->result = (struct cm_result){ .id = i->request.id,
+                                        .output = nothing,
                                         .prompt_tokens = i->request.prompt_tokens,
                                         .finish_reason = CM_FINISH_LOST };
         list_append(fleet, i, TICKET_DONE);
