@@ -395,19 +395,6 @@ void cm_lexicon_seal(struct cm_lexicon *lexicon)
 
 /* --- Finding --- */
 
-static bool is_at(const struct cm_plain_text *plain, size_t at, const uint32_t *codes, size_t count)
-{
-    if (count > plain->count || at > plain->count - count) {
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (plain->characters[at + i].code != codes[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool is_ascii_word(uint32_t code)
 {
     return (code >= 'a' && code <= 'z') || (code >= '0' && code <= '9');
@@ -446,7 +433,7 @@ static bool ends_clause(uint32_t code)
 static bool holds(const struct cm_plain_text *plain, const uint32_t *codes, size_t count)
 {
     for (size_t at = 0; plain != NULL && at + count <= plain->count; at++) {
-        if (is_at(plain, at, codes, count)) {
+        if (cm_plain_is_at(plain, at, codes, count)) {
             return true;
         }
     }
@@ -463,7 +450,7 @@ static bool is_around(const struct cm_plain_text *plain, size_t first, size_t la
     }
     size_t begin = first > count - length ? first - (count - length) : 0;
     for (size_t at = begin; at <= first; at++) {
-        if (at + count >= last && is_at(plain, at, codes, count)) {
+        if (at + count >= last && cm_plain_is_at(plain, at, codes, count)) {
             return true;
         }
     }
@@ -477,7 +464,7 @@ static bool is_before(const struct cm_plain_text *plain, size_t first, const uin
         if (ends_clause(plain->characters[first - back].code)) {
             return false;
         }
-        if (back >= count && is_at(plain, first - back, codes, count)) {
+        if (back >= count && cm_plain_is_at(plain, first - back, codes, count)) {
             return true;
         }
     }
@@ -488,7 +475,7 @@ static bool is_after(const struct cm_plain_text *plain, size_t last, const uint3
                      size_t count)
 {
     for (size_t at = last; at <= last + CM_LEXICON_NEAR && at < plain->count; at++) {
-        if (is_at(plain, at, codes, count)) {
+        if (cm_plain_is_at(plain, at, codes, count)) {
             return true;
         }
         if (ends_clause(plain->characters[at].code)) {
@@ -571,7 +558,7 @@ static const struct term *longest_at(const struct cm_lexicon *lexicon,
             break;
         }
         if ((longest == NULL || term->count > longest->count) &&
-            is_at(plain, at, codes, term->count) && stands_free(plain, at, term->count) &&
+            cm_plain_is_at(plain, at, codes, term->count) && stands_free(plain, at, term->count) &&
             (term->count > 1 || !cm_plain_is_ideograph(code) || is_alone(plain, at)) &&
             !is_harmless(lexicon, term, plain, at, context)) {
             longest = term;

@@ -68,6 +68,20 @@ static uint32_t simplify(uint32_t code)
     return code;
 }
 
+bool cm_plain_is_at(const struct cm_plain_text *plain, size_t at, const uint32_t *codes,
+                    size_t count)
+{
+    if (count > plain->count || at > plain->count - count) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (plain->characters[at + i].code != codes[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool cm_plain_is_ideograph(uint32_t code)
 {
     return (code >= 0x3400 && code <= 0x9FFF) || (code >= 0xF900 && code <= 0xFAFF) ||

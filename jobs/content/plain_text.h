@@ -35,6 +35,10 @@ enum cm_status cm_plain_text_fill(struct cm_plain_text *plain, struct cm_span te
 /* One character as it stands in a plain text; 0 for one that is left out. */
 uint32_t cm_plain_code(uint32_t code);
 
+/* Whether the characters from `at` are these. */
+bool cm_plain_is_at(const struct cm_plain_text *plain, size_t at, const uint32_t *codes,
+                    size_t count);
+
 bool cm_plain_is_ideograph(uint32_t code);
 bool cm_plain_is_word(uint32_t code); /* a letter, mark or digit of any script */
 

@@ -378,19 +378,6 @@ void cm_vocabulary_seal(struct cm_vocabulary *vocabulary)
 
 /* --- Finding --- */
 
-static bool is_at(const struct cm_plain_text *plain, size_t at, const uint32_t *codes, size_t count)
-{
-    if (count > plain->count || at > plain->count - count) {
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (plain->characters[at + i].code != codes[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool needs_border(uint32_t code)
 {
     return cm_plain_is_word(code) && !cm_plain_is_ideograph(code);
@@ -438,7 +425,7 @@ static void scan(const struct cm_vocabulary *vocabulary, const struct cm_plain_t
             if (codes[0] != code) {
                 break;
             }
-            if (is_at(plain, at, codes, spelling->count) &&
+            if (cm_plain_is_at(plain, at, codes, spelling->count) &&
                 stands_free(plain, at, spelling->count)) {
                 visit(context, spelling, at);
             }
@@ -512,7 +499,7 @@ static bool facts_hold(const struct cm_plain_text *facts, const struct cm_plain_
         codes[i] = plain->characters[mention->at + i].code;
     }
     for (size_t at = 0; at + mention->count <= facts->count; at++) {
-        if (is_at(facts, at, codes, mention->count)) {
+        if (cm_plain_is_at(facts, at, codes, mention->count)) {
             return true;
         }
     }
