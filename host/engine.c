@@ -204,11 +204,11 @@ void cm_engine_release(struct cm_engine *engine, uint64_t id)
     }
 }
 
-enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t attempt,
-                               const struct cm_sampling *sampling, struct cm_error *error)
+enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, const struct cm_retry *retry,
+                               struct cm_error *error)
 {
-    return engine->fleet != NULL ? cm_fleet_retry(engine->fleet, id, attempt, sampling, error)
-                                 : cm_replica_retry(engine->replica, id, attempt, sampling, error);
+    return engine->fleet != NULL ? cm_fleet_retry(engine->fleet, id, retry, error)
+                                 : cm_replica_retry(engine->replica, id, retry, error);
 }
 
 /* --- Figures --- */

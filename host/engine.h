@@ -168,9 +168,15 @@ enum cm_status cm_engine_beam(struct cm_engine *engine, uint64_t id, uint32_t in
 /* The row is done with: its pages go back unless relatives need them. */
 void cm_engine_release(struct cm_engine *engine, uint64_t id);
 
+/* What is different the next time; constraints as in a request. */
+struct cm_retry {
+    uint32_t attempt;
+    struct cm_sampling sampling;
+    struct cm_constraint *constraints[CM_CONSTRAINTS_MAX];
+};
+
 /* Decodes a finished request again from its prompt, which is still in place. */
-enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t attempt,
-                               const struct cm_sampling *sampling,
+enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, const struct cm_retry *retry,
                                struct cm_error *error) CM_MUST_CHECK;
 
 struct cm_engine_counters {

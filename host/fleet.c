@@ -1,6 +1,7 @@
 #include "host/fleet.h"
 
 #include "base/memory.h"
+#include "host/sequence.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -427,8 +428,8 @@ void cm_fleet_release(struct cm_fleet *fleet, uint64_t id)
     ticket_free(ticket);
 }
 
-enum cm_status cm_fleet_retry(struct cm_fleet *fleet, uint64_t id, uint32_t attempt,
-                              const struct cm_sampling *sampling, struct cm_error *error)
+enum cm_status cm_fleet_retry(struct cm_fleet *fleet, uint64_t id, const struct cm_retry *retry,
+                              struct cm_error *error)
 {
     pthread_mutex_lock(&fleet->lock);
     enum cm_status status = CM_OK;
@@ -439,14 +440,13 @@ enum cm_status cm_fleet_retry(struct cm_fleet *fleet, uint64_t id, uint32_t atte
         goto unlock;
     }
     struct worker *worker = ticket->worker;
-    ticket->request.attempt = attempt;
-    ticket->request.sampling = *sampling;
+    cm_request_retry(&ticket->request, retry);
     if (worker == NULL || worker->lost) {
         ticket->worker = NULL;
         list_remove(fleet, ticket);
         list_prepend(fleet, ticket, TICKET_QUEUED);
     } else {
-        status = cm_replica_retry(worker->replica, id, attempt, sampling, error);
+        status = cm_replica_retry(worker->replica, id, retry, error);
         if (status != CM_OK) {
             goto unlock;
         }

@@ -32,8 +32,7 @@ enum cm_status cm_fleet_finished(struct cm_fleet *fleet, struct cm_result *resul
 enum cm_status cm_fleet_beam(struct cm_fleet *fleet, uint64_t id, uint32_t index,
                              struct cm_beam *beam) CM_MUST_CHECK;
 void cm_fleet_release(struct cm_fleet *fleet, uint64_t id);
-enum cm_status cm_fleet_retry(struct cm_fleet *fleet, uint64_t id, uint32_t attempt,
-                              const struct cm_sampling *sampling,
+enum cm_status cm_fleet_retry(struct cm_fleet *fleet, uint64_t id, const struct cm_retry *retry,
                               struct cm_error *error) CM_MUST_CHECK;
 void cm_fleet_counters(struct cm_fleet *fleet, struct cm_engine_counters *counters);
 

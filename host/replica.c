@@ -319,11 +319,11 @@ void cm_replica_release(struct cm_replica *replica, uint64_t id)
     pthread_mutex_unlock(&replica->lock);
 }
 
-enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id, uint32_t attempt,
-                                const struct cm_sampling *sampling, struct cm_error *error)
+enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
+                                const struct cm_retry *retry, struct cm_error *error)
 {
     pthread_mutex_lock(&replica->lock);
-    enum cm_status status = cm_scheduler_retry(replica->scheduler, id, attempt, sampling, error);
+    enum cm_status status = cm_scheduler_retry(replica->scheduler, id, retry, error);
     pthread_mutex_unlock(&replica->lock);
     return status;
 }

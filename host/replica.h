@@ -34,9 +34,8 @@ enum cm_status cm_replica_finished(struct cm_replica *replica,
 enum cm_status cm_replica_beam(struct cm_replica *replica, uint64_t id, uint32_t index,
                                struct cm_beam *beam) CM_MUST_CHECK;
 void cm_replica_release(struct cm_replica *replica, uint64_t id);
-enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id, uint32_t attempt,
-                                const struct cm_sampling *sampling,
-                                struct cm_error *error) CM_MUST_CHECK;
+enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
+                                const struct cm_retry *retry, struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *counters);
 void cm_replica_measure_limits(struct cm_replica *replica, struct cm_engine_limits *limits);
 enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *tokens,

@@ -268,8 +268,8 @@ void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id)
     cm_sequence_free(sequence);
 }
 
-enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, uint32_t attempt,
-                                  const struct cm_sampling *sampling, struct cm_error *error)
+enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id,
+                                  const struct cm_retry *retry, struct cm_error *error)
 {
     struct cm_sequence *sequence = find_taken(scheduler, id);
     if (sequence == NULL) {
@@ -277,8 +277,7 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, u
                             "request %" PRIu64 " is not there to be retried", id);
     }
     cm_sequence_remove(&scheduler->taken, sequence);
-    sequence->request.attempt = attempt;
-    sequence->request.sampling = *sampling;
+    cm_request_retry(&sequence->request, retry);
     cm_sequence_restart(sequence);
     sequence->state = CM_SEQUENCE_WAITING;
     cm_sequence_push_front(&scheduler->waiting, sequence);

@@ -75,8 +75,8 @@ enum cm_status cm_scheduler_finished(struct cm_scheduler *scheduler,
 const struct cm_beam_text *cm_scheduler_beam(const struct cm_scheduler *scheduler, uint64_t id,
                                              uint32_t index);
 void cm_scheduler_release(struct cm_scheduler *scheduler, uint64_t id);
-enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id, uint32_t attempt,
-                                  const struct cm_sampling *sampling,
+enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id,
+                                  const struct cm_retry *retry,
                                   struct cm_error *error) CM_MUST_CHECK;
 
 /* Admits what fits and lays out the next step. CM_END: nothing is left to compute. */

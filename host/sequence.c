@@ -67,6 +67,20 @@ void cm_branch_deinit(struct cm_branch *branch)
     cm_free(branch->pages);
 }
 
+void cm_request_retry(struct cm_request *request, const struct cm_retry *retry)
+{
+    request->attempt = retry->attempt;
+    request->sampling = retry->sampling;
+    for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {
+        struct cm_constraint *before = request->constraints[i];
+        request->constraints[i] = retry->constraints[i];
+        if (request->constraints[i] != NULL) {
+            cm_constraint_share(request->constraints[i]);
+        }
+        cm_constraint_release(before);
+    }
+}
+
 void cm_sequence_free(struct cm_sequence *sequence)
 {
     for (uint32_t i = 0; i < CM_CONSTRAINTS_MAX; i++) {

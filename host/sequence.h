@@ -63,6 +63,9 @@ void cm_sequence_push_back(struct cm_sequence_list *list, struct cm_sequence *se
 void cm_sequence_push_front(struct cm_sequence_list *list, struct cm_sequence *sequence);
 void cm_sequence_remove(struct cm_sequence_list *list, struct cm_sequence *sequence);
 
+/* Takes over what is different in another attempt; `request` holds its constraints. */
+void cm_request_retry(struct cm_request *request, const struct cm_retry *retry);
+
 /* Copies the request and shares its constraints; the path is empty. NULL: no memory. */
 struct cm_sequence *cm_sequence_create(const struct cm_request *request) CM_MUST_CHECK;
 void cm_sequence_free(struct cm_sequence *sequence);

@@ -25,12 +25,19 @@ struct form {
 
 enum { FORM_OTHER, FORM_CHINESE, FORMS };
 
-struct cm_controls {
-    const struct cm_run_options *options;
-    struct cm_ban_list *bans; /* NULL without words from --ban or the channel */
+/* What one kind of attempt may write. */
+struct rules {
+    struct cm_ban_list *bans; /* NULL: no words are banned */
     struct cm_token_subset *bans_subset;
     struct cm_constraint *bans_constraint;
     struct form forms[FORMS];
+};
+
+enum { USUAL, STRICT, STRICTNESSES };
+
+struct cm_controls {
+    const struct cm_run_options *options;
+    struct rules rules[STRICTNESSES]; /* STRICT: its list alone where there is but one attempt */
     struct cm_token_subset *numbers_subset; /* NULL with --fact-lock off */
 };
 
@@ -38,10 +45,10 @@ struct cm_controls {
 
 enum { BANS_BYTES_MAX = 8 << 20 };
 
-/* The file of --ban, then the channel's words. */
+/* The file of --ban, then the channel's words, then those of strict attempts. */
 static enum cm_status gather_bans(const struct cm_run_options *options,
-                                  const struct cm_channel *channel, struct cm_text *list,
-                                  struct cm_error *error)
+                                  const struct cm_channel *channel, struct cm_span forbidden,
+                                  struct cm_text *list, struct cm_error *error)
 {
     enum cm_status status = CM_OK;
     if (options->ban_path != NULL) {
@@ -57,30 +64,38 @@ static enum cm_status gather_bans(const struct cm_run_options *options,
     for (size_t i = 0; i < channel->bans.words_count && status == CM_OK; i++) {
         status = cm_text_printf(list, "\n%s", channel->bans.words[i]);
     }
+    if (status == CM_OK && forbidden.length > 0) {
+        status = cm_text_append_string(list, "\n");
+    }
+    if (status == CM_OK) {
+        status = cm_text_append_span(list, forbidden);
+    }
     return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory for --ban");
 }
 
-static enum cm_status open_bans(struct cm_controls *controls, const struct cm_channel *channel,
-                                const struct cm_tokenizer *tokenizer, struct cm_error *error)
+static enum cm_status read_bans(const struct cm_run_options *options,
+                                const struct cm_channel *channel, struct cm_span forbidden,
+                                struct cm_ban_list **bans, struct cm_error *error)
 {
-    const char *name = controls->options->ban_path;
     struct cm_text list = CM_TEXT_INIT(BANS_BYTES_MAX);
-    enum cm_status status = gather_bans(controls->options, channel, &list, error);
+    enum cm_status status = gather_bans(options, channel, forbidden, &list, error);
     if (status == CM_OK) {
-        status = cm_ban_list_parse(cm_text_span(&list), name != NULL ? name : channel->name,
-                                   &controls->bans, error);
+        status = cm_ban_list_parse(cm_text_span(&list),
+                                   options->ban_path != NULL ? options->ban_path : channel->name,
+                                   bans, error);
     }
     cm_text_deinit(&list);
-    if (status != CM_OK) {
-        return status;
-    }
-    struct cm_automaton automaton = cm_ban_list_automaton(controls->bans);
-    status = cm_token_subset_open(tokenizer, automaton.relevant, NULL, &controls->bans_subset);
-    if (status == CM_OK) {
-        status =
-            cm_constraint_open(&automaton, controls->bans_subset, NULL, &controls->bans_constraint);
-    }
-    return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory for --ban");
+    return status;
+}
+
+static enum cm_status compile_bans(struct rules *rules, const struct cm_tokenizer *tokenizer)
+{
+    struct cm_automaton automaton = cm_ban_list_automaton(rules->bans);
+    enum cm_status status =
+        cm_token_subset_open(tokenizer, automaton.relevant, NULL, &rules->bans_subset);
+    return status == CM_OK
+               ? cm_constraint_open(&automaton, rules->bans_subset, NULL, &rules->bans_constraint)
+               : status;
 }
 
 /* --- Lines --- */
@@ -121,12 +136,11 @@ static enum cm_attention form_attention(const void *context, uint32_t state)
     return form->lines.attention(form->lines.context, state / form->bans_states);
 }
 
-static enum cm_status open_form(struct cm_controls *controls, struct form *form,
-                                const struct cm_channel *channel, const char *language,
-                                const struct cm_tokenizer *tokenizer)
+static enum cm_status open_form(struct form *form, const struct cm_ban_list *bans,
+                                const struct cm_channel *channel, const char *scenario,
+                                const char *language, const struct cm_tokenizer *tokenizer)
 {
-    enum cm_status status =
-        cm_line_format_open(channel, controls->options->scenario, language, &form->format);
+    enum cm_status status = cm_line_format_open(channel, scenario, language, &form->format);
     if (status != CM_OK || form->format == NULL) {
         return status;
     }
@@ -138,9 +152,9 @@ static enum cm_status open_form(struct cm_controls *controls, struct form *form,
                                       .may_cut = form_may_cut,
                                       .attention = form_attention };
     memcpy(automaton.relevant, form->lines.relevant, sizeof automaton.relevant);
-    if (controls->bans != NULL) {
-        form->bans = cm_ban_list_automaton(controls->bans);
-        form->bans_states = cm_ban_list_states(controls->bans);
+    if (bans != NULL) {
+        form->bans = cm_ban_list_automaton(bans);
+        form->bans_states = cm_ban_list_states(bans);
         for (size_t i = 0; i < sizeof automaton.relevant; i++) {
             automaton.relevant[i] = automaton.relevant[i] || form->bans.relevant[i];
         }
@@ -154,10 +168,28 @@ static enum cm_status open_form(struct cm_controls *controls, struct form *form,
                            : status;
 }
 
+/* Everything about `rules` but its list. */
+static enum cm_status compile(const struct cm_run_options *options, struct rules *rules,
+                              const struct cm_channel *channel,
+                              const struct cm_tokenizer *tokenizer, struct cm_error *error)
+{
+    static const char *const languages[FORMS] = { "en", "zh" };
+    enum cm_status status = CM_OK;
+    if (rules->bans != NULL) {
+        status = compile_bans(rules, tokenizer);
+    }
+    for (size_t i = 0; i < FORMS && status == CM_OK && options->template_path == NULL; i++) {
+        status = open_form(&rules->forms[i], rules->bans, channel, options->scenario, languages[i],
+                           tokenizer);
+    }
+    return status == CM_OK ? CM_OK
+                           : cm_error_set(error, status, "out of memory for --ban and --channel");
+}
+
 enum cm_status cm_controls_open(const struct cm_run_options *options,
                                 const struct cm_channel *channel,
-                                const struct cm_tokenizer *tokenizer, struct cm_controls **controls,
-                                struct cm_error *error)
+                                const struct cm_tokenizer *tokenizer, struct cm_span forbidden,
+                                struct cm_controls **controls, struct cm_error *error)
 {
     struct cm_controls *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
@@ -166,14 +198,17 @@ enum cm_status cm_controls_open(const struct cm_run_options *options,
     opened->options = options;
     enum cm_status status = CM_OK;
     if (options->ban_path != NULL || channel->bans.words_count > 0) {
-        status = open_bans(opened, channel, tokenizer, error);
+        status =
+            read_bans(options, channel, (struct cm_span){ 0 }, &opened->rules[USUAL].bans, error);
     }
-    static const char *const languages[FORMS] = { "en", "zh" };
-    for (size_t i = 0; i < FORMS && status == CM_OK && options->template_path == NULL; i++) {
-        status = open_form(opened, &opened->forms[i], channel, languages[i], tokenizer);
-        if (status != CM_OK) {
-            cm_error_set(error, status, "out of memory for --channel");
-        }
+    if (status == CM_OK) {
+        status = compile(options, &opened->rules[USUAL], channel, tokenizer, error);
+    }
+    if (status == CM_OK && forbidden.length > 0) {
+        status = read_bans(options, channel, forbidden, &opened->rules[STRICT].bans, error);
+    }
+    if (status == CM_OK && options->attempts > 1) {
+        status = compile(options, &opened->rules[STRICT], channel, tokenizer, error);
     }
     if (status == CM_OK && options->fact_lock != CM_FACT_LOCK_OFF) {
         status = cm_fact_lock_tokens(tokenizer, &opened->numbers_subset);
@@ -189,17 +224,24 @@ enum cm_status cm_controls_open(const struct cm_run_options *options,
     return CM_OK;
 }
 
+static void rules_deinit(struct rules *rules)
+{
+    for (size_t i = 0; i < FORMS; i++) {
+        cm_constraint_release(rules->forms[i].constraint);
+        cm_token_subset_close(rules->forms[i].subset);
+        cm_line_format_close(rules->forms[i].format);
+    }
+    cm_constraint_release(rules->bans_constraint);
+    cm_token_subset_close(rules->bans_subset);
+    cm_ban_list_close(rules->bans);
+}
+
 void cm_controls_close(struct cm_controls *controls)
 {
     if (controls != NULL) {
-        for (size_t i = 0; i < FORMS; i++) {
-            cm_constraint_release(controls->forms[i].constraint);
-            cm_token_subset_close(controls->forms[i].subset);
-            cm_line_format_close(controls->forms[i].format);
+        for (size_t i = 0; i < STRICTNESSES; i++) {
+            rules_deinit(&controls->rules[i]);
         }
-        cm_constraint_release(controls->bans_constraint);
-        cm_token_subset_close(controls->bans_subset);
-        cm_ban_list_close(controls->bans);
         cm_token_subset_close(controls->numbers_subset);
         cm_free(controls);
     }
@@ -209,9 +251,11 @@ void cm_controls_hash(const struct cm_controls *controls, struct cm_hash *hash)
 {
     const struct cm_run_options *options = controls->options;
     cm_hash_u64(hash, options->fact_lock);
-    cm_hash_u64(hash, controls->bans != NULL);
-    if (controls->bans != NULL) {
-        cm_ban_list_hash(controls->bans, hash);
+    for (size_t i = 0; i < STRICTNESSES; i++) {
+        cm_hash_u64(hash, controls->rules[i].bans != NULL);
+        if (controls->rules[i].bans != NULL) {
+            cm_ban_list_hash(controls->rules[i].bans, hash);
+        }
     }
     cm_hash_u64(hash, options->stops_count);
     for (size_t i = 0; i < options->stops_count; i++) {
@@ -232,13 +276,13 @@ enum cm_status cm_controls_lock_facts(const struct cm_controls *controls,
                                    controls->numbers_subset, lock);
 }
 
-void cm_controls_apply(const struct cm_controls *controls, const char *language,
+void cm_controls_apply(const struct cm_controls *controls, const char *language, bool is_strict,
                        struct cm_constraint *lock, struct cm_request *request)
 {
+    const struct rules *rules = &controls->rules[is_strict ? STRICT : USUAL];
     const struct form *form =
-        &controls->forms[cm_language_is(language, "zh") ? FORM_CHINESE : FORM_OTHER];
-    request->constraints[0] =
-        form->constraint != NULL ? form->constraint : controls->bans_constraint;
+        &rules->forms[cm_language_is(language, "zh") ? FORM_CHINESE : FORM_OTHER];
+    request->constraints[0] = form->constraint != NULL ? form->constraint : rules->bans_constraint;
     request->constraints[1] = lock;
     request->stop_strings = controls->options->stops;
     request->stop_strings_count = (uint32_t)controls->options->stops_count;

@@ -48,6 +48,22 @@ static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
     return status;
 }
 
+static enum cm_status open_controls(struct cm_job *job, struct cm_error *error)
+{
+    enum { FORBIDDEN_BYTES_MAX = 4 << 20 };
+    struct cm_text forbidden = CM_TEXT_INIT(FORBIDDEN_BYTES_MAX);
+    enum cm_status status = cm_judge_append_forbidden(job->judge, &forbidden);
+    if (status == CM_OK) {
+        status = cm_controls_open(job->options, cm_prompts_channel(job->prompts),
+                                  cm_engine_tokenizer(job->engine), cm_text_span(&forbidden),
+                                  &job->controls, error);
+    } else {
+        cm_error_set(error, status, "out of memory");
+    }
+    cm_text_deinit(&forbidden);
+    return status;
+}
+
 static enum cm_status open_keys(struct cm_job *job, struct cm_error *error)
 {
     struct cm_row_key_job key_job = {
@@ -85,12 +101,11 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
                                  cm_engine_tokenizer(job->engine), &job->prompts, error);
     }
     if (status == CM_OK) {
-        status = cm_controls_open(options, cm_prompts_channel(job->prompts),
-                                  cm_engine_tokenizer(job->engine), &job->controls, error);
-    }
-    if (status == CM_OK) {
         struct cm_judge_options judge_options = { 0 };
         status = cm_judge_open(&judge_options, &job->judge, error);
+    }
+    if (status == CM_OK) {
+        status = open_controls(job, error);
     }
     if (status == CM_OK) {
         status = open_keys(job, error);

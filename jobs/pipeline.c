@@ -94,6 +94,14 @@ static void refuse(struct window *window, const struct cm_error *error)
     }
 }
 
+static void apply_controls(const struct window *window, const struct cm_row_task *task,
+                           struct cm_request *request)
+{
+    bool is_strict = task->attempt > cm_pipeline_best_of(window->pipeline->parts.options);
+    cm_controls_apply(window->pipeline->parts.controls, task->language, is_strict, task->fact_lock,
+                      request);
+}
+
 static enum cm_status submit_next(struct window *window, struct cm_error *error)
 {
     struct cm_row_task *task = window->next;
@@ -111,7 +119,7 @@ static enum cm_status submit_next(struct window *window, struct cm_error *error)
         .attempt = task->attempt,
         .sampling = window->pipeline->parts.options->sampling,
     };
-    cm_controls_apply(window->pipeline->parts.controls, task->language, task->fact_lock, &request);
+    apply_controls(window, task, &request);
     enum cm_status status = cm_engine_submit(window->pipeline->parts.engine, &request, error);
     switch (status) {
     case CM_OK:
@@ -182,7 +190,8 @@ static void collect(struct window *window)
 }
 
 /* A text that was not good enough is tried again with a fresh seed and, further from chance each
- * time, a lower temperature and less of what was said before. The texts of --best-of are wanted for
+ * time, a lower temperature and less of what was said before (and without the words that the judge
+ * finds grave, see controls.h). The texts of --best-of are wanted for
  * their variety and keep what was asked for. Depends on the attempt alone, so that a row's texts
  * do. */
 static struct cm_sampling strengthened(const struct cm_run_options *options, uint32_t attempt)
@@ -205,8 +214,13 @@ static enum cm_status apply_verdict(struct window *window, struct cm_row_task *t
         return CM_OK;
     }
     task->attempt++;
-    struct cm_sampling sampling = strengthened(window->pipeline->parts.options, task->attempt);
-    return cm_engine_retry(window->pipeline->parts.engine, slot, task->attempt, &sampling, error);
+    struct cm_request request = { 0 };
+    apply_controls(window, task, &request);
+    struct cm_retry retry = { .attempt = task->attempt,
+                              .sampling =
+                                  strengthened(window->pipeline->parts.options, task->attempt) };
+    memcpy(retry.constraints, request.constraints, sizeof retry.constraints);
+    return cm_engine_retry(window->pipeline->parts.engine, slot, &retry, error);
 }
 
 /* Verdicts that are there; with `wait`, at least one. */

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "jobs/content/answer.h"
 #include "jobs/content/copy_fields.h"
+#include "jobs/content/reply.h"
 #include "jobs/tidy.h"
 #include "loaders/json_memory.h"
 
@@ -69,12 +70,12 @@ static enum cm_status refuse_unanswerable(struct cm_row_judge *row_judge,
         status = cm_answer_examine(task->question, &row_judge->facts,
                                    cm_text_span(&row_judge->text), &check);
     }
-    if (status != CM_OK || check.is_held || check.is_refusal) {
+    if (status != CM_OK || check.is_held || check.is_refusal_alone) {
         return status;
     }
     struct cm_text reply = CM_TEXT_INIT(COPY_BYTES_MAX);
     status =
-        cm_answer_append_refusal(&reply, task->language, task->item->item.fields[CM_ITEM_TITLE]);
+        cm_reply_append_refusal(&reply, task->language, task->item->item.fields[CM_ITEM_TITLE]);
     if (status == CM_OK) {
         cm_text_deinit(&row_judge->text);
         row_judge->text = reply;

@@ -1,7 +1,7 @@
 #include "jobs/content/answer.h"
 
 #include "base/utf8.h"
-#include "jobs/language.h"
+#include "jobs/content/reply.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -51,57 +51,6 @@ static const char *const GROUPS[] = {
     "stock available availability 有货 库存 现货",
 };
 enum { GROUPS_COUNT = sizeof GROUPS / sizeof GROUPS[0] };
-
-static const char *const REFUSALS[] = {
-    "do not have",
-    "don't have",
-    "does not have this",
-    "no information",
-    "not mentioned",
-    "not specified",
-    "not stated",
-    "not provided",
-    "cannot confirm",
-    "can't confirm",
-    "can not confirm",
-    "unable to",
-    "not sure",
-    "do not know",
-    "don't know",
-    "not listed",
-    "does not say",
-    "doesn't say",
-    "not include information",
-    "no details",
-    "cannot find",
-    "not able to",
-    "没有这方面",
-    "暂时没有",
-    "没有相关",
-    "未提及",
-    "没有提及",
-    "没有说明",
-    "无法确认",
-    "不清楚",
-    "未说明",
-    "暂无",
-    "没有提供",
-    "未提供",
-    "无法回答",
-    "没有该信息",
-    "没有这个信息",
-    "不确定",
-    "keine information",
-    "nicht bekannt",
-    "pas cette information",
-    "n'avons pas",
-    "no tenemos",
-    "non abbiamo",
-    "não temos",
-    "geen informatie",
-    "情報はございません",
-    "わかりかねます",
-};
 
 struct view {
     struct cm_plain_text plain;
@@ -165,19 +114,6 @@ static bool groups_hold(struct cm_span question, struct cm_span facts)
     return false;
 }
 
-static bool is_refusal(struct cm_span answer)
-{
-    for (size_t i = 0; i < sizeof REFUSALS / sizeof REFUSALS[0]; i++) {
-        size_t length = strlen(REFUSALS[i]);
-        for (size_t at = 0; at + length <= answer.length; at++) {
-            if (strncasecmp(answer.data + at, REFUSALS[i], length) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* The first unit of the question that neither facts nor title hold. */
 static void name_missing(struct cm_span question, const struct cm_text_unit *unit,
                          struct cm_answer_check *check)
@@ -196,7 +132,11 @@ enum cm_status cm_answer_examine(const struct cm_question *question,
     struct view view = { 0 };
     struct cm_word_set ignored = { 0 };
     struct cm_span asked = cm_span_of(question->text);
-    *check = (struct cm_answer_check){ .is_refusal = is_refusal(answer) };
+    *check = (struct cm_answer_check){
+        .is_refusal = cm_reply_refuses(answer),
+        .is_refusal_alone = cm_reply_refuses_alone(answer),
+        .is_opposite = cm_reply_is_opposite(answer, cm_span_of(question->policy)),
+    };
     enum cm_status status = add_to_set(&ignored, &view, cm_span_of(ASKING));
     for (size_t i = 0; i < facts->slots_count && status == CM_OK; i++) {
         if (strcmp(facts->slots[i].name, "title") == 0) {
@@ -228,45 +168,4 @@ enum cm_status cm_answer_examine(const struct cm_question *question,
     view_deinit(&view);
     cm_word_set_deinit(&ignored);
     return status;
-}
-
-static const struct {
-    const char *language;
-    const char *before;
-    const char *after;
-} REPLIES[] = {
-    { "en", "Thank you for asking! We do not have this information about \"",
-      "\" at hand. Please contact our customer service, and we will gladly find out for you." },
-    { "zh", "感谢您的咨询！关于“",
-      "”，我们暂时没有这方面的信息。请联系人工客服，我们很乐意为您核实。" },
-    { "de", "Vielen Dank für Ihre Frage! Zu „",
-      "“ liegt uns dazu keine Information vor. Unser Kundendienst klärt das gern für Sie." },
-    { "fr", "Merci pour votre question ! Nous n'avons pas cette information sur « ",
-      " ». Notre service client se renseignera volontiers pour vous." },
-    { "es", "¡Gracias por su pregunta! No tenemos esta información sobre «",
-      "». Nuestro servicio de atención al cliente lo averiguará con gusto." },
-    { "it", "Grazie per la domanda! Non abbiamo questa informazione su «",
-      "». Il nostro servizio clienti la cercherà volentieri per Lei." },
-    { "pt", "Obrigado pela pergunta! Não temos esta informação sobre \"",
-      "\". O nosso apoio ao cliente terá todo o gosto em verificar." },
-    { "nl", "Bedankt voor uw vraag! Wij hebben geen informatie hierover bij \"",
-      "\". Onze klantenservice zoekt het graag voor u uit." },
-    { "ja", "お問い合わせありがとうございます。「",
-      "」について、その情報はございません。カスタマーサービスまでお問い合わせください。" },
-};
-
-enum cm_status cm_answer_append_refusal(struct cm_text *text, const char *language,
-                                        const char *title)
-{
-    enum { TITLE_CHARACTERS_MAX = 80 };
-    for (size_t i = 0; i < sizeof REPLIES / sizeof REPLIES[0]; i++) {
-        if (cm_language_is(language, REPLIES[i].language)) {
-            enum cm_status status = cm_text_append_string(text, REPLIES[i].before);
-            if (status == CM_OK) {
-                status = cm_text_append_string(text, title);
-            }
-            return status == CM_OK ? cm_text_append_string(text, REPLIES[i].after) : status;
-        }
-    }
-    return CM_UNSUPPORTED;
 }

@@ -1,5 +1,4 @@
-/* Whether an item's facts and a policy hold the answer to a customer's question, and what to reply
- * where they do not.
+/* Whether an item's facts and a policy hold the answer to a customer's question.
  *
  * The question's words (without those of the title and of asking) are looked up in the facts, with
  * the help of groups such as "wash, washable, laundry" or "雨, 防水". A question with a policy of
@@ -20,6 +19,9 @@ enum { CM_ANSWER_MISSING_BYTES = 64 };
 struct cm_answer_check {
     bool is_held;                          /* facts or policy speak of what is asked */
     bool is_refusal;                       /* the text says that it does not know */
+    bool is_refusal_alone;                 /* and claims nothing else */
+    bool is_opposite;                      /* the text denies what the policy grants, or grants
+                                            * what it denies */
     char missing[CM_ANSWER_MISSING_BYTES]; /* what the facts do not hold: "oven"; "" */
 };
 
@@ -27,10 +29,5 @@ struct cm_answer_check {
 enum cm_status cm_answer_examine(const struct cm_question *question,
                                  const struct cm_fact_sheet *facts, struct cm_span answer,
                                  struct cm_answer_check *check) CM_MUST_CHECK;
-
-/* Appends a friendly reply in `language` that says so; CM_UNSUPPORTED for a language that has none
- * here. */
-enum cm_status cm_answer_append_refusal(struct cm_text *text, const char *language,
-                                        const char *title) CM_MUST_CHECK;
 
 #endif

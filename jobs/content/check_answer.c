@@ -49,15 +49,24 @@ enum cm_status cm_check_answer(const struct cm_case *text)
     if (status != CM_OK) {
         return status;
     }
-    if (check.is_held && !check.is_refusal) {
+    if (check.is_held) {
         status = check_borrowed_number(text);
-    } else if (!check.is_held && !check.is_refusal) {
-        cm_judgement_flag(text->judgement, "not-in-facts", "nothing about \"%s\"", check.missing);
-        cm_judgement_show(text->judgement, CM_EVIDENCE_UNSUPPORTED, 0, text->input->text.length,
-                          "not-in-facts", NULL, check.missing);
-    } else if (!check.is_held) {
+    } else if (check.is_refusal_alone) {
         cm_judgement_find(text->judgement, "not-in-facts", CM_SEVERITY_LOW,
                           "nothing about \"%s\", and the reply says so", check.missing);
+    } else {
+        cm_judgement_flag(text->judgement, "not-in-facts",
+                          check.is_refusal
+                              ? "says that nothing is known about \"%s\", and claims more"
+                              : "nothing about \"%s\"",
+                          check.missing);
+        cm_judgement_show(text->judgement, CM_EVIDENCE_UNSUPPORTED, 0, text->input->text.length,
+                          "not-in-facts", NULL, check.missing);
+    }
+    if (check.is_opposite) {
+        cm_judgement_flag(text->judgement, "contradicted-fact", "the policy says the opposite");
+        cm_judgement_show(text->judgement, CM_EVIDENCE_UNSUPPORTED, 0, text->input->text.length,
+                          "contradicted-fact", NULL, "the policy");
     }
     return status;
 }

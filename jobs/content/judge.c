@@ -135,6 +135,11 @@ enum cm_status cm_judge_open(const struct cm_judge_options *options, struct cm_j
     return CM_OK;
 }
 
+enum cm_status cm_judge_append_forbidden(const struct cm_judge *judge, struct cm_text *text)
+{
+    return cm_lexicon_append_terms(judge->claims, CM_SEVERITY_HIGH, text);
+}
+
 void cm_judge_close(struct cm_judge *judge)
 {
     if (judge == NULL) {

@@ -35,6 +35,11 @@ void cm_judge_close(struct cm_judge *judge); /* NULL is fine */
 enum cm_status cm_judge_learn(struct cm_judge *judge, const struct cm_item *item) CM_MUST_CHECK;
 void cm_judge_ready(struct cm_judge *judge);
 
+/* Appends the terms whose mere presence is grave, one a line: what a row that held one must not
+ * write in its next attempt. CM_OUT_OF_MEMORY, CM_LIMIT. */
+enum cm_status cm_judge_append_forbidden(const struct cm_judge *judge,
+                                         struct cm_text *text) CM_MUST_CHECK;
+
 /* How the text ended; a file does not always tell. */
 enum cm_text_end { CM_TEXT_END_UNKNOWN, CM_TEXT_END_STOP, CM_TEXT_END_LENGTH };
 

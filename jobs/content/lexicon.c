@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 enum { GROUPS_MAX = 32, CONTEXTS_MAX = 64 };
 
@@ -77,6 +78,33 @@ void cm_lexicon_close(struct cm_lexicon *lexicon)
 size_t cm_lexicon_count(const struct cm_lexicon *lexicon)
 {
     return lexicon->terms_count;
+}
+
+static enum cm_status append_code(struct cm_text *text, uint32_t code)
+{
+    enum { CHARACTER_BYTES_MAX = 4 };
+    utf8proc_uint8_t bytes[CHARACTER_BYTES_MAX];
+    utf8proc_ssize_t count = utf8proc_encode_char((utf8proc_int32_t)code, bytes);
+    return cm_text_append_span(text, (struct cm_span){ (const char *)bytes, (size_t)count });
+}
+
+enum cm_status cm_lexicon_append_terms(const struct cm_lexicon *lexicon, enum cm_severity least,
+                                       struct cm_text *text)
+{
+    enum cm_status status = CM_OK;
+    for (size_t i = 0; i < lexicon->terms_count && status == CM_OK; i++) {
+        const struct term *term = &lexicon->terms[i];
+        if (term->severity < least || term->weak || term->marker) {
+            continue;
+        }
+        for (uint32_t j = 0; j < term->count && status == CM_OK; j++) {
+            status = append_code(text, lexicon->codes[term->first + j]);
+        }
+        if (status == CM_OK) {
+            status = cm_text_append_string(text, "\n");
+        }
+    }
+    return status;
 }
 
 /* --- Reading a list --- */

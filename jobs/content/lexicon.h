@@ -52,6 +52,11 @@ void cm_lexicon_seal(struct cm_lexicon *lexicon);
 
 size_t cm_lexicon_count(const struct cm_lexicon *lexicon);
 
+/* Appends the terms of at least this severity in plain spelling, one a line, contexts or not; those
+ * that are weak are left out. CM_OUT_OF_MEMORY, CM_LIMIT. */
+enum cm_status cm_lexicon_append_terms(const struct cm_lexicon *lexicon, enum cm_severity least,
+                                       struct cm_text *text) CM_MUST_CHECK;
+
 struct cm_lexicon_hit {
     const char *rule;
     enum cm_severity severity;

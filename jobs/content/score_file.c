@@ -8,7 +8,7 @@
 #include "jobs/content/meaning.h"
 #include "jobs/content/near_duplicates.h"
 #include "jobs/content/score_summary.h"
-#include "jobs/content/words.h"
+#include "jobs/content/variety.h"
 #include "jobs/output_file.h"
 #include "jobs/table_writer.h"
 #include "loaders/json_memory.h"
@@ -43,14 +43,6 @@ static const char *const USED_NAMES[USED] = { "text",   "item_id",   "segment_id
                                               "fields", "channel",   "finish_reason", "score",
                                               "flags",  "judgement", "question",      "scenario" };
 
-/* Every word and pair of words of the file once, for distinct-1 and distinct-2. */
-struct variety {
-    uint64_t *seen;
-    size_t capacity;
-    size_t distinct;
-    size_t total;
-};
-
 struct work {
     const struct cm_score_options *options;
     struct cm_judge *judge;
@@ -63,8 +55,7 @@ struct work {
     struct cm_near_duplicates *near;
     char **names; /* [near count] "item, segment" of each text that was added */
     size_t names_capacity;
-    struct variety words;
-    struct variety pairs;
+    struct cm_variety *variety;
 
     char *columns[COLUMNS_MAX];
     size_t columns_count;
@@ -201,61 +192,6 @@ static const char *cell(const struct work *work, enum used used)
     return place == SIZE_MAX || work->cells[place] == NULL ? "" : work->cells[place];
 }
 
-/* --- Variety --- */
-
-static enum cm_status count_once(struct variety *variety, uint64_t hash)
-{
-    if (2 * (variety->distinct + 1) > variety->capacity) {
-        size_t capacity = variety->capacity == 0 ? 1024 : 2 * variety->capacity;
-        uint64_t *seen = cm_alloc(capacity, sizeof *seen);
-        if (seen == NULL) {
-            return CM_OUT_OF_MEMORY;
-        }
-        for (size_t i = 0; i < variety->capacity; i++) {
-            size_t place = variety->seen[i] & (capacity - 1);
-            while (variety->seen[i] != 0 && seen[place] != 0) {
-                place = (place + 1) & (capacity - 1);
-            }
-            if (variety->seen[i] != 0) {
-                seen[place] = variety->seen[i];
-            }
-        }
-        cm_free(variety->seen);
-        variety->seen = seen;
-        variety->capacity = capacity;
-    }
-    hash |= 1;
-    size_t place = hash & (variety->capacity - 1);
-    while (variety->seen[place] != 0 && variety->seen[place] != hash) {
-        place = (place + 1) & (variety->capacity - 1);
-    }
-    variety->total++;
-    variety->distinct += variety->seen[place] == 0;
-    variety->seen[place] = hash;
-    return CM_OK;
-}
-
-static double share(const struct variety *variety)
-{
-    return variety->total == 0 ? 1 : (double)variety->distinct / (double)variety->total;
-}
-
-static enum cm_status count_variety(struct work *work, struct cm_span text)
-{
-    struct cm_words words = { .text = text };
-    uint64_t hash;
-    uint64_t before = 0;
-    enum cm_status status = CM_OK;
-    while (status == CM_OK && cm_words_next(&words, &hash)) {
-        status = count_once(&work->words, cm_words_mix(hash));
-        if (status == CM_OK && before != 0) {
-            status = count_once(&work->pairs, cm_words_mix(hash ^ cm_words_mix(before)));
-        }
-        before = hash | 1;
-    }
-    return status;
-}
-
 /* --- Rows --- */
 
 static const struct cm_segment *find_segment(const struct work *work, const char *id)
@@ -378,7 +314,7 @@ static enum cm_status judge_text(struct work *work, json_t *fields, const char *
     status = work->options->comply ? cm_judge_compliance(work->judge, &input, &work->judgement)
                                    : cm_judge_text(work->judge, &input, &work->judgement);
     if (status == CM_OK && !work->options->comply) {
-        status = count_variety(work, input.text);
+        status = cm_variety_add(work->variety, input.text);
     }
     if (status != CM_OK) {
         return no_memory(work);
@@ -526,6 +462,9 @@ static enum cm_status open_inputs(struct work *work)
     if (status == CM_OK) {
         status = cm_near_duplicates_open(options->near_duplicate, &work->near, work->error);
     }
+    if (status == CM_OK && cm_variety_open(&work->variety) != CM_OK) {
+        status = no_memory(work);
+    }
     if (status == CM_OK) {
         status = read_columns(work);
     }
@@ -546,8 +485,7 @@ static void close_work(struct work *work)
     for (size_t i = 0; i < work->columns_count; i++) {
         cm_free(work->columns[i]);
     }
-    cm_free(work->words.seen);
-    cm_free(work->pairs.seen);
+    cm_variety_close(work->variety);
     cm_free(work->summary.worst);
     cm_text_deinit(&work->json);
     for (size_t i = 0; i < work->channels_count; i++) {
@@ -599,10 +537,12 @@ enum cm_status cm_score_file(const struct cm_score_options *options, bool *grave
         status = file != NULL ? judge_into(work, file) : judge_rows(work);
     }
     cm_output_file_close(file);
+    if (status == CM_OK && cm_variety_measure(work->variety, &work->summary.variety) != CM_OK) {
+        status = no_memory(work);
+    }
     if (status == CM_OK) {
         bool to_stdout = options->out_path != NULL && strcmp(options->out_path, "-") == 0;
-        cm_score_summary_print(&work->summary, to_stdout ? stderr : stdout, options->comply,
-                               share(&work->words), share(&work->pairs));
+        cm_score_summary_print(&work->summary, to_stdout ? stderr : stdout, options->comply);
         *grave = work->summary.rows_grave > 0;
     }
     close_work(work);

@@ -62,8 +62,7 @@ static void print_rules(const struct cm_score_summary *summary, FILE *stream, do
     }
 }
 
-void cm_score_summary_print(const struct cm_score_summary *summary, FILE *stream, bool comply,
-                            double distinct_1, double distinct_2)
+void cm_score_summary_print(const struct cm_score_summary *summary, FILE *stream, bool comply)
 {
     uint64_t judged = summary->rows - summary->rows_no_text;
     double rows = judged > 0 ? (double)judged : 1;
@@ -81,8 +80,9 @@ void cm_score_summary_print(const struct cm_score_summary *summary, FILE *stream
         }
         fprintf(stream,
                 "\nvariety of the whole file: distinct-1 %.3f, distinct-2 %.3f, %" PRIu64
-                " near duplicates\n",
-                distinct_1, distinct_2, summary->near_duplicates);
+                " near duplicates, self-BLEU %.3f of %zu texts\n",
+                summary->variety.distinct_1, summary->variety.distinct_2, summary->near_duplicates,
+                summary->variety.self_bleu, summary->variety.sample);
     }
     if (summary->rows_no_item > 0) {
         fprintf(stream,

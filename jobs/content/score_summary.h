@@ -3,6 +3,7 @@
 #define CM_JOBS_CONTENT_SCORE_SUMMARY_H
 
 #include "jobs/content/judgement.h"
+#include "jobs/content/variety.h"
 
 #include <stdio.h>
 
@@ -24,6 +25,7 @@ struct cm_score_summary {
     uint64_t rows_no_text; /* nothing to judge */
     uint64_t rows_no_item; /* the catalog has no such item */
     uint64_t near_duplicates;
+    struct cm_variety_figures variety; /* of all texts; the caller's */
     double score_sum;
     double sums[CM_DIMENSION_COUNT];
     struct {
@@ -39,8 +41,6 @@ struct cm_score_summary {
 void cm_score_summary_add(struct cm_score_summary *summary, const struct cm_judgement *judgement,
                           const struct cm_worst_row *row, bool is_low);
 
-/* distinct-1 and distinct-2 of all texts are the caller's. */
-void cm_score_summary_print(const struct cm_score_summary *summary, FILE *stream, bool comply,
-                            double distinct_1, double distinct_2);
+void cm_score_summary_print(const struct cm_score_summary *summary, FILE *stream, bool comply);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "jobs/content/near_duplicates.h"
+#include "jobs/content/variety.h"
 #include "jobs/flags.h"
 #include "loaders/json_memory.h"
 
@@ -15,6 +16,7 @@ static const double duplicate_similarity = 0.8;
 struct gathering {
     struct cm_report_data *data;
     struct cm_near_duplicates *texts;
+    struct cm_variety *variety;
     char item[CM_REPORT_NAME_BYTES]; /* of the row before */
 };
 
@@ -191,6 +193,27 @@ static uint32_t measure(const struct cm_report_data *data, const char *text)
                                  : count_characters(text);
 }
 
+/* What the score should have told beforehand. */
+static enum cm_status note_decision(struct cm_report_data *data,
+                                    const struct cm_ledger_entry *entry)
+{
+    void *block = data->decided;
+    if (entry->decision.state == CM_DECISION_OPEN) {
+        return CM_OK;
+    }
+    enum cm_status status =
+        cm_grow(&block, &data->decided_capacity, data->decided_count + 1, sizeof *data->decided);
+    data->decided = block;
+    if (status == CM_OK) {
+        data->decided[data->decided_count++] = (struct cm_calibration_case){
+            .score = entry->row.score,
+            .is_ok = entry->row.status == CM_ROW_OK,
+            .is_accepted = entry->decision.state == CM_DECISION_APPROVED,
+        };
+    }
+    return status;
+}
+
 static enum cm_status count_text(struct gathering *gathering, const struct cm_ledger_entry *entry,
                                  struct cm_error *error)
 {
@@ -209,7 +232,13 @@ static enum cm_status count_text(struct gathering *gathering, const struct cm_le
         if (status != CM_OK) {
             return status;
         }
+        if (cm_variety_add(gathering->variety, cm_span_of(entry->row.text)) != CM_OK) {
+            return no_memory(error);
+        }
         data->compared++;
+    }
+    if (note_decision(data, entry) != CM_OK) {
+        return no_memory(error);
     }
     return keep_row(data, entry, characters) == CM_OK ? CM_OK : no_memory(error);
 }
@@ -361,12 +390,19 @@ enum cm_status cm_report_data_gather(struct cm_ledger *ledger, struct cm_report_
     cm_json_memory_begin();
     struct gathering gathering = { .data = data };
     enum cm_status status = cm_near_duplicates_open(duplicate_similarity, &gathering.texts, error);
+    if (status == CM_OK && cm_variety_open(&gathering.variety) != CM_OK) {
+        status = no_memory(error);
+    }
     if (status == CM_OK) {
         status = cm_ledger_visit(ledger, NULL, gather_row, &gathering, error);
     }
     if (status == CM_OK) {
         status = find_groups(&gathering, error);
     }
+    if (status == CM_OK && cm_variety_measure(gathering.variety, &data->variety) != CM_OK) {
+        status = no_memory(error);
+    }
+    cm_variety_close(gathering.variety);
     cm_near_duplicates_close(gathering.texts);
     if (status == CM_OK) {
         status = choose_examples(data, error);
@@ -388,6 +424,7 @@ void cm_report_data_deinit(struct cm_report_data *data)
     cm_free(data->row_ids);
     cm_free(data->score_of);
     cm_free(data->samples);
+    cm_free(data->decided);
     json_decref(data->figures);
 }
 

@@ -3,8 +3,10 @@
 #define CM_JOBS_REPORT_REPORT_DATA_H
 
 #include "jobs/content/channel.h"
+#include "jobs/content/variety.h"
 #include "jobs/ledger_entry.h"
 #include "jobs/ledger_history.h"
+#include "jobs/report/calibration.h"
 
 #include <jansson.h>
 
@@ -69,6 +71,10 @@ struct cm_report_data {
     struct cm_report_names segments;
     struct cm_report_names rules;
     struct cm_report_names dimensions;
+    struct cm_variety_figures variety;
+    struct cm_calibration_case *decided; /* [decided_count] texts that people decided about */
+    size_t decided_count;
+    size_t decided_capacity;
     uint64_t compared; /* texts */
     uint64_t repeated; /* of these, in a group with another */
     uint64_t groups_count;

@@ -100,6 +100,7 @@ static enum cm_status write_page(struct cm_ledger *ledger, const struct cm_repor
     cm_report_write_course(stream, data);
     enum cm_status status = cm_report_write_lengths(stream, data, error);
     cm_report_write_rules(stream, data);
+    cm_report_write_calibration(stream, data);
     fputs("</div>\n", stream);
     cm_report_write_segments(stream, data);
     if (status == CM_OK) {

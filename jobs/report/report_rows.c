@@ -65,7 +65,13 @@ enum cm_status cm_report_write_groups(struct cm_ledger *ledger, const struct cm_
 {
     char count[40];
     enum cm_status status = CM_OK;
-    fputs("<section><h2>Texts that say nearly the same</h2>\n", stream);
+    fprintf(stream,
+            "<section><h2>Variety</h2>\n<p>Of all words %.1f %% are different ones, of pairs of "
+            "words %.1f %% (distinct-1 and -2); self-BLEU of %zu texts is %.2f, which is 1 where "
+            "every text is made of phrases of the others.</p>\n"
+            "<h3>Texts that say nearly the same</h3>\n",
+            100 * data->variety.distinct_1, 100 * data->variety.distinct_2, data->variety.sample,
+            data->variety.self_bleu);
     if (data->groups_count == 0) {
         fputs("<p class=\"note\">None: no two texts share four fifths of their phrases.</p>\n",
               stream);

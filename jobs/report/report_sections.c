@@ -78,6 +78,42 @@ void cm_report_write_scores(FILE *stream, const struct cm_report_data *data)
     fputs("</section>\n", stream);
 }
 
+void cm_report_write_calibration(FILE *stream, const struct cm_report_data *data)
+{
+    struct cm_calibration found;
+    if (data->decided_count == 0) {
+        return;
+    }
+    fputs("<section><h2>Scores against decisions</h2>\n", stream);
+    if (!cm_calibrate(data->decided, data->decided_count, &found)) {
+        fprintf(stream,
+                "<p class=\"note\">%zu texts decided, %zu of them accepted as they were written: "
+                "%d decisions of both kinds are needed to tell how well scores foresee them.</p>"
+                "</section>\n",
+                found.cases, found.accepted, CM_CALIBRATION_CASES_MIN);
+        return;
+    }
+    const struct cm_plot_lines plot = {
+        .title = "ROC curve",
+        .x = { "others at or above the threshold", 0, 1 },
+        .y = { "accepted at or above", 0, 1 },
+        .xs = found.false_shares,
+        .values = { found.true_shares },
+        .names = { "accepted" },
+        .count = found.points,
+    };
+    cm_plot_write_lines(stream, &plot);
+    fprintf(stream,
+            "<p>Of %zu texts that people decided about they took %zu as they were written. The "
+            "gate agrees with them in %.0f %% (kappa %.2f). An accepted text scores higher than "
+            "another one in %.0f %% of pairs (area %.2f). <code>--min-score %.2f</code> tells them "
+            "apart best: it keeps %.0f %% of the accepted and holds back %.0f %% of the others."
+            "</p>\n<p class=\"note\">This speaks of all texts only where those decided about "
+            "were a random audit.</p></section>\n",
+            found.cases, found.accepted, 100 * found.agreement, found.kappa, 100 * found.area,
+            found.area, floor(100 * found.threshold) / 100, 100 * found.kept, 100 * found.caught);
+}
+
 void cm_report_write_rules(FILE *stream, const struct cm_report_data *data)
 {
     char count[40];

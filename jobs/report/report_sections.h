@@ -10,6 +10,7 @@
 void cm_report_duration(double seconds, char out[64]);
 
 void cm_report_write_scores(FILE *stream, const struct cm_report_data *data);
+void cm_report_write_calibration(FILE *stream, const struct cm_report_data *data);
 void cm_report_write_rules(FILE *stream, const struct cm_report_data *data);
 void cm_report_write_segments(FILE *stream, const struct cm_report_data *data);
 void cm_report_write_work(FILE *stream, const struct cm_report_data *data, double hourly_cost);

@@ -95,8 +95,8 @@ def judged(folder, out):
             row["run_flags"] = written["flags"]
             row["judgement"] = json.loads(row["judgement"] or "{}")
             row["rules"] = {flag["rule"] for flag in row["judgement"].get("flags", [])}
-    distinct = re.search(r"distinct-2 ([\d.]+), (\d+) near", summary)
-    return rows, float(distinct.group(1)), int(distinct.group(2))
+    variety = re.search(r"distinct-2 ([\d.]+), (\d+) near duplicates, self-BLEU ([\d.]+)", summary)
+    return rows, variety.groups()
 
 
 def share(rows, test):
@@ -110,13 +110,13 @@ def coverage(rows):
     return f"{sum(said) / len(said):.2f}" if said else "–"
 
 
-def column(rows, distinct_2, near):
+def column(rows, variety):
     texts = [row for row in rows if row["text"]]
     return [len(texts), coverage(texts), share(texts, lambda r: r["rules"] & UNSUPPORTED),
             share(texts, lambda r: "unsupported-number" in r["rules"]),
             share(texts, lambda r: r["rules"] & COMPLIANCE),
             share(texts, lambda r: "too-long" in r["rules"]),
-            share(texts, lambda r: "repaired" in r["run_flags"]), f"{distinct_2:.3f}", near,
+            share(texts, lambda r: "repaired" in r["run_flags"]), *variety,
             share(texts, lambda r: "wrong-language" not in r["rules"]),
             share(texts, lambda r: r["status"] == "flagged"),
             f"{sum(float(r['score']) for r in texts) / max(1, len(texts)):.3f}"]
@@ -124,7 +124,7 @@ def column(rows, distinct_2, near):
 
 NAMES = ["texts", "facts said (mean)", "unsupported claims", "unsupported numbers",
          "compliance hits", "hard limit exceeded", "cut or completed", "distinct-2",
-         "near duplicates", "right language", "flagged", "mean score"]
+         "near duplicates", "self-BLEU", "right language", "flagged", "mean score"]
 
 
 def promises(rows):

@@ -74,7 +74,9 @@ static uint32_t collect(struct cm_engine *engine, bool beams, bool retry, struct
         memcpy(texts->tokens[result.id], result.output, result.output_tokens * sizeof(int32_t));
         if (retry && first_time && result.id % 3 == 0) {
             struct cm_request request = make_request((uint32_t)result.id, beams, NULL, 0);
-            assert_int_equal(cm_engine_retry(engine, result.id, 0, &request.sampling, NULL), CM_OK);
+            struct cm_retry again = { .sampling = request.sampling };
+            memcpy(again.constraints, request.constraints, sizeof again.constraints);
+            assert_int_equal(cm_engine_retry(engine, result.id, &again, NULL), CM_OK);
         } else {
             cm_engine_release(engine, result.id);
             released++;

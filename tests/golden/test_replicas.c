@@ -94,9 +94,9 @@ static uint32_t collect(struct cm_engine *engine, struct texts *texts, bool agai
         if (result.finish_reason == CM_FINISH_LOST) {
             texts->lost_count++;
         } else if (result.id % 4 == 0 && !again[result.id]) {
-            struct cm_sampling sampling = sampling_of((uint32_t)result.id);
+            struct cm_retry retry = { .attempt = 1, .sampling = sampling_of((uint32_t)result.id) };
             again[result.id] = true;
-            assert_int_equal(cm_engine_retry(engine, result.id, 1, &sampling, NULL), CM_OK);
+            assert_int_equal(cm_engine_retry(engine, result.id, &retry, NULL), CM_OK);
             continue;
         }
         texts->tokens_count[result.id] = result.output_tokens;

@@ -231,13 +231,12 @@ void cm_engine_release(struct cm_engine *engine, uint64_t id)
     memset(slot, 0, sizeof *slot); /* whoever reads the output after this sees nothing */
 }
 
-enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, uint32_t attempt,
-                               const struct cm_sampling *sampling, struct cm_error *error)
+enum cm_status cm_engine_retry(struct cm_engine *engine, uint64_t id, const struct cm_retry *retry,
+                               struct cm_error *error)
 {
-    (void)sampling;
     (void)error;
     struct slot *slot = find_taken(engine, id);
-    slot->request.attempt = attempt;
+    slot->request.attempt = retry->attempt;
     write_text(slot);
     return CM_OK;
 }

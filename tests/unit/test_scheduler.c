@@ -263,10 +263,10 @@ static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler,
                                 result.output_tokens * sizeof(int32_t));
         }
         if (retries && attempt == 0 && result.id % 5 == 0) {
-            struct cm_sampling sampling = CM_SAMPLING_GREEDY;
-            sampling.ignore_stop = true;
-            sampling.beams = beams;
-            assert_int_equal(cm_scheduler_retry(scheduler, result.id, 1, &sampling, NULL), CM_OK);
+            struct cm_retry retry = { .attempt = 1, .sampling = CM_SAMPLING_GREEDY };
+            retry.sampling.ignore_stop = true;
+            retry.sampling.beams = beams;
+            assert_int_equal(cm_scheduler_retry(scheduler, result.id, &retry, NULL), CM_OK);
         } else {
             cm_scheduler_release(scheduler, result.id);
             (*released)++;
