@@ -18,6 +18,7 @@ struct cm_forward {
     struct cm_visit *visits;
     struct cm_attention_chunk *chunks;
     uint32_t n_chunks;
+    uint32_t positions_end;
     int32_t *logits_rows; /* [CM_LOGITS_ROWS_MAX] */
 
     /* Activations. */
@@ -111,6 +112,11 @@ static void upload_plan(struct cm_forward *forward, const struct cm_step_plan *p
     struct cm_backend *backend = forward->backend;
     forward->n_rows = plan->n_rows;
     forward->n_chunks = plan->n_chunks;
+    forward->positions_end = 0;
+    for (uint32_t row = 0; row < plan->n_rows; row++) {
+        uint32_t end = (uint32_t)plan->positions[row] + 1;
+        forward->positions_end = end > forward->positions_end ? end : forward->positions_end;
+    }
     cm_backend_upload(backend, forward->tokens, plan->tokens, plan->n_rows * sizeof *plan->tokens);
     cm_backend_upload(backend, forward->positions, plan->positions,
                       plan->n_rows * sizeof *plan->positions);
@@ -192,6 +198,7 @@ static void attention_block(struct cm_forward *forward, const struct cm_layer_we
                                  .visits = forward->visits,
                                  .chunks = forward->chunks,
                                  .n_chunks = forward->n_chunks,
+                                 .positions_end = forward->positions_end,
                                  .out = forward->attention,
                              });
     cm_op_matmul(backend, layer->attention_out, forward->attention, forward->n_rows,

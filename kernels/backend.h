@@ -254,12 +254,15 @@ struct cm_attention_args {
     const struct cm_visit *visits;           /* [n_visits] */
     const struct cm_attention_chunk *chunks; /* [n_chunks], covering all rows once */
     uint32_t n_chunks;
-    float *out; /* [n_rows, n_heads * head_dim] */
+    uint32_t positions_end; /* all positions are below; 0: not told. A hint for how long rows may
+                               be, which never changes a result */
+    float *out;             /* [n_rows, n_heads * head_dim] */
 };
 
 /* softmax(scale * q k^T) v by pages in position order with a running maximum and sum (online
- * softmax, Milakov and Gimelshein 2018): the same sequence of operations for a row in whatever
- * company, so the cut of the tree, the chunk and the batch cannot change a bit. */
+ * softmax, Milakov and Gimelshein 2018), on CUDA in parts that are cut at fixed positions: the same
+ * sequence of operations for a row in whatever company, so the cut of the tree, the chunk and the
+ * batch cannot change a bit. */
 void cm_op_attention(struct cm_backend *backend, const struct cm_attention_args *args);
 
 /* --- Ops: sample --- */

@@ -11,14 +11,12 @@
  * stand in one tile. Pages are copied to shared memory once for the block, a few at a time, while
  * the ones before are computed (cp.async, two buffers). A page that a row does not visit changes
  * nothing for it: its scores are minus infinity, so p = 0, c = 1, and adding zeros is exact. Rows
- * of a tile do not meet in an mma. So a row has the same bits in whatever company and cut.
+ * of a tile do not meet in an mma. A row's positions are cut into parts that are folded in order
+ * (attention_split.h). So a row has the same bits in whatever company and cut.
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
  * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries. */
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/launch.h"
-
-#include <math.h>
+#include "kernels/cuda/attention_split.h"
 
 enum {
     WARPS = 4,
@@ -48,6 +46,7 @@ struct cursor {
     unsigned pending; /* those of them that concern us, not yet taken */
     int32_t first_row;
     int32_t last_row;
+    struct reach reach;
 };
 
 /* The next visit, or -1. */
@@ -60,7 +59,9 @@ static __device__ __forceinline__ int32_t next_visit(struct cursor &cursor)
         }
         int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
         bool ours = at < cursor.end && cursor.visits[at].row_begin <= cursor.last_row &&
-                    cursor.visits[at].row_end > cursor.first_row;
+                    cursor.visits[at].row_end > cursor.first_row &&
+                    cursor.visits[at].first_position >= cursor.reach.begin &&
+                    cursor.visits[at].first_position < cursor.reach.end;
         cursor.pending = __ballot_sync(0xffffffffu, ours);
     }
     int32_t taken = cursor.base + __ffs((int)cursor.pending) - 1;
@@ -119,8 +120,10 @@ struct queries {
     int32_t row[2]; /* -1: none */
     int32_t position[2];
     uint32_t head[2];
+    int32_t split[2]; /* the part that maximum, sum and the lane's sums belong to */
     float maximum[2];
-    float sum[2]; /* over the lane's own columns */
+    float sum[2];        /* over the lane's own columns */
+    struct fold fold[2]; /* of the parts before, whose output stands in `out` */
 };
 
 /* Scores to weights p of one page, in place; moves maxima and sums on, and tells c. */
@@ -233,35 +236,107 @@ load_queries(const struct cm_attention_args &args, const struct cm_attention_chu
     }
 }
 
+/* Adds the lane's sums over its four columns. */
+static __device__ __forceinline__ float quad_sum(float sum)
+{
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+}
+
+static __device__ __forceinline__ float *out_of(const struct cm_attention_args &args,
+                                                const struct queries &queries, int r)
+{
+    return args.out + ((size_t)queries.row[r] * args.n_heads + queries.head[r]) * args.head_dim +
+           threadIdx.x % 4 * 2;
+}
+
+/* Queries that go on into the visit's part fold the part before into `out`, where the output
+ * waits: rows are seldom so long that it matters, and registers are dear. */
+template <int D>
+static __device__ __forceinline__ void begin_part(const struct cm_attention_args &args,
+                                                  const struct cm_visit &visit,
+                                                  struct queries &queries, float (&sums)[D / 8][4])
+{
+    int32_t split = visit.first_position / SPLIT_TOKENS;
+    bool goes_on[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        bool visits = queries.row[r] >= visit.row_begin && queries.row[r] < visit.row_end;
+        goes_on[r] = visits && queries.split[r] != split;
+        queries.split[r] = goes_on[r] ? split : queries.split[r];
+        goes_on[r] = goes_on[r] && queries.maximum[r] != -INFINITY;
+    }
+    if (!__any_sync(0xffffffffu, goes_on[0] || goes_on[1])) {
+        return;
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float sum = quad_sum(queries.sum[r]);
+        if (!goes_on[r]) {
+            continue;
+        }
+        fold_in<true>(queries.fold[r], queries.maximum[r], sum);
+        queries.maximum[r] = -INFINITY;
+        queries.sum[r] = 0.0f;
+        float *out = out_of(args, queries, r);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float *element = &sums[n][2 * r + i];
+                out[n * 8 + i] = folded(queries.fold[r], out[n * 8 + i], *element);
+                *element = 0.0f;
+            }
+        }
+    }
+}
+
+/* The output, or with parts side by side this one as it is. */
 template <int D>
 static __device__ __forceinline__ void store(const struct cm_attention_args &args,
+                                             const struct share &share, int32_t first_row,
                                              struct queries &queries, const float (&sums)[D / 8][4])
 {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        float sum = queries.sum[r];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float sum = quad_sum(queries.sum[r]);
         if (queries.row[r] < 0) {
             continue;
         }
-        float factor = sum > 0.0f ? 1.0f / sum : 0.0f;
-        float *out = args.out + ((size_t)queries.row[r] * args.n_heads + queries.head[r]) * D;
-        out += threadIdx.x % 4 * 2;
+        float *out = out_of(args, queries, r);
+        if (share.is_split) {
+            size_t part =
+                part_of((uint32_t)queries.split[r], blockIdx.x % share.chunks, share.chunks,
+                        (uint32_t)(queries.row[r] - first_row), args.n_heads, queries.head[r]);
+            out = share.parts.values + part * D + threadIdx.x % 4 * 2;
+            if (threadIdx.x % 4 == 0) {
+                share.parts.states[2 * part] = queries.maximum[r];
+                share.parts.states[2 * part + 1] = sum;
+            }
+        } else {
+            fold_in<true>(queries.fold[r], queries.maximum[r], sum);
+        }
+        float factor = share.is_split ? 1.0f : reciprocal_of(queries.fold[r].sum);
 #pragma unroll
         for (int n = 0; n < D / 8; n++) {
-            out[n * 8] = sums[n][2 * r] * factor;
-            out[n * 8 + 1] = sums[n][2 * r + 1] * factor;
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float value = sums[n][2 * r + i];
+                if (!share.is_split && queries.fold[r].before != 0.0f) {
+                    value = folded(queries.fold[r], out[n * 8 + i], value);
+                }
+                out[n * 8 + i] = value * factor;
+            }
         }
     }
 }
 
 template <int D>
 static __global__ void __launch_bounds__(THREADS, 2)
-    attend(struct cm_attention_args args, struct cm_cuda_kv kv)
+    attend(struct cm_attention_args args, struct cm_cuda_kv kv, struct share share)
 {
     CM_DYNAMIC_SHARED(layout<D>, shared);
-    struct cm_attention_chunk chunk = args.chunks[blockIdx.x];
+    struct cm_attention_chunk chunk = args.chunks[share.first_chunk + blockIdx.x % share.chunks];
     uint32_t group = args.n_heads / args.n_kv_heads;
     uint32_t queries_count = (uint32_t)(chunk.row_end - chunk.row_begin) * group;
     uint32_t first = blockIdx.z * QUERIES;
@@ -269,6 +344,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
         return;
     }
     uint32_t last = first + QUERIES < queries_count ? first + QUERIES - 1 : queries_count - 1;
+    int32_t first_row = chunk.row_begin + (int32_t)(first / group);
+    int32_t last_row = chunk.row_begin + (int32_t)(last / group);
+    struct reach reach = reach_of(args, chunk, first_row, last_row, split_of_block(share));
+    if (reach.begin >= reach.end) {
+        return; /* a part that none of the rows has; the merge does not ask for it */
+    }
     load_queries<D>(args, chunk, first, queries_count, shared);
     __syncthreads();
 
@@ -280,19 +361,18 @@ static __global__ void __launch_bounds__(THREADS, 2)
         queries.row[r] = there ? chunk.row_begin + (int32_t)(query / group) : -1;
         queries.position[r] = there ? shared->positions[query / group] : -1;
         queries.head[r] = blockIdx.y * group + query % group;
+        queries.split[r] = split_of_block(share);
         queries.maximum[r] = -INFINITY;
         queries.sum[r] = 0.0f;
+        queries.fold[r] = { -INFINITY, 0.0f, 0.0f, 0.0f };
     }
     int32_t warp_first = chunk.row_begin + (int32_t)((first + warp * TILE) / group);
     int32_t warp_last = chunk.row_begin + (int32_t)((first + warp * TILE + TILE - 1) / group);
     float sums[D / 8][4] = { { 0 } };
     float scale = args.scale * 1.44269504088896340736f;
-    struct cursor cursor = { args.visits,
-                             chunk.visit_end,
-                             chunk.visit_begin - 32,
-                             0,
-                             chunk.row_begin + (int32_t)(first / group),
-                             chunk.row_begin + (int32_t)(last / group) };
+    struct cursor cursor = { args.visits, chunk.visit_end, chunk.visit_begin - 32,
+                             0,           first_row,       last_row,
+                             reach };
     int count = start_stage<D>(args, kv, chunk, cursor, 0, shared);
     for (int stage = 0; count > 0; stage ^= 1) {
         int next_count = start_stage<D>(args, kv, chunk, cursor, stage ^ 1, shared);
@@ -301,6 +381,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
         for (int i = 0; i < count; i++) {
             struct cm_visit visit = shared->visits[stage][i];
             if (visit.row_begin <= warp_last && visit.row_end > warp_first) {
+                begin_part<D>(args, visit, queries, sums);
                 visit_page<D>(args, visit, scale, shared->q + warp * TILE, shared->keys[stage][i],
                               shared->values[stage][i], queries, sums);
             }
@@ -308,43 +389,47 @@ static __global__ void __launch_bounds__(THREADS, 2)
         count = next_count;
         __syncthreads(); /* the stage is done with before it is filled again */
     }
-    store<D>(args, queries, sums);
+    store<D>(args, share, chunk.row_begin, queries, sums);
 }
 
 template <int D>
 static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
-                          cudaStream_t stream)
+                          const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
     const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
     uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
     uint32_t group = args->n_heads / args->n_kv_heads;
+    uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
     cudaError_t result =
         cudaFuncSetAttribute((const void *)attend<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              (int)sizeof(layout<D>));
     if (result != cudaSuccess) {
         return result;
     }
-    return CM_LAUNCH(attend<D>,
-                     dim3(args->n_chunks, args->n_kv_heads, (rows * group + QUERIES - 1) / QUERIES),
-                     dim3(THREADS), sizeof(layout<D>), stream, *args, *kv);
+    return launch_shares(*args, *parts, tiles, true, stream,
+                         [&](dim3 grid, const struct share &share) {
+                             return CM_LAUNCH(attend<D>, grid, dim3(THREADS), sizeof(layout<D>),
+                                              stream, *args, *kv, share);
+                         });
 }
 
 extern "C" cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args,
-                                             const struct cm_cuda_kv *kv, cudaStream_t stream)
+                                             const struct cm_cuda_kv *kv,
+                                             const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
     switch (args->head_dim) {
     case 32:
-        return launch<32>(args, kv, stream);
+        return launch<32>(args, kv, parts, stream);
     case 64:
-        return launch<64>(args, kv, stream);
+        return launch<64>(args, kv, parts, stream);
     case 80:
-        return launch<80>(args, kv, stream);
+        return launch<80>(args, kv, parts, stream);
     case 96:
-        return launch<96>(args, kv, stream);
+        return launch<96>(args, kv, parts, stream);
     case 128:
-        return launch<128>(args, kv, stream);
+        return launch<128>(args, kv, parts, stream);
     case 256:
-        return launch<256>(args, kv, stream);
+        return launch<256>(args, kv, parts, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -66,6 +66,7 @@ struct cm_kv_pool {
     uint32_t pages_count;
     size_t element_bytes;
     struct cm_cuda_kv kv;
+    struct cm_cuda_parts parts;
 };
 
 #define CM_CUDA_DECLARE(name) __typeof__(cm_##name) cm_cuda_##name;

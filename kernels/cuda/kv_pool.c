@@ -28,6 +28,27 @@ size_t cm_cuda_kv_page_bytes(const struct cm_backend *backend, const struct cm_k
     return sizes_of(backend, shape, &sizes) ? sizes.page_bytes : 0;
 }
 
+/* Room for the parts of long rows: some blocks of 64 queries for each multiprocessor. A device
+ * without it goes on, and no slower but for few rows with long contexts. */
+static void reserve_parts(struct cm_backend *backend, uint32_t head_dim,
+                          struct cm_cuda_parts *parts)
+{
+    enum { BLOCKS = 2, PARTS = 8 * 64 }; /* of a multiprocessor */
+    int processors = 0;
+    cm_cuda_check(
+        backend,
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, backend->device),
+        "asking for its multiprocessors");
+    parts->blocks_enough = BLOCKS * (uint32_t)processors;
+    parts->capacity = PARTS * (size_t)processors;
+    parts->values = cm_cuda_reserve(backend, parts->capacity * head_dim * sizeof(float));
+    parts->states = cm_cuda_reserve(backend, parts->capacity * 2 * sizeof(float));
+    if (parts->states == NULL) {
+        cm_cuda_backend_free(backend, parts->values);
+        parts->values = NULL;
+    }
+}
+
 enum cm_status cm_cuda_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
                                       uint32_t pages_count, struct cm_kv_pool **pool,
                                       struct cm_error *error)
@@ -68,6 +89,7 @@ enum cm_status cm_cuda_kv_pool_create(struct cm_backend *backend, const struct c
     created->kv.values_stride = created->kv.head_stride * shape->n_kv_heads;
     created->kv.layer_stride = 2 * created->kv.values_stride;
     created->kv.page_stride = sizes.page_bytes / created->element_bytes;
+    reserve_parts(backend, shape->head_dim, &created->parts);
     *pool = created;
     return CM_OK;
 }
@@ -75,6 +97,8 @@ enum cm_status cm_cuda_kv_pool_create(struct cm_backend *backend, const struct c
 void cm_cuda_kv_pool_close(struct cm_kv_pool *pool)
 {
     cm_cuda_backend_free(pool->backend, pool->kv.pages);
+    cm_cuda_backend_free(pool->backend, pool->parts.values);
+    cm_cuda_backend_free(pool->backend, pool->parts.states);
     cm_free(pool);
 }
 

@@ -13,7 +13,10 @@
 extern "C" {
 #endif
 
-enum { CM_CUDA_HEAD_DIM_MAX = 256 };
+enum {
+    CM_CUDA_HEAD_DIM_MAX = 256,
+    CM_CUDA_SPLIT_PAGES = 16, /* of a row's attention in one part; it decides roundings */
+};
 
 /* The paged KV cache as kernels see it: a page of one layer and head is keys (or values)
  * [CM_PAGE_TOKENS][head_dim], float32 or float16. Strides count elements. */
@@ -24,6 +27,14 @@ struct cm_cuda_kv {
     size_t values_stride; /* from a head's keys to its values */
     size_t head_stride;
     bool half;
+};
+
+/* Room for parts of rows' attention, until they are merged; see attention_split.h. */
+struct cm_cuda_parts {
+    float *values;          /* [capacity][head_dim]; NULL: parts never run side by side */
+    float *states;          /* [capacity][2]: maximum and sum */
+    size_t capacity;        /* in parts: one for each row, head and split */
+    uint32_t blocks_enough; /* that keep the device busy: a launch of so many is not split */
 };
 
 cudaError_t cm_cuda_embed(const void *table, enum cm_dtype dtype, uint32_t dim,
@@ -40,10 +51,15 @@ cudaError_t cm_cuda_activation(enum cm_activation_kind kind, const float *x, siz
 cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args, const struct cm_cuda_kv *kv,
                                 cudaStream_t stream);
 cudaError_t cm_cuda_attention(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
-                              cudaStream_t stream);
+                              const struct cm_cuda_parts *parts, cudaStream_t stream);
 /* float16 pages and a head_dim of 32, 64, 80, 96, 128 or 256. */
 cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
-                                  cudaStream_t stream);
+                                  const struct cm_cuda_parts *parts, cudaStream_t stream);
+/* Of `chunks` chunks from `first_chunk` on; base_2: states and factors are powers of 2, not of e.
+ */
+cudaError_t cm_cuda_attention_merge(const struct cm_attention_args *args,
+                                    const struct cm_cuda_parts *parts, bool base_2,
+                                    uint32_t first_chunk, uint32_t chunks, cudaStream_t stream);
 cudaError_t cm_cuda_sample(const struct cm_sample_args *args, float *probabilities,
                            cudaStream_t stream);
 

@@ -80,10 +80,11 @@ void cm_cuda_op_attention(struct cm_backend *backend, const struct cm_attention_
     CM_ASSERT(args->head_dim == shape->head_dim && args->n_kv_heads == shape->n_kv_heads);
     CM_ASSERT(args->layer < shape->n_layers && args->n_heads % args->n_kv_heads == 0);
     if (args->n_chunks > 0 && cm_cuda_begin(backend)) {
-        cudaError_t result = suits_tensor_cores(args->pool)
-                                 ? cm_cuda_attention_mma(args, &args->pool->kv, backend->stream)
-                                 : cm_cuda_attention(args, &args->pool->kv, backend->stream);
-        cm_cuda_check(backend, result, "attention");
+        __typeof__(cm_cuda_attention) *attention =
+            suits_tensor_cores(args->pool) ? cm_cuda_attention_mma : cm_cuda_attention;
+        cm_cuda_check(backend,
+                      attention(args, &args->pool->kv, &args->pool->parts, backend->stream),
+                      "attention");
     }
 }
 
