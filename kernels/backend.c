@@ -238,3 +238,54 @@ void cm_op_beam(struct cm_backend *backend, const struct cm_beam_args *args)
 {
     functions_of(backend)->op_beam(backend, args);
 }
+
+/* --- Several devices --- */
+
+enum cm_status cm_comm_open(struct cm_backend *const *ranks, uint32_t ranks_count,
+                            struct cm_comm **comm, struct cm_error *error)
+{
+    CM_ASSERT(ranks_count >= 2);
+    for (uint32_t i = 1; i < ranks_count; i++) {
+        if (functions_of(ranks[i]) != functions_of(ranks[0])) {
+            return cm_error_set(error, CM_INVALID_ARGUMENT,
+                                "devices of two kinds cannot compute a model together");
+        }
+    }
+    if (ranks_count > CM_COMM_RANKS_MAX) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "%u devices for one model: at most %d can compute it together",
+                            ranks_count, CM_COMM_RANKS_MAX);
+    }
+    return functions_of(ranks[0])->comm_open(ranks, ranks_count, comm, error);
+}
+
+void cm_comm_close(struct cm_comm *comm)
+{
+    if (comm != NULL) {
+        functions_of(comm)->comm_close(comm);
+    }
+}
+
+void cm_comm_fail(struct cm_comm *comm, const char *reason)
+{
+    if (comm != NULL) {
+        functions_of(comm)->comm_fail(comm, reason);
+    }
+}
+
+void cm_op_all_reduce(struct cm_backend *backend, float *x, size_t count)
+{
+    functions_of(backend)->op_all_reduce(backend, x, count);
+}
+
+void cm_op_gather_columns(struct cm_backend *backend, const float *part, uint32_t n_rows,
+                          const struct cm_split *split, float *out)
+{
+    functions_of(backend)->op_gather_columns(backend, part, n_rows, split, out);
+}
+
+void cm_op_sample_split(struct cm_backend *backend, const struct cm_sample_args *args,
+                        const struct cm_split *split, float *scratch)
+{
+    functions_of(backend)->op_sample_split(backend, args, split, scratch);
+}

@@ -40,6 +40,7 @@ struct cm_backend_options {
     uint32_t rows_max; /* most rows (tokens) of one op call */
     enum cm_device device;
     uint32_t device_index; /* CUDA: which of the devices that this process sees */
+    double timeout_s;      /* CUDA: a device that does not answer for so long has failed; 0: 120 */
 };
 
 /* The devices of a kind that this process can use; 0 for CUDA where copymill was built without it

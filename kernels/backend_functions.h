@@ -1,14 +1,15 @@
 /* How a back end stands behind backend.h: a table with one function per function there. Private to
  * kernels/.
  *
- * Each back end completes the opaque structs itself (cm_backend, cm_matrix, cm_table, cm_kv_pool)
- * and puts `const struct cm_backend_functions *functions` first in each of them; backend.c finds
- * the table there and calls through it. A back end's own function is named like the public one with
- * its own prefix: cm_op_norm is cm_cpu_op_norm or cm_cuda_op_norm, with the same contract. */
+ * Each back end completes the opaque structs itself (cm_backend, cm_matrix, cm_table, cm_kv_pool,
+ * cm_comm) * and puts `const struct cm_backend_functions *functions` first in each of them;
+ * backend.c finds the table there and calls through it. A back end's own function is named like the
+ * public one with its own prefix: cm_op_norm is cm_cpu_op_norm or cm_cuda_op_norm, with the same
+ * contract. */
 #ifndef CM_KERNELS_BACKEND_FUNCTIONS_H
 #define CM_KERNELS_BACKEND_FUNCTIONS_H
 
-#include "kernels/backend.h"
+#include "kernels/comm.h"
 
 /* All that a back end implements: cm_backend_close and so on. */
 #define CM_BACKEND_FUNCTIONS(EACH) \
@@ -47,7 +48,13 @@
     EACH(op_attention)             \
     EACH(op_sample)                \
     EACH(op_sample_probabilities)  \
-    EACH(op_beam)
+    EACH(op_beam)                  \
+    EACH(comm_open)                \
+    EACH(comm_close)               \
+    EACH(comm_fail)                \
+    EACH(op_all_reduce)            \
+    EACH(op_gather_columns)        \
+    EACH(op_sample_split)
 
 #define CM_BACKEND_MEMBER(name) __typeof__(cm_##name) *(name);
 

@@ -116,9 +116,7 @@ enum cm_precision cm_cpu_backend_precision(const struct cm_backend *backend)
 
 enum cm_status cm_cpu_backend_status(struct cm_backend *backend, struct cm_error *error)
 {
-    (void)backend;
-    (void)error;
-    return CM_OK;
+    return backend->comm != NULL ? cm_cpu_comm_status(backend->comm, error) : CM_OK;
 }
 
 uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)

@@ -24,6 +24,8 @@ struct cm_backend {
     enum cm_cpu_isa isa;
     uint32_t rows_max;
     char variant[48];
+    struct cm_comm *comm; /* the group that it is a rank of, or NULL */
+    uint32_t rank;
     void *scratch; /* of one op call; contents do not outlive it */
     size_t scratch_bytes;
 };
@@ -46,6 +48,9 @@ const struct cm_backend_functions *cm_cpu_functions(enum cm_cpu_isa isa);
 
 #define CM_CPU_DECLARE(name) __typeof__(cm_##name) cm_cpu_##name;
 CM_BACKEND_FUNCTIONS(CM_CPU_DECLARE)
+
+/* CM_DEVICE_FAILED, with the reason, where a rank has given up. */
+enum cm_status cm_cpu_comm_status(struct cm_comm *comm, struct cm_error *error) CM_MUST_CHECK;
 
 /* As cm_backend_open_cpu with a given instruction set, so that tests reach every variant.
  * CM_UNSUPPORTED where the processor lacks it. */

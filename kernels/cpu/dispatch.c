@@ -48,6 +48,12 @@
         .op_sample = cm_op_sample_##isa,                                     \
         .op_sample_probabilities = cm_op_sample_probabilities_##isa,         \
         .op_beam = cm_op_beam_##isa,                                         \
+        .comm_open = cm_cpu_comm_open,                                       \
+        .comm_close = cm_cpu_comm_close,                                     \
+        .comm_fail = cm_cpu_comm_fail,                                       \
+        .op_all_reduce = cm_cpu_op_all_reduce,                               \
+        .op_gather_columns = cm_cpu_op_gather_columns,                       \
+        .op_sample_split = cm_cpu_op_sample_split,                           \
     }
 
 DECLARE_VARIANT(portable);

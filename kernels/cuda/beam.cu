@@ -15,12 +15,6 @@
  * in sample.cu for top-k and top-p. */
 #include "kernels/cuda/distribution.h"
 
-struct candidates {
-    float values[CM_BEAM_CANDIDATES_MAX];
-    uint32_t ids[CM_BEAM_CANDIDATES_MAX];
-    uint32_t count;
-};
-
 /* The unmodified log-probability of a score. One thread. */
 static __device__ __forceinline__ float logprob_of(const struct cm_sample_row &controls,
                                                    const int32_t *history, uint32_t id, float score)
@@ -32,29 +26,6 @@ static __device__ __forceinline__ float logprob_of(const struct cm_sample_row &c
         }
     }
     return logprob;
-}
-
-/* Fills the candidates with the `wanted` best in no order: all over the wanted-th largest value,
- * and of its ties those with the lowest ids. */
-static __device__ __forceinline__ void collect_best(const struct row &row, uint32_t wanted,
-                                                    struct candidates *candidates,
-                                                    struct scratch *scratch)
-{
-    mass_t above;
-    float lowest = value_of(key_reaching<true>(row, wanted, scratch, &above));
-    uint32_t last_id = id_of_tie(row, lowest, wanted - above, scratch);
-    if (threadIdx.x == 0) {
-        candidates->count = 0;
-    }
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        if (row.x[i] > lowest || (row.x[i] == lowest && i <= last_id)) {
-            uint32_t at = atomicAdd(&candidates->count, 1u);
-            candidates->values[at] = row.x[i];
-            candidates->ids[at] = i;
-        }
-    }
-    __syncthreads();
 }
 
 /* Each candidate goes to the place that the number of better ones gives it; the impossible ones,
@@ -118,11 +89,11 @@ static __global__ void __launch_bounds__(THREADS) beam_rows(struct cm_beam_args 
     __shared__ struct scratch shared;
     __shared__ struct candidates candidates;
     struct scratch *scratch = &shared;
-    struct row row = { args.logits + (size_t)blockIdx.x * args.n_vocab, args.n_vocab };
+    struct row row = { args.logits + (size_t)blockIdx.x * args.n_vocab, args.n_vocab, 0 };
     struct cm_sample_row controls = args.rows[blockIdx.x];
     size_t first = (size_t)blockIdx.x * args.n_candidates;
     float highest = block_maximum(row, scratch);
-    float log_sum = (float)log_sum_exp(row, highest, scratch);
+    float log_sum = (float)log_of_mass(logits_mass(row, highest, scratch), highest);
     for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
         float x = row.x[i] - log_sum;
         row.x[i] = x == x ? x : -INFINITY;

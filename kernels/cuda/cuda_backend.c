@@ -13,24 +13,26 @@ enum { CAPABILITY_MIN = 80 };
 
 /* --- Failures --- */
 
-static void keep_failure(struct cm_backend *backend, const char *what, const char *reason)
+void cm_cuda_fail(struct cm_backend *backend, const char *what, const char *reason)
 {
     if (backend->failure[0] == '\0') {
-        snprintf(backend->failure, sizeof backend->failure, "%s: %s", what, reason);
+        snprintf(backend->failure, sizeof backend->failure, "CUDA device %d failed. %s: %s",
+                 backend->device, what, reason);
+        cm_comm_fail(backend->comm, backend->failure);
     }
 }
 
 void cm_cuda_check(struct cm_backend *backend, cudaError_t result, const char *what)
 {
     if (result != cudaSuccess) {
-        keep_failure(backend, what, cudaGetErrorString(result));
+        cm_cuda_fail(backend, what, cudaGetErrorString(result));
     }
 }
 
 void cm_cuda_check_blas(struct cm_backend *backend, cublasStatus_t result, const char *what)
 {
     if (result != CUBLAS_STATUS_SUCCESS) {
-        keep_failure(backend, what, cublasLtGetStatusString(result));
+        cm_cuda_fail(backend, what, cublasLtGetStatusString(result));
     }
 }
 
@@ -45,8 +47,7 @@ enum cm_status cm_cuda_backend_status(struct cm_backend *backend, struct cm_erro
     if (backend->failure[0] == '\0') {
         return CM_OK;
     }
-    return cm_error_set(error, CM_DEVICE_FAILED, "CUDA device %d failed. %s", backend->device,
-                        backend->failure);
+    return cm_error_set(error, CM_DEVICE_FAILED, "%s", backend->failure);
 }
 
 /* --- Opening --- */
@@ -124,6 +125,7 @@ enum cm_status cm_backend_open_cuda(const struct cm_backend_options *options,
     opened->functions = &functions;
     opened->device = (int)options->device_index;
     opened->rows_max = options->rows_max;
+    opened->timeout_s = options->timeout_s;
     opened->precision =
         options->precision == CM_PRECISION_EXACT ? CM_PRECISION_EXACT : CM_PRECISION_BF16;
     /* cuBLASLt's version chooses its kernels, and these the roundings. */
@@ -142,8 +144,14 @@ enum cm_status cm_backend_open_cuda(const struct cm_backend_options *options,
 void cm_cuda_backend_close(struct cm_backend *backend)
 {
     cudaSetDevice(backend->device);
+    if (backend->stream != NULL && !backend->stuck) {
+        cm_cuda_wait_stream(backend, backend->stream, "closing");
+    }
+    if (backend->stuck) { /* to give anything back would wait for it */
+        cm_free(backend);
+        return;
+    }
     if (backend->stream != NULL) {
-        cudaStreamSynchronize(backend->stream);
         cudaStreamDestroy(backend->stream);
     }
     if (backend->blas != NULL) {
@@ -214,7 +222,7 @@ void *cm_cuda_backend_alloc(struct cm_backend *backend, size_t bytes)
 
 void cm_cuda_backend_free(struct cm_backend *backend, void *memory)
 {
-    if (memory != NULL) {
+    if (memory != NULL && !backend->stuck) {
         cudaSetDevice(backend->device);
         cm_cuda_check(backend, cudaFree(memory), "giving memory back");
     }
@@ -223,7 +231,7 @@ void cm_cuda_backend_free(struct cm_backend *backend, void *memory)
 /* The stream has done all so far, and the staging memory is free again. */
 static void wait_for_stream(struct cm_backend *backend)
 {
-    cm_cuda_check(backend, cudaStreamSynchronize(backend->stream), "running a step");
+    cm_cuda_wait_stream(backend, backend->stream, "running a step");
     backend->staging_used = 0;
 }
 

@@ -31,6 +31,10 @@ struct cm_backend {
     unsigned char *staging; /* [CM_CUDA_STAGING_BYTES] pinned */
     size_t staging_used;    /* what the stream may still read */
     char failure[256];      /* empty: none */
+    double timeout_s;       /* 0: the default */
+    bool stuck;             /* it will not answer any more: nothing may wait for it */
+    struct cm_comm *comm;   /* the group that it is a rank of, or NULL */
+    uint32_t rank;
 };
 
 struct cm_matrix {
@@ -79,6 +83,23 @@ bool cm_cuda_begin(struct cm_backend *backend);
 /* Keeps the failure where there is one, with the name of what was tried. */
 void cm_cuda_check(struct cm_backend *backend, cudaError_t result, const char *what);
 void cm_cuda_check_blas(struct cm_backend *backend, cublasStatus_t result, const char *what);
+
+void cm_cuda_fail(struct cm_backend *backend, const char *what, const char *reason);
+
+/* --- watchdog.c: every wait for the device --- */
+
+/* Until all work of the stream so far is done, or the event has come; a failure is kept, and where
+ * the device does not answer in time it is stuck. The caller has made the device current. */
+void cm_cuda_wait_stream(struct cm_backend *backend, cudaStream_t stream, const char *what);
+void cm_cuda_wait_event(struct cm_backend *backend, cudaEvent_t event, const char *what);
+
+/* For other loops that ask: how long, and a pause after the first few times. */
+double cm_cuda_timeout_s(const struct cm_backend *backend);
+void cm_cuda_pause(uint64_t polls);
+
+/* False: this back end has failed, or another of its group has. Then it has left the group, so that
+ * its stream need not wait for the others. */
+bool cm_cuda_comm_check(struct cm_backend *backend);
 
 /* Device memory that is not zeroed; NULL when there is no more. */
 void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;

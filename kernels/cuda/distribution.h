@@ -39,6 +39,7 @@ struct scratch {
 struct row {
     float *x; /* [n] */
     uint32_t n;
+    uint32_t first_token; /* whose value is x[0]: 0, or of a part of the vocabulary */
 };
 
 /* --- Over the whole block --- */
@@ -281,7 +282,7 @@ static __device__ __forceinline__ void penalise(const struct row &row,
         clear_seen(scratch);
         for (uint32_t i = controls.history_begin + threadIdx.x; i < controls.history_end;
              i += THREADS) {
-            uint32_t token = (uint32_t)history[i];
+            uint32_t token = (uint32_t)history[i] - row.first_token; /* huge if it is before */
             if (token < row.n && see(token, first, scratch)) {
                 float x = row.x[token];
                 row.x[token] = x < 0 ? x * penalty : x / penalty;
@@ -299,7 +300,7 @@ static __device__ __forceinline__ void mask(const struct row &row,
         clear_seen(scratch);
         for (uint32_t i = controls.allowed.begin + threadIdx.x; i < controls.allowed.end;
              i += THREADS) {
-            see((uint32_t)ids[i], first, scratch);
+            see((uint32_t)ids[i] - row.first_token, first, scratch);
         }
         __syncthreads();
         for (uint32_t i = threadIdx.x; i < WINDOW_TOKENS && first + i < row.n; i += THREADS) {
@@ -312,8 +313,9 @@ static __device__ __forceinline__ void mask(const struct row &row,
     for (uint32_t list = 0; list < CM_SAMPLE_BANS_MAX; list++) {
         struct cm_id_range banned = controls.banned[list];
         for (uint32_t i = banned.begin + threadIdx.x; i < banned.end; i += THREADS) {
-            if ((uint32_t)ids[i] < row.n) {
-                row.x[ids[i]] = -INFINITY;
+            uint32_t token = (uint32_t)ids[i] - row.first_token;
+            if (token < row.n) {
+                row.x[token] = -INFINITY;
             }
         }
     }
@@ -366,8 +368,8 @@ static __device__ __forceinline__ mass_t cut(const struct row &row,
     return total_mass(row, scratch);
 }
 
-/* Log of the sum of exp(x), of logits nobody has changed yet. */
-static __device__ __forceinline__ double log_sum_exp(const struct row &row, float highest,
+/* Mass of exp(x - highest), of logits nobody has changed yet. */
+static __device__ __forceinline__ mass_t logits_mass(const struct row &row, float highest,
                                                      struct scratch *scratch)
 {
     mass_t sum[1] = { 0 };
@@ -376,7 +378,65 @@ static __device__ __forceinline__ double log_sum_exp(const struct row &row, floa
         sum[0] += weight <= 1.0f ? mass_of(weight) : 0; /* not NaN */
     }
     block_sums(sum, scratch);
-    return highest + log((double)sum[0] * 0x1p-40);
+    return sum[0];
+}
+
+/* Log of the sum of exp(x) */
+static __device__ __forceinline__ double log_of_mass(mass_t mass, float highest)
+{
+    return highest + log((double)mass * 0x1p-40);
+}
+
+/* The logit that a token's weight came from, before temperature and penalty. */
+static __device__ __forceinline__ double logit_of(const struct cm_sample_row &controls,
+                                                  const int32_t *history, float highest,
+                                                  struct place token)
+{
+    double logit = highest;
+    if (token.weight < 1.0f) {
+        logit += (double)controls.temperature * log((double)token.weight);
+    }
+    bool met = false;
+    for (uint32_t i = controls.history_begin + threadIdx.x; i < controls.history_end;
+         i += THREADS) {
+        met = met || history[i] == (int32_t)token.id;
+    }
+    if (__syncthreads_or(met) != 0 && controls.repetition_penalty > 0.0f) {
+        return logit < 0 ? logit / controls.repetition_penalty
+                         : logit * controls.repetition_penalty;
+    }
+    return logit;
+}
+
+/* --- The best of a row --- */
+
+struct candidates {
+    float values[CM_BEAM_CANDIDATES_MAX];
+    uint32_t ids[CM_BEAM_CANDIDATES_MAX]; /* places in the row */
+    uint32_t count;
+};
+
+/* Fills the candidates with the `wanted` best in no order: all over the wanted-th largest value,
+ * and of its ties those with the lowest ids. */
+static __device__ __forceinline__ void collect_best(const struct row &row, uint32_t wanted,
+                                                    struct candidates *candidates,
+                                                    struct scratch *scratch)
+{
+    mass_t above;
+    float lowest = value_of(key_reaching<true>(row, wanted, scratch, &above));
+    uint32_t last_id = id_of_tie(row, lowest, wanted - above, scratch);
+    if (threadIdx.x == 0) {
+        candidates->count = 0;
+    }
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
+        if (row.x[i] > lowest || (row.x[i] == lowest && i <= last_id)) {
+            uint32_t at = atomicAdd(&candidates->count, 1u);
+            candidates->values[at] = row.x[i];
+            candidates->ids[at] = i;
+        }
+    }
+    __syncthreads();
 }
 
 #endif

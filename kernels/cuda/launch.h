@@ -5,7 +5,7 @@
 #ifndef CM_KERNELS_CUDA_LAUNCH_H
 #define CM_KERNELS_CUDA_LAUNCH_H
 
-#include "kernels/backend.h"
+#include "kernels/comm.h"
 
 #include <cuda_runtime_api.h>
 
@@ -64,6 +64,49 @@ cudaError_t cm_cuda_sample(const struct cm_sample_args *args, float *probabiliti
                            cudaStream_t stream);
 
 cudaError_t cm_cuda_beam(const struct cm_beam_args *args, cudaStream_t stream);
+
+/* --- Several devices --- */
+
+/* What a rank brings for a row when a vocabulary is split (sample_split.cu). */
+struct cm_cuda_maxima {
+    float raw;       /* of the logits of its part */
+    float processed; /* after penalty and masks */
+};
+struct cm_cuda_bid {
+    unsigned long long raw_mass; /* of its part, against the greatest logit of all */
+    unsigned long long mass;     /* of its weights; 0 where the candidates are not weights */
+    uint32_t count;              /* of its candidates ... */
+    uint32_t is_whole;           /* ... which are all the tokens that it has */
+    float values[CM_SPLIT_CANDIDATES];
+    uint32_t tokens[CM_SPLIT_CANDIDATES];
+};
+
+/* Device memory: [n_rows] of this rank, and [ranks_count, n_rows] of all. */
+struct cm_cuda_split_buffers {
+    struct cm_cuda_maxima *own_maxima;
+    struct cm_cuda_maxima *maxima;
+    struct cm_cuda_bid *own_bids;
+    struct cm_cuda_bid *bids;
+};
+
+struct cm_cuda_split_args {
+    struct cm_sample_args sample; /* logits and n_vocab of this rank's part */
+    uint32_t first_token;         /* the whole's number of the part's first token */
+    uint32_t n_part;
+    uint32_t n_whole;
+    uint32_t ranks_count;
+    float *values; /* scratch [n_rows, own columns] */
+    struct cm_cuda_split_buffers buffers;
+};
+
+/* The three steps of cm_op_sample_split, with an all-gather after the first two. */
+cudaError_t cm_cuda_split_maxima(const struct cm_cuda_split_args *args, cudaStream_t stream);
+cudaError_t cm_cuda_split_bids(const struct cm_cuda_split_args *args, cudaStream_t stream);
+cudaError_t cm_cuda_split_decide(const struct cm_cuda_split_args *args, cudaStream_t stream);
+
+/* out[i] = parts[0, i] + parts[1, i] + ... in this order */
+cudaError_t cm_cuda_sum_parts(const float *parts /* [parts_count, n] */, uint32_t parts_count,
+                              size_t n, float *out, cudaStream_t stream);
 
 /* Rows of float32 to bfloat16 (or float16), each padded with zeros to `padded` elements. */
 cudaError_t cm_cuda_narrow(const float *x, uint32_t n_rows, uint32_t dim, uint32_t padded,

@@ -21,27 +21,6 @@
 
 /* --- The ops --- */
 
-/* The logit that a token's weight came from, before temperature and penalty. */
-static __device__ __forceinline__ double logit_of(const struct cm_sample_row &controls,
-                                                  const int32_t *history, float highest,
-                                                  struct place token)
-{
-    double logit = highest;
-    if (token.weight < 1.0f) {
-        logit += (double)controls.temperature * log((double)token.weight);
-    }
-    bool met = false;
-    for (uint32_t i = controls.history_begin + threadIdx.x; i < controls.history_end;
-         i += THREADS) {
-        met = met || history[i] == (int32_t)token.id;
-    }
-    if (__syncthreads_or(met) != 0 && controls.repetition_penalty > 0.0f) {
-        return logit < 0 ? logit / controls.repetition_penalty
-                         : logit * controls.repetition_penalty;
-    }
-    return logit;
-}
-
 static __device__ __forceinline__ struct place draw(const struct row &row,
                                                     const struct cm_sample_row &controls,
                                                     float highest, struct scratch *scratch)
@@ -77,7 +56,7 @@ static __global__ void __launch_bounds__(THREADS)
     struct scratch *scratch = &shared;
     size_t first = (size_t)blockIdx.x * args.n_vocab;
     struct cm_sample_row controls = args.rows[blockIdx.x];
-    struct row row = { (float *)args.logits + first, args.n_vocab };
+    struct row row = { (float *)args.logits + first, args.n_vocab, 0 };
     if (probabilities != NULL) {
         row.x = probabilities + first;
         for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
@@ -87,7 +66,7 @@ static __global__ void __launch_bounds__(THREADS)
     }
     bool want_logprob = probabilities == NULL && args.logprobs != NULL && controls.want_logprob;
     float highest = block_maximum(row, scratch);
-    double log_sum = want_logprob ? log_sum_exp(row, highest, scratch) : 0.0;
+    double log_sum = want_logprob ? log_of_mass(logits_mass(row, highest, scratch), highest) : 0.0;
     bool penalised = is_penalised(controls);
     bool masked = is_masked(controls);
     if (penalised) {

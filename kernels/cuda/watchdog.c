@@ -1,0 +1,77 @@
+/* Waiting for the device, never for ever. A device that does not come to an end within the back
+ * end's time is given up: a kernel that never ends, a driver that does not answer, a rank that
+ * never comes to a collective (comm.c looks after those and after ranks that have failed).
+ *
+ * The stream is asked again and again instead of waited for; at first without a pause, since a step
+ * of decoding takes milliseconds. */
+#include "base/clock.h"
+#include "kernels/cuda/cuda_backend.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { POLLS_WITHOUT_PAUSE = 64, PAUSE_NS = 20 * 1000, TIMEOUT_DEFAULT_S = 120, LEAVING_S = 2 };
+
+double cm_cuda_timeout_s(const struct cm_backend *backend)
+{
+    return backend->timeout_s > 0 ? backend->timeout_s : TIMEOUT_DEFAULT_S;
+}
+
+void cm_cuda_pause(uint64_t polls)
+{
+    if (polls >= POLLS_WITHOUT_PAUSE) {
+        nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+    }
+}
+
+/* Asks until the answer is another than "not ready". When the time is over, or the group of devices
+ * has failed, the rank leaves the group, which ends the collectives in its stream; what is left
+ * then has a short time to end. */
+static void wait_for(struct cm_backend *backend, cudaError_t (*ask)(const void *object),
+                     const void *object, const char *what)
+{
+    double end_s = cm_clock_s() + cm_cuda_timeout_s(backend);
+    bool gave_up = false;
+    for (uint64_t polls = 0; !backend->stuck; polls++) {
+        cudaError_t result = ask(object);
+        bool late = cm_clock_s() > end_s;
+        if (result != cudaErrorNotReady) {
+            cm_cuda_check(backend, result, what);
+            cm_cuda_comm_check(backend);
+            return;
+        }
+        if (late && !gave_up) {
+            char reason[64];
+            snprintf(reason, sizeof reason, "it has not answered for %.0f s",
+                     cm_cuda_timeout_s(backend));
+            cm_cuda_fail(backend, what, reason);
+        }
+        if (late && gave_up) {
+            backend->stuck = true;
+        } else if (!gave_up && !cm_cuda_comm_check(backend)) {
+            gave_up = true;
+            end_s = cm_clock_s() + LEAVING_S;
+        }
+        cm_cuda_pause(polls);
+    }
+}
+
+static cudaError_t ask_stream(const void *stream)
+{
+    return cudaStreamQuery(*(cudaStream_t const *)stream);
+}
+
+static cudaError_t ask_event(const void *event)
+{
+    return cudaEventQuery(*(cudaEvent_t const *)event);
+}
+
+void cm_cuda_wait_stream(struct cm_backend *backend, cudaStream_t stream, const char *what)
+{
+    wait_for(backend, ask_stream, &stream, what);
+}
+
+void cm_cuda_wait_event(struct cm_backend *backend, cudaEvent_t event, const char *what)
+{
+    wait_for(backend, ask_event, &event, what);
+}
