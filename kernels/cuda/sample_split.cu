@@ -18,7 +18,7 @@ enum { MERGED_MAX = CM_COMM_RANKS_MAX * CM_SPLIT_CANDIDATES };
 
 /* --- Maxima --- */
 
-static __global__ void __launch_bounds__(THREADS) maxima_rows(struct cm_cuda_split_args args)
+static __global__ void __launch_bounds__(THREADS, 1) maxima_rows(struct cm_cuda_split_args args)
 {
     __shared__ struct scratch shared;
     struct scratch *scratch = &shared;
@@ -285,7 +285,7 @@ static __device__ __forceinline__ void weigh_top_k(const struct cm_cuda_split_ar
     __syncthreads();
 }
 
-static __global__ void __launch_bounds__(THREADS) decide_rows(struct cm_cuda_split_args args)
+static __global__ void __launch_bounds__(THREADS, 1) decide_rows(struct cm_cuda_split_args args)
 {
     __shared__ struct merged shared;
     struct merged *merged = &shared;
