@@ -11,6 +11,9 @@
 #include "kernels/matrix_source.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 /* Bytes of a panel and inputs per unit along K; see matmul_kernels.h. */
 static const struct {
@@ -81,7 +84,17 @@ static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backen
     matrix->kernels = select_kernels(backend->isa, format);
     matrix->units_count = (matrix->n_in + inputs - 1) / inputs;
     matrix->panel_bytes = (size_t)matrix->units_count * units[format].panel_bytes;
-    matrix->row_bytes = (size_t)matrix->units_count * matrix->kernels->row_unit_bytes;
+    /* Tiles begin at whole cache lines. */
+    size_t row_bytes = (size_t)matrix->units_count * matrix->kernels->row_unit_bytes;
+    matrix->row_bytes =
+        (row_bytes + CM_CACHE_LINE_BYTES - 1) / CM_CACHE_LINE_BYTES * CM_CACHE_LINE_BYTES;
+}
+
+/* A tile of its own for each thread, then the packed rows. */
+static size_t scratch_rows(const struct cm_backend *backend, const struct cm_matrix *matrix)
+{
+    return (size_t)cm_pool_threads(backend->pool) * matrix->kernels->tile_rows_max +
+           backend->rows_max;
 }
 
 enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
@@ -107,7 +120,7 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
     created->bias = cm_alloc_aligned(columns, sizeof *created->bias);
     created->bytes = created->panels_count * created->panel_bytes + columns * sizeof *created->bias;
     if (created->panels == NULL || created->bias == NULL ||
-        cm_size_mul(backend->rows_max, created->row_bytes, &scratch_bytes) ||
+        cm_size_mul(scratch_rows(backend, created), created->row_bytes, &scratch_bytes) ||
         cm_cpu_scratch_reserve(backend, scratch_bytes) != CM_OK) {
         status = cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for matrix %s [%u, %u]",
                               sources[0].weight->name, created->n_out, created->n_in);
@@ -215,7 +228,8 @@ struct matmul {
     uint32_t tiles_count;
     uint32_t tile_height; /* rows of a tile; the first `higher_tiles` have one more */
     uint32_t higher_tiles;
-    uint8_t *packed; /* [n_rows][row_bytes], tile by tile */
+    uint8_t *staging; /* [threads][tile_rows_max][row_bytes] */
+    uint8_t *packed;  /* [n_rows][row_bytes], tile by tile */
     float *y;
     struct cm_pool_work work;
 };
@@ -232,17 +246,40 @@ static struct cm_pool_range tile_rows(const struct matmul *matmul, uint32_t tile
     };
 }
 
+/* Copies whole cache lines to memory past the caches. All processors have read what stood there and
+ * hold it still, and taking a line back from them costs some 30 ns. */
+static void copy_past_caches(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+#if defined(__x86_64__)
+    for (size_t at = 0; at < bytes; at += CM_CACHE_LINE_BYTES) {
+        for (size_t i = at; i < at + CM_CACHE_LINE_BYTES; i += sizeof(__m128i)) {
+            _mm_stream_si128((__m128i *)(to + i), _mm_load_si128((const __m128i *)(from + i)));
+        }
+    }
+    _mm_sfence();
+#else
+    memcpy(to, from, bytes);
+#endif
+}
+
 static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
 {
-    (void)threads_count;
     struct matmul *matmul = context;
     const struct cm_matrix *matrix = matmul->matrix;
+    uint32_t rows_max = matmul->kernels->tile_rows_max;
+    uint8_t *staging = matmul->staging + thread_index * rows_max * matrix->row_bytes;
     struct cm_pool_range range;
     while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         struct cm_pool_range rows = tile_rows(matmul, range.begin);
-        matmul->kernels->pack(matmul->x + (size_t)rows.begin * matrix->n_in, matrix->n_in,
-                              rows.end - rows.begin,
-                              matmul->packed + rows.begin * matrix->row_bytes);
+        const float *x = matmul->x + (size_t)rows.begin * matrix->n_in;
+        uint8_t *packed = matmul->packed + rows.begin * matrix->row_bytes;
+        uint32_t count = rows.end - rows.begin;
+        if (threads_count == 1) {
+            matmul->kernels->pack(x, matrix->n_in, count, packed);
+        } else {
+            matmul->kernels->pack(x, matrix->n_in, count, staging);
+            copy_past_caches(packed, staging, count * matrix->row_bytes);
+        }
     }
 }
 
@@ -323,13 +360,14 @@ void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, cons
         .tiles_count = tiles_count,
         .tile_height = n_rows / tiles_count,
         .higher_tiles = n_rows % tiles_count,
-        .packed = backend->scratch,
+        .staging = backend->scratch,
         .y = y,
     };
     uint32_t threads = cm_pool_threads(backend->pool);
+    matmul.packed = matmul.staging + (size_t)threads * kernels->tile_rows_max * matrix->row_bytes;
     cm_pool_work_init(&matmul.work, threads, matmul.tiles_count, 1);
     if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
-        pack_tiles(&matmul, 0, 1);
+        pack_tiles(&matmul, 0, threads);
     } else {
         cm_pool_run(backend->pool, pack_tiles, &matmul);
     }
