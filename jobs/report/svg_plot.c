@@ -187,7 +187,9 @@ void cm_plot_write_bars(FILE *stream, const struct cm_plot_bars *plot)
         highest = fmax(highest, value);
     }
     struct frame frame = { stream, plot->x, plot->y };
-    frame.y.maximum = round_up(highest);
+    if (frame.y.maximum <= 0) {
+        frame.y.maximum = round_up(highest);
+    }
     write_legend(stream, plot->names);
     begin(&frame, plot->title);
     for (size_t i = 0; i < plot->count; i++) {
@@ -237,7 +239,9 @@ void cm_plot_write_lines(FILE *stream, const struct cm_plot_lines *plot)
         highest = fmax(highest, plot->limits[i].at * 1.05);
     }
     struct frame frame = { stream, plot->x, plot->y };
-    frame.y.maximum = round_up(highest);
+    if (frame.y.maximum <= 0) {
+        frame.y.maximum = round_up(highest);
+    }
     write_legend(stream, plot->names);
     begin(&frame, plot->title);
     for (size_t i = 0; i < plot->limits_count; i++) {

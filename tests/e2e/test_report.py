@@ -13,7 +13,7 @@ import unittest
 
 import browser
 from harness import EXIT_OK, EXIT_USAGE, CopymillTest, copymill, rows_of
-from prepared_ledger import fill
+from prepared_ledger import fill, grow
 from review_client import Review
 
 VOID = {"meta", "line", "rect", "br"}
@@ -121,6 +121,30 @@ class ReportTest(CopymillTest):
         self.assertIn("limit of this machine", text)
         points = re.search(r'polyline class="a" points="([^"]+)"', text).group(1).split()
         self.assertGreater(len(points), 30)
+
+    def test_scores_are_held_to_decisions(self):
+        self.assertNotIn("Scores against decisions", self.report())
+        grow(self.job, 60)
+        with Review(self.job) as review:
+            review.sign_in()
+            rows = review.rows(order="plan", rows=200)
+            lies = [row for row in rows if "unsupported-number" in row["flags"]]
+            self.assertTrue(len(rows) == 60 and len(lies) > 5, len(lies))
+            for row in rows:
+                if row in lies:
+                    review.decide(row["id"], row["version"], "reject", reason="it lies")
+                else:
+                    review.decide(row["id"], row["version"], "accept")
+        text = self.report()
+        check_page(self, text)
+        words = html.unescape(text)
+        self.assertIn("Scores against decisions", words)
+        # Lies score under 0.6 and all else above it; some that do not lie are flagged, too.
+        self.assertIn(f"Of {len(rows)} texts that people decided about they took "
+                      f"{len(rows) - len(lies)} as they were written.", words)
+        self.assertIn("(area 1.00)", words)
+        self.assertIn("keeps 100 % of the accepted and holds back 100 % of the others", words)
+        self.assertRegex(words, r"kappa 0\.[5-9]\d|kappa 1\.00")
 
     def test_lengths_against_the_limits_of_a_channel(self):
         self.run_job("parts.csv", "--channel", "google-merchant")
