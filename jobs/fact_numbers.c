@@ -1,5 +1,7 @@
 #include "jobs/fact_numbers.h"
 
+#include "jobs/units.h"
+
 #include <strings.h>
 
 static bool is_offer(const struct cm_attribute *attribute)
@@ -12,15 +14,23 @@ static bool is_offer(const struct cm_attribute *attribute)
 static enum cm_status add_attribute(struct cm_numbers *numbers,
                                     const struct cm_attribute *attribute)
 {
-    enum cm_status status = cm_numbers_add(numbers, cm_span_of(attribute->name));
-    return status == CM_OK ? cm_numbers_add(numbers, cm_span_of(attribute->value)) : status;
+    struct cm_span name = cm_span_of(attribute->name);
+    struct cm_span value = cm_span_of(attribute->value);
+    enum cm_status status = cm_numbers_add(numbers, name);
+    if (status != CM_OK) {
+        return status;
+    }
+    return cm_unit_is_untold(name, value) ? cm_numbers_add_untold(numbers, value)
+                                          : cm_numbers_add(numbers, value);
 }
 
 static enum cm_status add_item(struct cm_numbers *numbers, const struct cm_item *item)
 {
     enum cm_status status = CM_OK;
     for (int field = CM_ITEM_TITLE; field < CM_ITEM_FIELD_COUNT && status == CM_OK; field++) {
-        status = cm_numbers_add(numbers, cm_span_of(item->fields[field]));
+        struct cm_span value = cm_span_of(item->fields[field]);
+        status = field == CM_ITEM_PRICE ? cm_numbers_add_untold(numbers, value)
+                                        : cm_numbers_add(numbers, value);
     }
     for (size_t i = 0; i < item->attributes_count && status == CM_OK; i++) {
         status = add_attribute(numbers, &item->attributes[i]);

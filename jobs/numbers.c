@@ -255,6 +255,18 @@ static enum cm_status add_number(struct cm_numbers *numbers, const struct number
     return status;
 }
 
+enum cm_status cm_numbers_add_untold(struct cm_numbers *numbers, struct cm_span fact)
+{
+    struct number number;
+    size_t at = 0;
+    enum cm_status status = CM_OK;
+    while (status == CM_OK && next_number(fact, &at, &number)) {
+        number.unit = number.unit == CM_UNIT_NONE ? CM_UNIT_UNTOLD : number.unit;
+        status = add_number(numbers, &number);
+    }
+    return status;
+}
+
 enum cm_status cm_numbers_add(struct cm_numbers *numbers, struct cm_span fact)
 {
     struct number number;

@@ -30,6 +30,9 @@ void cm_numbers_deinit(struct cm_numbers *numbers);
  * added in both. */
 enum cm_status cm_numbers_add(struct cm_numbers *numbers, struct cm_span fact) CM_MUST_CHECK;
 
+/* The same of a measure whose unit the fact does not tell: its numbers go with no unit. */
+enum cm_status cm_numbers_add_untold(struct cm_numbers *numbers, struct cm_span fact) CM_MUST_CHECK;
+
 /* The first number of `text` from `*at` on that the set does not hold, as it stands in the text;
  * `*at` moves past it. False when there is none. */
 bool cm_numbers_next_missing(const struct cm_numbers *numbers, struct cm_span text, size_t *at,

@@ -3,6 +3,9 @@
 #include "base/status.h"
 #include "jobs/number_signs.h"
 
+#include <string.h>
+#include <strings.h>
+
 enum kind {
     PERCENT = CM_UNIT_PERCENT,
     MM,
@@ -51,7 +54,7 @@ enum kind {
     YEAR,
     KINDS_COUNT
 };
-_Static_assert(KINDS_COUNT <= 64, "a set of kinds is a number of 64 bits");
+_Static_assert((int)KINDS_COUNT <= (int)CM_UNIT_UNTOLD, "a set of kinds is a number of 64 bits");
 
 /* Sorted. Unclear ones begin other words too. */
 #define SPELLINGS(X)            \
@@ -237,6 +240,37 @@ uint32_t cm_unit_of(int32_t spelling)
 bool cm_unit_is_clear(int32_t spelling)
 {
     return spelling >= 0 && clear[spelling];
+}
+
+static bool holds_word(struct cm_span text, const char *word)
+{
+    size_t length = strlen(word);
+    for (size_t at = 0; at + length <= text.length; at++) {
+        if (strncasecmp(text.data + at, word, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cm_unit_is_untold(struct cm_span name, struct cm_span value)
+{
+    static const char *const measures[] = { "weight",   "width",  "height", "length",  "depth",
+                                            "diameter", "volume", "price",  "wattage", "voltage",
+                                            "重量",     "净重",   "宽度",   "高度",    "长度",
+                                            "直径",     "容量",   "价格",   "功率",    "电压" };
+    value = cm_span_trim(value);
+    for (size_t i = 0; i < value.length; i++) {
+        if (strchr("0123456789.,", value.data[i]) == NULL) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < sizeof measures / sizeof measures[0]; i++) {
+        if (holds_word(name, measures[i])) {
+            return value.length > 0;
+        }
+    }
+    return false;
 }
 
 bool cm_unit_allowed(uint64_t allowed, uint32_t unit)

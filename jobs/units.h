@@ -11,7 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CM_UNIT_NONE, CM_UNIT_PERCENT, CM_UNIT_FIRST };
+enum {
+    CM_UNIT_NONE,
+    CM_UNIT_PERCENT,
+    CM_UNIT_FIRST,
+    CM_UNIT_UNTOLD = 63, /* of a bare number whose name says that it is a measure */
+};
 
 extern const struct cm_word_list cm_units; /* spellings, lower case */
 
@@ -23,8 +28,12 @@ bool cm_unit_is_clear(int32_t spelling);
 /* The unit that stands at `at`, behind spaces and hyphens or at once. */
 uint32_t cm_unit_read(struct cm_span text, size_t at);
 
+/* Whether a fact is a measure whose unit it does not tell: "weight", "5". Nobody knows that these
+ * are pounds. */
+bool cm_unit_is_untold(struct cm_span name, struct cm_span value);
+
 /* What numbers a set of kinds allows: a number that stands bare in the facts goes with every unit,
- * but is no percentage. */
+ * but is no percentage; one whose unit is not told goes with none. */
 bool cm_unit_allowed(uint64_t kinds, uint32_t unit);
 
 /* Whether a piece of text can be or begin a unit behind a number. */

@@ -163,7 +163,7 @@ enum cm_status cm_fact_sheet_fill(struct cm_fact_sheet *sheet,
         status = add_numbers(sheet, sources);
     }
     if (status == CM_OK) {
-        status = cm_quantities_fill(&sheet->quantities, cm_text_span(&sheet->text));
+        status = cm_quantities_fill_facts(&sheet->quantities, cm_text_span(&sheet->text));
     }
     if (status == CM_OK) {
         status =

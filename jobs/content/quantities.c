@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "jobs/numbers.h"
+#include "jobs/units.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -39,6 +40,10 @@ static const struct cm_unit UNITS[] = {
     { "inch", LENGTH, 25.4 },
     { "inches", LENGTH, 25.4 },
     { "英寸", LENGTH, 25.4 },
+    { "yard", LENGTH, 914.4 },
+    { "yards", LENGTH, 914.4 },
+    { "mile", LENGTH, 1609344 },
+    { "miles", LENGTH, 1609344 },
     { "ft", LENGTH, 304.8 },
     { "foot", LENGTH, 304.8 },
     { "feet", LENGTH, 304.8 },
@@ -73,6 +78,13 @@ static const struct cm_unit UNITS[] = {
     { "liters", VOLUME, 1000 },
     { "升", VOLUME, 1000 },
     { "fl oz", VOLUME, 29.57 },
+    { "pint", VOLUME, 473.2 },
+    { "pints", VOLUME, 473.2 },
+    { "quart", VOLUME, 946.4 },
+    { "quarts", VOLUME, 946.4 },
+    { "gallon", VOLUME, 3785 },
+    { "gallons", VOLUME, 3785 },
+    { "加仑", VOLUME, 3785 },
     { "w", POWER, 1 },
     { "watt", POWER, 1 },
     { "watts", POWER, 1 },
@@ -203,6 +215,29 @@ enum cm_status cm_quantities_fill(struct cm_quantities *quantities, struct cm_sp
     return CM_OK;
 }
 
+/* A line "name number" and nothing else. */
+static bool is_untold(struct cm_span facts, struct cm_span number)
+{
+    size_t begin = (size_t)(number.data - facts.data);
+    size_t end = begin + number.length;
+    size_t line = begin;
+    while (line > 0 && facts.data[line - 1] != '\n') {
+        line--;
+    }
+    struct cm_span name = { facts.data + line, begin - line };
+    return (end == facts.length || facts.data[end] == '\n') && cm_unit_is_untold(name, number);
+}
+
+enum cm_status cm_quantities_fill_facts(struct cm_quantities *quantities, struct cm_span facts)
+{
+    enum cm_status status = cm_quantities_fill(quantities, facts);
+    for (size_t i = 0; i < quantities->count && status == CM_OK; i++) {
+        struct cm_quantity *quantity = &quantities->items[i];
+        quantity->is_untold = quantity->unit == NULL && is_untold(facts, quantity->span);
+    }
+    return status;
+}
+
 bool cm_quantities_hold_converted(const struct cm_quantities *facts,
                                   const struct cm_quantity *quantity)
 {
@@ -231,8 +266,10 @@ bool cm_quantities_contradict(const struct cm_quantities *facts, const struct cm
         if (fact->value != quantity->value) {
             continue;
         }
-        if (fact->unit == NULL || (fact->unit->kind == quantity->unit->kind &&
-                                   fact->unit->factor == quantity->unit->factor)) {
+        bool is_free = fact->unit == NULL && !fact->is_untold;
+        bool is_same = fact->unit != NULL && fact->unit->kind == quantity->unit->kind &&
+                       fact->unit->factor == quantity->unit->factor;
+        if (is_free || is_same) {
             return false;
         }
         found = true;

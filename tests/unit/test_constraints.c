@@ -5,6 +5,7 @@
 #include "host/philox.h"
 #include "jobs/ban_list.h"
 #include "jobs/fact_lock.h"
+#include "jobs/fact_numbers.h"
 #include "jobs/number_words.h"
 #include "jobs/numbers.h"
 #include "jobs/units.h"
@@ -133,6 +134,44 @@ static void a_number_keeps_its_unit(void **state)
         "１２ oz",
     };
     CHECK_TEXTS(given, false, good, bad);
+}
+
+static size_t missing_count(const struct cm_item *item, const char *text)
+{
+    struct cm_segment segment = { .id = (char *)"" };
+    const struct cm_fact_sources sources = { .item = item, .segment = &segment };
+    struct cm_numbers numbers = { 0 };
+    struct cm_span missing;
+    size_t count = 0;
+    assert_int_equal(cm_fact_numbers_add(&numbers, &sources), CM_OK);
+    for (size_t at = 0; cm_numbers_next_missing(&numbers, cm_span_of(text), &at, &missing);) {
+        count++;
+    }
+    cm_numbers_deinit(&numbers);
+    return count;
+}
+
+static void a_measure_without_a_unit_goes_with_none(void **state)
+{
+    (void)state;
+    struct cm_attribute attributes[] = { { (char *)"shipping weight", (char *)"5" },
+                                         { (char *)"height", (char *)"12 cm" },
+                                         { (char *)"number of keys", (char *)"88" } };
+    const struct cm_item item = {
+        .fields = { (char *)"1", (char *)"Mug", (char *)"", (char *)"", (char *)"", (char *)"9.50",
+                    (char *)"USD", (char *)"" },
+        .attributes = attributes,
+        .attributes_count = 3,
+    };
+    assert_int_equal(missing_count(&item, "5, 12 cm, 9.50, $9.50, 88 keys, 88 kg"), 0);
+    assert_int_equal(missing_count(&item, "5 pounds"), 1);
+    assert_int_equal(missing_count(&item, "a 5-gallon mug"), 1);
+    assert_int_equal(missing_count(&item, "重5公斤"), 1);
+    assert_int_equal(missing_count(&item, "12 inches"), 1);
+    assert_int_equal(missing_count(&item, "9.50 kg"), 1);
+    attributes[1].value = (char *)"5 lb"; /* another fact tells it */
+    assert_int_equal(missing_count(&item, "5 pounds"), 0);
+    assert_int_equal(missing_count(&item, "5 kg"), 1);
 }
 
 static void digits_of_every_script_are_digits(void **state)
@@ -387,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_of_the_facts_pass),
         cmocka_unit_test(a_number_keeps_its_unit),
+        cmocka_unit_test(a_measure_without_a_unit_goes_with_none),
         cmocka_unit_test(digits_of_every_script_are_digits),
         cmocka_unit_test(words_are_numbers_where_they_are_asked_for),
         cmocka_unit_test(nothing_unsupported_slips_through),

@@ -14,10 +14,9 @@
 #include <cmocka.h>
 
 static struct cm_attribute item_attributes[] = {
-    { (char *)"Capacity", (char *)"1.5 l" },
-    { (char *)"Sizes", (char *)"38,40,42" },
-    { (char *)"Recycled", (char *)"50%" },
-    { (char *)"容量", (char *)"５００毫升" },
+    { (char *)"Capacity", (char *)"1.5 l" },     { (char *)"Sizes", (char *)"38,40,42" },
+    { (char *)"Recycled", (char *)"50%" },       { (char *)"容量", (char *)"５００毫升" },
+    { (char *)"shipping_weight", (char *)"77" },
 };
 static struct cm_item item = {
     .fields = { (char *)"sku-7781", (char *)"Trail Bottle 24", (char *)"Peak", (char *)"Outdoor",
@@ -79,6 +78,10 @@ static void flags_what_is_wrong(void **state)
         { GOOD "It is 50% recycled, in sizes 38, 40 and 42.", "en", CM_TEXT_END_STOP, "" },
         { GOOD "It costs only $19.99 and saves 20%.", "en", CM_TEXT_END_STOP,
           "unsupported-number: 19.99, 20" },
+        { GOOD "Its weight is 77.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It weighs 77 ounces.", "en", CM_TEXT_END_STOP, "unsupported-unit: 77 ounces" },
+        { GOOD "It is the 77 of bottles.", "en", CM_TEXT_END_STOP, "" },
+        { GOOD "It is a 77-gallon bottle.", "en", CM_TEXT_END_STOP, "unsupported-unit: 77-gallon" },
         { GOOD "It is 24% lighter.", "en", CM_TEXT_END_STOP, "unsupported-number: 24" },
         { GOOD "Ask for number 7781.", "en", CM_TEXT_END_STOP, "unsupported-number: 7781" },
         { "这款水壶容量为500毫升，回收材料占５０％，轻便耐用。", "zh", CM_TEXT_END_STOP, "" },
