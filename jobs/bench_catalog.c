@@ -1,42 +1,17 @@
 #include "jobs/bench_catalog.h"
 
 #include "base/log.h"
+#include "jobs/temporary_folder.h"
 
-#include <dirent.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-enum { PATH_BYTES = 512 };
-
-/* The folder holds the output and the ledger with its side files, no folders. */
-static void remove_folder(const char *folder)
-{
-    DIR *entries = opendir(folder);
-    struct dirent *entry;
-    while (entries != NULL && (entry = readdir(entries)) != NULL) {
-        (void)unlinkat(dirfd(entries), entry->d_name, 0); /* "." and ".." are refused */
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    if (rmdir(folder) != 0) {
-        cm_log(CM_LOG_WARNING, "the folder %s cannot be removed: %m", folder);
-    }
-}
+#include <stdio.h>
 
 static enum cm_exit run_once(const struct cm_run_options *options, struct cm_run_summary *summary)
 {
-    const char *parent = getenv("TMPDIR");
-    char folder[PATH_BYTES];
-    char out_path[PATH_BYTES + 16];
-    int length = snprintf(folder, sizeof folder, "%s/copymill-bench-XXXXXX",
-                          parent == NULL || parent[0] == '\0' ? "/tmp" : parent);
-    if (length >= PATH_BYTES || mkdtemp(folder) == NULL) {
-        cm_log(CM_LOG_ERROR,
-               "a folder for the output cannot be made at %.200s: set TMPDIR to one "
-               "that can be written",
-               folder);
+    char folder[CM_TEMPORARY_PATH_BYTES];
+    char out_path[CM_TEMPORARY_PATH_BYTES + 16];
+    struct cm_error error;
+    if (cm_temporary_folder_make("bench", folder, &error) != CM_OK) {
+        cm_log(CM_LOG_ERROR, "%s", error.message);
         return CM_EXIT_USAGE;
     }
     snprintf(out_path, sizeof out_path, "%s/copy.csv", folder);
@@ -44,7 +19,7 @@ static enum cm_exit run_once(const struct cm_run_options *options, struct cm_run
     job.out_path = out_path;
     job.job_path = NULL;
     enum cm_exit exit = cm_run(&job, summary);
-    remove_folder(folder);
+    cm_temporary_folder_remove(folder);
     return exit;
 }
 

@@ -11,6 +11,7 @@
 #include "jobs/review/review_command.h"
 #include "jobs/run_command.h"
 #include "jobs/run_options.h"
+#include "jobs/selftest_command.h"
 #include "jobs/version.h"
 
 #include "base/log.h"
@@ -40,6 +41,8 @@ static const struct command COMMANDS[] = {
     { "report", "a job as one HTML file: quality, throughput, examples", cm_report_command },
     { "explain", "everything that led to one text", cm_explain_command },
     { "bench", "throughput against the limits of this machine", cm_bench_command },
+    { "selftest", "first contact with a device: does it compute what it should",
+      cm_selftest_command },
     { "batch", "answer an OpenAI Batch file", cm_batch_command },
     { "model", "models: fetch them, look into them", cm_model_command },
     { "help", "this overview; COMMAND --help tells more about each", print_help },

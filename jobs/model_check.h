@@ -21,11 +21,22 @@ struct cm_engine_check {
     size_t beams_same;  /* of these, with the same tokens and nearly the same score */
 };
 
-/* First choices count where the reference's margin is over `margin_min`. Opens an engine for the
- * model on the device (engine.h; NULL: auto), which takes its time and memory. */
+/* What agreement is asked for; INFINITY where a figure is only reported. */
+struct cm_check_rules {
+    double difference_max;
+    double difference_mean_max;
+    double choices_min; /* share of the clear first choices */
+    bool greedy_is_asked;
+};
+struct cm_check_rules cm_check_rules(enum cm_engine_precision precision,
+                                     enum cm_reference_kind kind);
+bool cm_engine_check_agrees(const struct cm_engine_check *check,
+                            const struct cm_check_rules *rules);
+
+/* First choices count where the reference's margin is clear. Opens an engine for the model on the
+ * device (engine.h; NULL: auto), which takes its time and memory. */
 enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
                                const char *device, const struct cm_reference *reference,
-                               double margin_min, struct cm_engine_check *check,
-                               struct cm_error *error) CM_MUST_CHECK;
+                               struct cm_engine_check *check, struct cm_error *error) CM_MUST_CHECK;
 
 #endif

@@ -11,32 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What agreement is asked for; INFINITY where a figure is only reported. The references for full
- * logits are of tiny models, those of the highest logits of real ones. */
-struct rules {
-    double difference_max;
-    double difference_mean_max;
-    double choices_min; /* share of the clear first choices */
-    bool greedy_is_asked;
-};
-
-/* Below this margin in the reference the order of two tokens is a matter of rounding. */
-#define MARGIN_MIN 1e-3
-
-static struct rules rules_of(enum cm_engine_precision precision, enum cm_reference_kind kind)
-{
-    bool is_tiny = kind == CM_REFERENCE_LOGITS || kind == CM_REFERENCE_HIDDEN;
-    switch (precision) {
-    case CM_ENGINE_EXACT:
-        return (struct rules){ is_tiny ? 5e-5 : 5e-4, INFINITY, 1.0, true };
-    case CM_ENGINE_BF16:
-        return (struct rules){ is_tiny ? 0.15 : INFINITY, is_tiny ? 0.02 : INFINITY, 0.5, false };
-    default:
-        /* Quantised arithmetic is judged against its peers; here only what is plainly broken. */
-        return (struct rules){ INFINITY, INFINITY, 0.5, false };
-    }
-}
-
 /* --- Tokenizer cases --- */
 
 static enum cm_exit check_tokenizer(const char *model_path, const struct cm_reference *reference)
@@ -85,7 +59,7 @@ static void print_limit(double limit)
     }
 }
 
-static void print_check(const struct cm_engine_check *check, const struct rules *rules)
+static void print_check(const struct cm_engine_check *check, const struct cm_check_rules *rules)
 {
     const struct cm_agreement *agreement = &check->agreement;
     printf("computed by  %s\n", check->variant);
@@ -113,33 +87,17 @@ static void print_check(const struct cm_engine_check *check, const struct rules 
     }
 }
 
-/* Written so that a figure that is not a number falls short. */
-static bool agrees(const struct cm_engine_check *check, const struct rules *rules)
-{
-    const struct cm_agreement *agreement = &check->agreement;
-    bool are_logits_close = isfinite(agreement->difference_max) &&
-                            agreement->difference_max <= rules->difference_max &&
-                            cm_agreement_difference_mean(agreement) <= rules->difference_mean_max;
-    bool are_choices_same =
-        (double)agreement->choices_same >= rules->choices_min * (double)agreement->choices_count;
-    bool is_text_same = !rules->greedy_is_asked || (check->greedy_same == check->greedy_count &&
-                                                    check->beams_same == check->beams_count);
-    return are_logits_close && are_choices_same && is_text_same &&
-           check->cuts_same == check->cuts_count;
-}
-
 static enum cm_exit check_logits(const char *model_path, enum cm_engine_precision precision,
                                  const char *device, const struct cm_reference *reference)
 {
     struct cm_error error = { 0 };
     struct cm_engine_check check;
-    struct rules rules = rules_of(precision, reference->kind);
-    if (cm_engine_check(model_path, precision, device, reference, MARGIN_MIN, &check, &error) !=
-        CM_OK) {
+    struct cm_check_rules rules = cm_check_rules(precision, reference->kind);
+    if (cm_engine_check(model_path, precision, device, reference, &check, &error) != CM_OK) {
         return cm_model_failed(&error);
     }
     print_check(&check, &rules);
-    bool is_good = agrees(&check, &rules);
+    bool is_good = cm_engine_check_agrees(&check, &rules);
     printf("result       %s\n", is_good ? "agrees" : "falls short");
     return is_good ? CM_EXIT_OK : CM_EXIT_FAILED;
 }
@@ -152,7 +110,7 @@ static enum cm_exit check_hidden(const char *model_path, enum cm_engine_precisio
     struct cm_error error = { 0 };
     struct cm_agreement agreement;
     char variant[64];
-    struct rules rules = rules_of(precision, reference->kind);
+    struct cm_check_rules rules = cm_check_rules(precision, reference->kind);
     if (cm_encoder_check(model_path, precision, reference, variant, &agreement, &error) != CM_OK) {
         return cm_model_failed(&error);
     }

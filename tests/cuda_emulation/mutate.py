@@ -111,13 +111,13 @@ def mutants_of(path):
 class Build:
     """Compiles and links as the build folder's own commands do."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, tests=TESTS):
         self.folder = pathlib.Path(folder).resolve()
         entries = json.loads((self.folder / "compile_commands.json").read_text())
         self.compiles = {pathlib.Path(e["file"]).resolve(): shlex.split(e["command"])
                          for e in entries if e["file"].endswith(".cu")
                          and pathlib.Path(e["file"]).resolve().parent == KERNELS}
-        self.links = {test: self.link_command(test) for test in TESTS}
+        self.links = {test: self.link_command(test) for test in tests}
 
     def link_command(self, test):
         commands = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", test],

@@ -1,0 +1,154 @@
+#include "jobs/selftest_command.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "host/selftest.h"
+#include "jobs/cli.h"
+#include "jobs/selftest_model.h"
+#include "jobs/version.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct selftest_options {
+    const char *device;
+    const char *only;
+};
+
+static const struct cm_option OPTIONS[] = {
+    { "device", "NAME", "cpu, cuda or cuda:0,1,...: each of them is tested (auto: all there are)",
+      CM_OPTION_STRING, .offset = offsetof(struct selftest_options, device) },
+    { "only", "TEXT", "only tests whose group or name holds this text, e.g. wrapper, matmul, model",
+      CM_OPTION_STRING, .offset = offsetof(struct selftest_options, only) },
+};
+enum { OPTIONS_COUNT = sizeof OPTIONS / sizeof OPTIONS[0] };
+
+/* What has been seen, over all devices. */
+struct tally {
+    uint32_t passed_count;
+    uint32_t failed_count;
+    uint32_t skipped_count;
+};
+
+static void print_line(struct tally *tally, enum cm_check_outcome outcome, const char *group,
+                       const char *name, const char *detail)
+{
+    static const char *const words[] = { "ok", "FAILED", "skipped" };
+    tally->passed_count += outcome == CM_CHECK_PASSED;
+    tally->failed_count += outcome == CM_CHECK_FAILED;
+    tally->skipped_count += outcome == CM_CHECK_SKIPPED;
+    printf("%-8s %-22s %-30s %s\n", words[outcome], group, name, detail);
+    fflush(stdout); /* a device that hangs leaves what was known before */
+}
+
+static void print_check(void *context, const struct cm_device_check *check)
+{
+    print_line(context, check->outcome, check->group, check->name, check->detail);
+}
+
+/* --- The model --- */
+
+static void check_model(struct tally *tally, const char *device, enum cm_engine_precision precision,
+                        const char *only, const char *name)
+{
+    struct cm_engine_check check;
+    struct cm_error error = { 0 };
+    bool is_good = false;
+    char detail[512];
+    if (only != NULL && strstr("model", only) == NULL && strstr(name, only) == NULL) {
+        return;
+    }
+    enum cm_status status = cm_selftest_model(device, precision, &check, &is_good, &error);
+    if (status == CM_UNSUPPORTED) {
+        print_line(tally, CM_CHECK_SKIPPED, "model", name, error.message);
+        return;
+    }
+    if (status != CM_OK) {
+        print_line(tally, CM_CHECK_FAILED, "model", name, error.message);
+        return;
+    }
+    snprintf(detail, sizeof detail,
+             "logits within %.2g, first choices %" PRIu64 "/%" PRIu64
+             ", greedy %zu/%zu, cuts of the text with the same bytes %zu/%zu",
+             check.agreement.difference_max, check.agreement.choices_same,
+             check.agreement.choices_count, check.greedy_same, check.greedy_count, check.cuts_same,
+             check.cuts_count);
+    print_line(tally, is_good ? CM_CHECK_PASSED : CM_CHECK_FAILED, "model", name, detail);
+}
+
+/* --- One device --- */
+
+static enum cm_status test_device(struct tally *tally, const char *device, const char *only,
+                                  struct cm_error *error)
+{
+    char description[CM_DEVICE_DESCRIPTION_BYTES];
+    enum cm_status status = cm_device_describe(device, description, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    double start_s = cm_clock_s();
+    printf("copymill %s\n%s\n", cm_version(), description);
+    status = cm_device_selftest(device, only, print_check, tally, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    check_model(tally, device, CM_ENGINE_EXACT, only, "golden logits, exact");
+    check_model(tally, device, CM_ENGINE_BF16, only, "golden logits, bf16");
+    printf("\n%s: %.0f s\n\n", device, cm_clock_s() - start_s);
+    return CM_OK;
+}
+
+static enum cm_exit report(const struct tally *tally)
+{
+    printf("%u passed, %u failed, %u skipped\n", tally->passed_count, tally->failed_count,
+           tally->skipped_count);
+    if (tally->failed_count == 0) {
+        return CM_EXIT_OK;
+    }
+    printf("\nThis device does not compute what it should, or copymill has a fault. Please report "
+           "it\nwith all of the output above, what nvidia-smi prints, and the output of a second "
+           "run:\na different one points to hardware.\n");
+    return CM_EXIT_FAILED;
+}
+
+static void print_help(void)
+{
+    printf("Usage: copymill selftest [--device NAME] [--only TEXT]\n\n"
+           "First contact with a device: each instruction wrapper against known answers, each op\n"
+           "against the CPU, by itself and in a graph, and a tiny model against reference logits.\n"
+           "Takes minutes at most. The exit status is 1 where anything is wrong.\n");
+    cm_cli_print_options(stdout, OPTIONS, OPTIONS_COUNT);
+}
+
+static enum cm_exit fail(enum cm_status status, const struct cm_error *error)
+{
+    cm_log(CM_LOG_ERROR, "%s", error->message);
+    return status == CM_DEVICE_FAILED || status == CM_OUT_OF_MEMORY ? CM_EXIT_FAILED
+                                                                    : CM_EXIT_USAGE;
+}
+
+enum cm_exit cm_selftest_command(int argc, char **argv)
+{
+    struct selftest_options options = { 0 };
+    struct tally tally = { 0 };
+    struct cm_error error = { 0 };
+    char device[CM_DEVICE_NAME_BYTES];
+    enum cm_status status = cm_cli_parse(OPTIONS, OPTIONS_COUNT, &options, argc, argv, &error);
+    if (status == CM_END) {
+        print_help();
+        return CM_EXIT_OK;
+    }
+    for (uint32_t i = 0; status == CM_OK; i++) {
+        status = cm_device_name(options.device, i, device, &error);
+        if (status == CM_OK) {
+            status = test_device(&tally, device, options.only, &error);
+        }
+    }
+    if (status == CM_END && tally.passed_count + tally.failed_count + tally.skipped_count == 0) {
+        status = cm_error_set(&error, CM_INVALID_ARGUMENT,
+                              "--only %.60s: no test of that name; leave it out to see all",
+                              options.only);
+    }
+    return status == CM_END ? report(&tally) : fail(status, &error);
+}
