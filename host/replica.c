@@ -153,7 +153,7 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
     if (status != CM_OK) {
         return status;
     }
-    status = cm_weights_open(replica->backend, file, &replica->weights, error);
+    status = cm_weights_open(replica->backend, file, 1, 0, &replica->weights, error);
     return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", options->model_path);
 }
 

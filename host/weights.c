@@ -1,17 +1,19 @@
 #include "host/weights.h"
 
 #include "base/memory.h"
+#include "host/tensor_slice.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { TENSOR_NAME_MAX = 192 };
+enum { TENSOR_NAME_MAX = 192, SOURCES_MAX = 3, FF_UNIT_MAX = 32 };
 
 /* What the loading functions share. */
 struct loading {
     struct cm_weights *weights;
     const struct cm_model_file *file;
-    const struct cm_model_config *config;
+    const struct cm_model_config *config; /* of the whole model */
+    const struct cm_model_part *part;
     const struct cm_weight_names *names;
     int layer; /* -1: outside the layers */
     struct cm_error *error;
@@ -89,62 +91,133 @@ static enum cm_status load_norm(const struct loading *loading, const char *name,
     return status;
 }
 
+/* A linear layer [n_out, n_in] of the file, and which of its rows go into the matrix. */
 struct matrix_part {
     const char *name;
     uint64_t n_out;
+    struct cm_slice_range rows[SOURCES_MAX];
+    size_t rows_count;
 };
 
-/* Stacks the named linear layers, [n_out, n_in] each, into one packed matrix. */
-static enum cm_status load_matrix(const struct loading *loading, const struct matrix_part *parts,
-                                  size_t parts_count, uint64_t n_in, struct cm_matrix **matrix)
+/* What cm_matrix_create gets, and the slices it stands on. */
+struct matrix_sources {
+    struct cm_matrix_source sources[SOURCES_MAX];
+    struct cm_tensor_slice weights[SOURCES_MAX];
+    struct cm_tensor_slice biases[SOURCES_MAX];
+    size_t count;
+};
+
+static enum cm_status add_source(const struct loading *loading, const struct cm_tensor *weight,
+                                 const struct cm_tensor *bias, struct cm_slice_range rows,
+                                 struct cm_slice_range columns, struct matrix_sources *sources)
 {
-    struct cm_matrix_source sources[3];
-    CM_ASSERT(parts_count <= 3);
+    size_t i = sources->count++;
     bool transposed = loading->weights->spec->linear_transposed && loading->layer >= 0;
-    for (size_t i = 0; i < parts_count; i++) {
-        const struct cm_tensor *weight = find_tensor(loading, parts[i].name, "weight");
-        if (weight == NULL) {
-            return missing(loading, parts[i].name);
-        }
-        enum cm_status status = transposed ? check_shape(loading, weight, n_in, parts[i].n_out)
-                                           : check_shape(loading, weight, parts[i].n_out, n_in);
-        const struct cm_tensor *bias = find_tensor(loading, parts[i].name, "bias");
-        if (status == CM_OK && bias != NULL) {
-            status = check_shape(loading, bias, parts[i].n_out, 0);
-            loading->weights->parameters_count += parts[i].n_out;
-        }
-        if (status != CM_OK) {
-            return status;
-        }
-        sources[i] = (struct cm_matrix_source){ weight, bias, transposed };
-        loading->weights->parameters_count += parts[i].n_out * n_in;
-    }
+    CM_ASSERT(i < SOURCES_MAX);
+    sources->sources[i].weight = &sources->weights[i].tensor;
+    sources->sources[i].transposed = transposed;
     enum cm_status status =
-        cm_matrix_create(loading->weights->backend, sources, parts_count, matrix, loading->error);
+        cm_tensor_slice_init(&sources->weights[i], weight, transposed ? columns : rows,
+                             transposed ? rows : columns, loading->error);
+    /* The ranks add up their products where the columns are shared, so one of them adds the bias.
+     */
+    if (status == CM_OK && bias != NULL && columns.begin == 0) {
+        sources->sources[i].bias = &sources->biases[i].tensor;
+        status = cm_tensor_slice_init(&sources->biases[i], bias, rows, columns, loading->error);
+    }
+    return status;
+}
+
+static enum cm_status add_part(const struct loading *loading, const struct matrix_part *part,
+                               uint64_t n_in, struct cm_slice_range columns,
+                               struct matrix_sources *sources)
+{
+    const struct cm_tensor *weight = find_tensor(loading, part->name, "weight");
+    const struct cm_tensor *bias = find_tensor(loading, part->name, "bias");
+    bool transposed = loading->weights->spec->linear_transposed && loading->layer >= 0;
+    if (weight == NULL) {
+        return missing(loading, part->name);
+    }
+    enum cm_status status = transposed ? check_shape(loading, weight, n_in, part->n_out)
+                                       : check_shape(loading, weight, part->n_out, n_in);
+    loading->weights->parameters_count += part->n_out * n_in;
+    if (status == CM_OK && bias != NULL) {
+        status = check_shape(loading, bias, part->n_out, 0);
+        loading->weights->parameters_count += part->n_out;
+    }
+    for (size_t i = 0; i < part->rows_count && status == CM_OK; i++) {
+        status = add_source(loading, weight, bias, part->rows[i], columns, sources);
+    }
+    return status;
+}
+
+/* Stacks rows of the named linear layers, [n_out, n_in] each, into one packed matrix, as far as
+ * `columns` of their n_in. */
+static enum cm_status load_matrix(const struct loading *loading, const struct matrix_part *parts,
+                                  size_t parts_count, uint64_t n_in, struct cm_slice_range columns,
+                                  struct cm_matrix **matrix)
+{
+    struct matrix_sources sources = { .count = 0 };
+    enum cm_status status = CM_OK;
+    for (size_t i = 0; i < parts_count && status == CM_OK; i++) {
+        status = add_part(loading, &parts[i], n_in, columns, &sources);
+    }
+    if (status == CM_OK) {
+        status = cm_matrix_create(loading->weights->backend, sources.sources, sources.count, matrix,
+                                  loading->error);
+    }
     if (status == CM_OK) {
         loading->weights->packed_bytes += cm_matrix_bytes(*matrix);
     }
+    for (size_t i = 0; i < sources.count; i++) {
+        cm_tensor_slice_deinit(&sources.weights[i]);
+        cm_tensor_slice_deinit(&sources.biases[i]);
+    }
     return status;
+}
+
+/* All of a dimension. */
+static struct cm_slice_range whole(uint64_t count)
+{
+    return (struct cm_slice_range){ 0, count };
+}
+
+static enum cm_status load_qkv(const struct loading *loading, struct cm_matrix **matrix)
+{
+    const struct cm_model_config *config = loading->config;
+    const struct cm_model_part *own = loading->part;
+    const struct cm_weight_names *names = loading->names;
+    uint64_t dim = config->head_dim;
+    uint64_t q_out = config->n_heads * dim;
+    uint64_t kv_out = config->n_kv_heads * dim;
+    struct cm_slice_range q = { own->first_head * dim, own->config.n_heads * dim };
+    struct cm_slice_range kv = { own->first_kv_head * dim, own->config.n_kv_heads * dim };
+    const struct matrix_part separate[3] = { { names->q, q_out, { q }, 1 },
+                                             { names->k, kv_out, { kv }, 1 },
+                                             { names->v, kv_out, { kv }, 1 } };
+    struct matrix_part stacked = { names->qkv, q_out + 2 * kv_out, { q, kv, kv }, 3 };
+    stacked.rows[1].begin += q_out;
+    stacked.rows[2].begin += q_out + kv_out;
+    return names->qkv != NULL
+               ? load_matrix(loading, &stacked, 1, config->n_embd, whole(config->n_embd), matrix)
+               : load_matrix(loading, separate, 3, config->n_embd, whole(config->n_embd), matrix);
 }
 
 static enum cm_status load_attention(const struct loading *loading, struct cm_layer_weights *layer)
 {
     const struct cm_model_config *config = loading->config;
     const struct cm_weight_names *names = loading->names;
-    uint64_t q_out = (uint64_t)config->n_heads * config->head_dim;
-    uint64_t kv_out = (uint64_t)config->n_kv_heads * config->head_dim;
-    const struct matrix_part separate[3] = { { names->q, q_out },
-                                             { names->k, kv_out },
-                                             { names->v, kv_out } };
-    const struct matrix_part stacked[1] = { { names->qkv, q_out + 2 * kv_out } };
-    const struct matrix_part out[1] = { { names->attention_out, config->n_embd } };
+    const struct cm_model_part *own = loading->part;
+    uint64_t dim = config->head_dim;
+    struct cm_slice_range heads = { own->first_head * dim, own->config.n_heads * dim };
+    const struct matrix_part out = {
+        names->attention_out, config->n_embd, { whole(config->n_embd) }, 1
+    };
 
     enum cm_status status =
         load_norm(loading, names->attention_norm, config->n_embd, false, &layer->attention_norm);
     if (status == CM_OK) {
-        status = names->qkv != NULL
-                     ? load_matrix(loading, stacked, 1, config->n_embd, &layer->qkv)
-                     : load_matrix(loading, separate, 3, config->n_embd, &layer->qkv);
+        status = load_qkv(loading, &layer->qkv);
     }
     if (status == CM_OK) {
         status = load_norm(loading, names->q_norm, config->head_dim, true, &layer->q_norm);
@@ -153,7 +226,7 @@ static enum cm_status load_attention(const struct loading *loading, struct cm_la
         status = load_norm(loading, names->k_norm, config->head_dim, true, &layer->k_norm);
     }
     if (status == CM_OK) {
-        status = load_matrix(loading, out, 1, q_out, &layer->attention_out);
+        status = load_matrix(loading, &out, 1, config->n_heads * dim, heads, &layer->attention_out);
     }
     if (status == CM_OK) {
         status = load_norm(loading, names->attention_post_norm, config->n_embd, false,
@@ -167,20 +240,20 @@ static enum cm_status load_feed_forward(const struct loading *loading,
 {
     const struct cm_model_config *config = loading->config;
     const struct cm_weight_names *names = loading->names;
-    const struct matrix_part gated[2] = { { names->gate, config->n_ff },
-                                          { names->up, config->n_ff } };
-    const struct matrix_part plain[1] = { { names->up, config->n_ff } };
-    const struct matrix_part down[1] = { { names->down, config->n_embd } };
+    struct cm_slice_range own = { loading->part->first_ff, loading->part->config.n_ff };
+    const struct matrix_part gated[2] = { { names->gate, config->n_ff, { own }, 1 },
+                                          { names->up, config->n_ff, { own }, 1 } };
+    const struct matrix_part down = { names->down, config->n_embd, { whole(config->n_embd) }, 1 };
+    size_t first = names->gate != NULL ? 0 : 1;
 
     enum cm_status status =
         load_norm(loading, names->ffn_norm, config->n_embd, false, &layer->ffn_norm);
     if (status == CM_OK) {
-        status = names->gate != NULL
-                     ? load_matrix(loading, gated, 2, config->n_embd, &layer->gate_up)
-                     : load_matrix(loading, plain, 1, config->n_embd, &layer->gate_up);
+        status = load_matrix(loading, gated + first, 2 - first, config->n_embd,
+                             whole(config->n_embd), &layer->gate_up);
     }
     if (status == CM_OK) {
-        status = load_matrix(loading, down, 1, config->n_ff, &layer->down);
+        status = load_matrix(loading, &down, 1, config->n_ff, own, &layer->down);
     }
     if (status == CM_OK) {
         status =
@@ -221,10 +294,14 @@ static enum cm_status load_ends(const struct loading *loading)
         return status;
     }
     bool own_head = !config->tied_embeddings && find_tensor(loading, names->head, "weight") != NULL;
-    const struct matrix_part head[1] = { { own_head ? names->head : names->embed,
-                                           config->n_vocab } };
+    const struct matrix_part head = {
+        own_head ? names->head : names->embed,
+        config->n_vocab,
+        { { loading->part->first_token, loading->part->config.n_vocab } },
+        1,
+    };
     uint64_t counted = weights->parameters_count;
-    status = load_matrix(loading, head, 1, config->n_embd, &weights->head);
+    status = load_matrix(loading, &head, 1, config->n_embd, whole(config->n_embd), &weights->head);
     if (!own_head) {
         weights->parameters_count = counted; /* the same parameters, packed a second time */
     }
@@ -278,8 +355,40 @@ static enum cm_status load_all(struct loading *loading)
     return status;
 }
 
+/* Where the feed-forward block can be cut: at blocks of the type in which its second matrix stands
+ * in the file, whose rows are as long as the block is wide. */
+static uint32_t find_ff_unit(const struct loading *loading)
+{
+    struct loading at = *loading;
+    uint32_t unit = 1;
+    while (unit < FF_UNIT_MAX && loading->config->n_ff % (2 * unit) == 0) {
+        unit *= 2;
+    }
+    for (at.layer = 0; at.layer < (int)loading->config->n_layers; at.layer++) {
+        const struct cm_tensor *down = find_tensor(&at, loading->names->down, "weight");
+        uint32_t block = down != NULL ? cm_dtype_info(down->dtype)->block_elements : 1;
+        unit = block > unit ? block : unit;
+    }
+    return loading->config->n_ff % unit == 0 ? unit : 1; /* the file's shapes are checked later */
+}
+
+static enum cm_status open_part(struct loading *loading, uint32_t ranks_count, uint32_t rank)
+{
+    struct cm_weights *weights = loading->weights;
+    enum cm_status status = cm_model_part_init(
+        &weights->part, loading->config, find_ff_unit(loading), ranks_count, rank, loading->error);
+    if (status != CM_OK) {
+        return status;
+    }
+    weights->layers = cm_alloc(loading->config->n_layers, sizeof *weights->layers);
+    return weights->layers != NULL
+               ? load_all(loading)
+               : cm_error_set(loading->error, CM_OUT_OF_MEMORY, "out of memory");
+}
+
 enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model_file *file,
-                               struct cm_weights **weights, struct cm_error *error)
+                               uint32_t ranks_count, uint32_t rank, struct cm_weights **weights,
+                               struct cm_error *error)
 {
     const struct cm_model_config *config = cm_model_file_config(file);
     const struct cm_model_spec *spec = NULL;
@@ -294,10 +403,8 @@ enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model
     opened->backend = backend;
     opened->spec = spec;
     opened->n_layers = config->n_layers;
-    opened->layers = cm_alloc(config->n_layers, sizeof *opened->layers);
-    struct loading loading = { opened, file, config, spec->names, -1, error };
-    status = opened->layers == NULL ? cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory")
-                                    : load_all(&loading);
+    struct loading loading = { opened, file, config, &opened->part, spec->names, -1, error };
+    status = open_part(&loading, ranks_count, rank);
     if (status != CM_OK) {
         cm_weights_close(opened);
         return status;

@@ -4,6 +4,7 @@
 #define CM_HOST_WEIGHTS_H
 
 #include "base/status.h"
+#include "host/model_part.h"
 #include "host/model_spec.h"
 #include "kernels/backend.h"
 #include "loaders/model_file.h"
@@ -15,6 +16,7 @@ struct cm_norm_weights {
     float *bias;
 };
 
+/* Sizes are those of the part that the device computes. */
 struct cm_layer_weights {
     struct cm_norm_weights attention_norm;
     struct cm_matrix *qkv;         /* [(n_heads + 2 * n_kv_heads) * head_dim, n_embd] */
@@ -33,6 +35,7 @@ struct cm_layer_weights {
 struct cm_weights {
     struct cm_backend *backend;
     const struct cm_model_spec *spec;
+    struct cm_model_part part;
     struct cm_table *embed;
     struct cm_table *positions;      /* NULL where positions are rotary */
     struct cm_layer_weights *layers; /* [n_layers] */
@@ -41,14 +44,16 @@ struct cm_weights {
     struct cm_matrix *head;    /* [n_vocab, n_embd] */
     float *frequencies_global; /* [head_dim / 2] */
     float *frequencies_local;
-    uint64_t parameters_count;
-    uint64_t packed_bytes;
+    uint64_t parameters_count; /* of the whole model */
+    uint64_t packed_bytes;     /* here */
 };
 
-/* The embedding table stays in the file's own memory, so `file` must outlive the weights. Shapes
- * are checked against the configuration; CM_INVALID_DATA names the tensor. */
+/* The part of rank `rank` of `ranks_count` (0 of 1: the whole). The embedding table stays in the
+ * file's own memory, so `file` must outlive the weights. Shapes are checked against the
+ * configuration; CM_INVALID_DATA names the tensor. Errors of cm_model_part_init too. */
 enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model_file *file,
-                               struct cm_weights **weights, struct cm_error *error) CM_MUST_CHECK;
+                               uint32_t ranks_count, uint32_t rank, struct cm_weights **weights,
+                               struct cm_error *error) CM_MUST_CHECK;
 void cm_weights_close(struct cm_weights *weights);
 
 #endif
