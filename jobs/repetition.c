@@ -7,12 +7,13 @@
 
 #include <utf8proc.h>
 
-enum { PHRASE_WORDS = 4, PHRASES_MIN = 12, SENTENCE_WORDS_MIN = 4 };
+enum { PHRASE_WORDS = 4, PHRASES_MIN = 12, SENTENCE_WORDS_MIN = 4, CLAUSE_HALVES_MIN = 2 };
 
 struct word {
     uint64_t hash; /* of the case-folded characters */
     bool alone;    /* one character of a script without spaces */
     bool ends_sentence;
+    bool ends_clause;
 };
 
 struct word_reader {
@@ -66,6 +67,12 @@ static bool is_stop(utf8proc_int32_t character)
            character == 0xFF01 || character == 0xFF1F || character == '\n' || character == 0x0964;
 }
 
+static bool is_pause(utf8proc_int32_t character)
+{
+    return character == ',' || character == ';' || character == ':' || character == 0x3001 ||
+           character == 0xFF0C || character == 0xFF1B || character == 0xFF1A || character == 0x060C;
+}
+
 /* False at the end of the text. */
 static bool next_word(struct word_reader *reader, struct word *word)
 {
@@ -84,6 +91,7 @@ static bool next_word(struct word_reader *reader, struct word *word)
         character = peek(reader, &bytes);
     } while (!word->alone && bytes > 0 && is_word_character(character) && !stands_alone(character));
     word->ends_sentence = bytes == 0 || is_stop(character);
+    word->ends_clause = word->ends_sentence || is_pause(character);
     return true;
 }
 
@@ -146,6 +154,33 @@ static uint32_t repeated_sentences(const struct word *words, size_t count, uint6
     return count_repeated(hashes, sentences);
 }
 
+/* "Practical, practical, practical" and longer ones. */
+static uint32_t most_repeated_clause(const struct word *words, size_t count, uint64_t *hashes)
+{
+    size_t clauses = 0;
+    uint64_t hash = HASH_START;
+    uint32_t length = 0;
+    for (size_t i = 0; i < count; i++) {
+        hash = hash_add(hash, words[i].hash);
+        length += words[i].alone ? 1 : 2;
+        if (words[i].ends_clause) {
+            if (length >= CLAUSE_HALVES_MIN) {
+                hashes[clauses++] = hash;
+            }
+            hash = HASH_START;
+            length = 0;
+        }
+    }
+    uint32_t most = 0;
+    uint32_t times = 0;
+    qsort(hashes, clauses, sizeof *hashes, compare_hashes);
+    for (size_t i = 0; i < clauses; i++) {
+        times = i > 0 && hashes[i] == hashes[i - 1] ? times + 1 : 1;
+        most = times > most ? times : most;
+    }
+    return most;
+}
+
 static double repeated_phrases(const struct word *words, size_t count, uint64_t *hashes)
 {
     if (count < PHRASE_WORDS + PHRASES_MIN - 1) {
@@ -178,6 +213,7 @@ enum cm_status cm_repetition_measure(struct cm_span text, struct cm_repetition *
     *repetition = (struct cm_repetition){
         .sentences_repeated = repeated_sentences(words, count, hashes),
         .run_max = longest_run(words, count),
+        .clause_max = most_repeated_clause(words, count, hashes),
         .phrases_repeated = repeated_phrases(words, count, hashes),
     };
 out:

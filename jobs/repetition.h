@@ -13,6 +13,7 @@ enum { CM_REPETITION_WORDS_MAX = 4096 }; /* of a text; the rest is not looked at
 struct cm_repetition {
     uint32_t sentences_repeated; /* sentences of four words or more that came before */
     uint32_t run_max;            /* longest run of one word */
+    uint32_t clause_max;         /* how often the same clause stands there, at most */
     double phrases_repeated;     /* share of n-grams (n = 4) that came before */
 };
 

@@ -194,28 +194,75 @@ static void show_repeated(const struct cm_case *text)
     }
 }
 
+/* A text, or a part of one that has several. True: a repetition was found. */
+static bool judge_repetition(const struct cm_case *text, const struct cm_repetition *repetition)
+{
+    enum { RUN_MIN = 4, CLAUSE_MIN = 3 };
+    const double phrases_min = 0.2;
+    if (repetition->run_max >= RUN_MIN) {
+        cm_judgement_flag(text->judgement, "repetition", "a word %u times in a row",
+                          repetition->run_max);
+    } else if (repetition->clause_max >= CLAUSE_MIN) {
+        cm_judgement_flag(text->judgement, "repetition", "the same part of a sentence %u times",
+                          repetition->clause_max);
+    } else if (repetition->phrases_repeated > phrases_min) {
+        cm_judgement_flag(text->judgement, "repetition", "%.0f %% repeated phrases",
+                          100 * repetition->phrases_repeated);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* A title and its short form say the same, and should: each part is judged by itself. */
+static enum cm_status check_parts(const struct cm_case *text)
+{
+    struct cm_span rest = text->input->text;
+    struct cm_repetition repetition;
+    while (rest.length > 0) {
+        const char *end = memchr(rest.data, '\n', rest.length);
+        size_t length = end != NULL ? (size_t)(end - rest.data) : rest.length;
+        enum cm_status status =
+            cm_repetition_measure((struct cm_span){ rest.data, length }, &repetition);
+        if (status != CM_OK || judge_repetition(text, &repetition)) {
+            return status;
+        }
+        length += end != NULL;
+        rest = (struct cm_span){ rest.data + length, rest.length - length };
+    }
+    return CM_OK;
+}
+
 static enum cm_status check_repetition(const struct cm_case *text)
 {
     struct cm_repetition repetition;
-    enum cm_status status = cm_repetition_measure(text->input->text, &repetition);
-    if (status != CM_OK) {
-        return status;
+    if (text->input->fields.length > 0) {
+        return check_parts(text);
     }
-    /* A title and its short form say the same, and should. */
-    bool has_parts = text->input->fields.length > 0;
-    if (repetition.sentences_repeated > 0 && !has_parts) {
+    enum cm_status status = cm_repetition_measure(text->input->text, &repetition);
+    if (status == CM_OK && repetition.sentences_repeated > 0) {
         cm_judgement_flag(text->judgement, "repetition", "%u repeated sentence%s",
                           repetition.sentences_repeated,
                           repetition.sentences_repeated == 1 ? "" : "s");
         show_repeated(text);
-    } else if (repetition.run_max >= 4) {
-        cm_judgement_flag(text->judgement, "repetition", "a word %u times in a row",
-                          repetition.run_max);
-    } else if (repetition.phrases_repeated > 0.2 && !has_parts) {
-        cm_judgement_flag(text->judgement, "repetition", "%.0f %% repeated phrases",
-                          100 * repetition.phrases_repeated);
+    } else if (status == CM_OK) {
+        judge_repetition(text, &repetition);
     }
-    return CM_OK;
+    return status;
+}
+
+/* A character that is not there: bytes that are no text, or what stands for them. */
+static void check_characters(const struct cm_case *text)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    struct cm_span rest = text->input->text;
+    const char *at = memmem(rest.data, rest.length, replacement, strlen(replacement));
+    if (at != NULL) {
+        size_t begin = (size_t)(at - rest.data);
+        cm_judgement_flag(text->judgement, "broken-character", "U+FFFD at byte %zu", begin);
+        cm_judgement_show(text->judgement, CM_EVIDENCE_CUT, begin, begin + strlen(replacement),
+                          "broken-character", NULL, NULL);
+    }
 }
 
 static void check_length(const struct cm_case *text)
@@ -256,5 +303,6 @@ enum cm_status cm_check_form(const struct cm_case *text)
     check_language(text);
     check_end(text);
     check_length(text);
+    check_characters(text);
     return check_repetition(text);
 }

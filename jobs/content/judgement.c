@@ -27,6 +27,8 @@ static const struct cm_rule RULES[] = {
     { "wrong-language", CM_FLUENCY, CM_SEVERITY_HIGH, 0.1,
       "is in another language than asked for" },
     { "cut-off", CM_FLUENCY, CM_SEVERITY_MEDIUM, 0.6, "ends in the middle of a sentence" },
+    { "broken-character", CM_FLUENCY, CM_SEVERITY_HIGH, 0.3,
+      "holds a character that cannot be shown" },
     { "repetition", CM_FLUENCY, CM_SEVERITY_MEDIUM, 0.5, "says the same again" },
     { "too-short", CM_FLUENCY, CM_SEVERITY_MEDIUM, 0.3, "is too short to be a copy" },
     { "too-long", CM_FLUENCY, CM_SEVERITY_HIGH, 0.3, "is longer than the channel allows" },

@@ -6,15 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A state is a line and a place in it: in its label, or behind so many characters of content. */
+/* A state is a line and a place in it: in its label, or behind so many characters of content, of
+ * the last of which up to three bytes are still to come. */
 enum {
     LINES_MAX = 32,
     LINE_STATES = CM_LINE_FORMAT_STATES / LINES_MAX,
     LABEL_BYTES_MAX = 63,
     CONTENT = LABEL_BYTES_MAX + 1, /* the first place of content */
+    PENDING = 4,                   /* places for each length */
     LENGTH_MIN = 4,
     LENGTH_USUAL = 300, /* no line is written longer, whatever the channel allows */
 };
+
+_Static_assert((int)CONTENT + PENDING * (LENGTH_USUAL + 4) <= (int)LINE_STATES, "room for a line");
 
 struct line {
     char label[LABEL_BYTES_MAX + 1];
@@ -94,35 +98,48 @@ static uint32_t next_state(const void *context, uint32_t state, uint8_t byte)
         place++;
         return index * LINE_STATES + (place == line->label_bytes ? (uint32_t)CONTENT : place);
     }
-    uint32_t length = place - CONTENT;
+    uint32_t length = (place - CONTENT) / PENDING;
+    uint32_t pending = (place - CONTENT) % PENDING;
+    bool continues = (byte & 0xC0) == 0x80;
+    if (continues != (pending > 0)) {
+        return CM_AUTOMATON_DEAD; /* a character that is not whole */
+    }
+    if (continues) {
+        return state - 1;
+    }
     if (byte == '\n') {
         bool goes_on = length >= LENGTH_MIN && index + 1 < format->lines_count;
         return goes_on ? (index + 1) * LINE_STATES : CM_AUTOMATON_DEAD;
-    }
-    if ((byte & 0xC0) == 0x80) {
-        return state; /* of the character before */
     }
     if (byte < 128 && byte > 0 && (byte < ' ' || format->banned[byte])) {
         return CM_AUTOMATON_DEAD;
     }
     length += format->wide_is_2 && byte >= 0xE3 ? 2 : 1;
+    pending = byte < 0xC2 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
     /* A wide character may go one past the limit, like a narrow one. */
-    return length <= line->length_max + 1 ? index * LINE_STATES + CONTENT + length
-                                          : CM_AUTOMATON_DEAD;
+    return length <= line->length_max + 1
+               ? index * LINE_STATES + CONTENT + PENDING * length + pending
+               : CM_AUTOMATON_DEAD;
+}
+
+/* Whether a line may end here: it is long enough and its last character whole. */
+static bool is_whole(uint32_t place)
+{
+    return place >= CONTENT + PENDING * LENGTH_MIN && (place - CONTENT) % PENDING == 0;
 }
 
 static bool may_end(const void *context, uint32_t state)
 {
     const struct cm_line_format *format = context;
     uint32_t place = state % LINE_STATES;
-    return state / LINE_STATES + 1 == format->lines_count && place >= CONTENT + LENGTH_MIN;
+    return state / LINE_STATES + 1 == format->lines_count && is_whole(place);
 }
 
 /* Of a text that ends early the lines until there are kept. */
 static bool may_cut(const void *context, uint32_t state)
 {
     (void)context;
-    return state % LINE_STATES >= CONTENT + LENGTH_MIN;
+    return is_whole(state % LINE_STATES);
 }
 
 /* Labels allow hardly any token, and near the limit the length of each counts. */
@@ -131,8 +148,10 @@ static enum cm_attention attention(const void *context, uint32_t state)
     enum { TOKEN_CHARACTERS_MAX = 128 };
     const struct cm_line_format *format = context;
     uint32_t place = state % LINE_STATES;
-    uint32_t end = CONTENT + format->lines[state / LINE_STATES].length_max;
-    bool is_far = place >= CONTENT + LENGTH_MIN && place + TOKEN_CHARACTERS_MAX < end;
+    uint32_t length_max = format->lines[state / LINE_STATES].length_max;
+    uint32_t length = (place - CONTENT) / PENDING;
+    bool is_far =
+        place >= CONTENT + PENDING * LENGTH_MIN && length + TOKEN_CHARACTERS_MAX < length_max;
     return is_far ? CM_ATTENTION_RELEVANT : CM_ATTENTION_ALL;
 }
 

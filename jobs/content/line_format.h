@@ -19,7 +19,7 @@ enum cm_status cm_line_format_open(const struct cm_channel *channel, const char 
 void cm_line_format_close(struct cm_line_format *format); /* NULL is fine */
 
 /* Borrows the format. States are below CM_LINE_FORMAT_STATES. */
-enum { CM_LINE_FORMAT_STATES = 32 * 1024 };
+enum { CM_LINE_FORMAT_STATES = 64 * 1024 };
 struct cm_automaton cm_line_format_automaton(const struct cm_line_format *format);
 
 #endif

@@ -268,6 +268,13 @@ static void lines_hold_a_text_to_its_form(void **state)
     assert_int_equal(run_lines("amazon", "description", "zh", "标题：纯棉衬衫\n卖点：柔软舒适"),
                      'c');
     assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫"), 'e');
+    /* A character that is not whole ends no line and no text. */
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\xe6"), '-');
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\xe6\xa3"), '-');
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\xe6\xa3\x89"), 'e');
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\xe6好"), 'd');
+    assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\x89"), 'd');
+    assert_int_equal(run_lines("amazon", "description", "zh", "标题：纯棉衬衫\xe6\n"), 'd');
     assert_int_equal(
         run_lines("xiaohongshu", "description", "en", "Short title: A shirt that is too long"),
         'd');

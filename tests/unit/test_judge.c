@@ -60,16 +60,30 @@ static struct verdict judge(const char *text, const char *language, enum cm_text
 
 #define GOOD "The Trail Bottle keeps your water cool on every path. "
 
+struct flag_case {
+    const char *text;
+    const char *language;
+    enum cm_text_end reason;
+    const char *flags;
+};
+
+static void check_flags(const struct flag_case *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct verdict score = judge(cases[i].text, cases[i].language, cases[i].reason);
+        if (strcmp(score.flags, cases[i].flags) != 0) {
+            fail_msg("\"%s\": expected \"%s\", found \"%s\"", cases[i].text, cases[i].flags,
+                     score.flags);
+        }
+        assert_true(cases[i].flags[0] == '\0' ? score.score > 0.8 : score.score < 0.75);
+    }
+}
+
 /* Each flag where it belongs and not where it does not, in English and Chinese. */
-static void flags_what_is_wrong(void **state)
+static void flags_what_the_facts_do_not_hold(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        const char *language;
-        enum cm_text_end reason;
-        const char *flags;
-    } CASES[] = {
+    static const struct flag_case CASES[] = {
         { GOOD, "en", CM_TEXT_END_STOP, "" },
         { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "zh", CM_TEXT_END_STOP, "" },
 
@@ -87,7 +101,14 @@ static void flags_what_is_wrong(void **state)
         { "这款水壶容量为500毫升，回收材料占５０％，轻便耐用。", "zh", CM_TEXT_END_STOP, "" },
         { "这款水壶容量为７５０毫升，轻便耐用，适合户外徒步。", "zh", CM_TEXT_END_STOP,
           "unsupported-number: ７５０" },
+    };
+    check_flags(CASES, sizeof CASES / sizeof CASES[0]);
+}
 
+static void flags_faulty_form(void **state)
+{
+    (void)state;
+    static const struct flag_case CASES[] = {
         { GOOD, "zh", CM_TEXT_END_STOP, "wrong-language: en instead of zh" },
         { "这款水壶轻便耐用，适合户外徒步和日常通勤。", "en", CM_TEXT_END_STOP,
           "wrong-language: zh instead of en" },
@@ -106,6 +127,19 @@ static void flags_what_is_wrong(void **state)
           "repetition: a word 4 times in a row" },
         { "这款水壶轻便耐用。这款水壶轻便耐用。适合户外徒步和日常通勤。", "zh", CM_TEXT_END_STOP,
           "repetition: 1 repeated sentence" },
+
+        { GOOD "It is light, useful, light, useful, light and useful.", "en", CM_TEXT_END_STOP,
+          "" },
+        { "这款水壶轻便耐用，实用，适合户外徒步，实用，美观，实用。", "zh", CM_TEXT_END_STOP,
+          "repetition: the same part of a sentence 3 times" },
+        { GOOD
+          "It is made to last, easy to clean, easy to store, easy to clean, and easy to clean.",
+          "en", CM_TEXT_END_STOP, "" },
+        { GOOD
+          "It is made to last, easy to clean, quick to fill, easy to clean, light, easy to clean.",
+          "en", CM_TEXT_END_STOP, "repetition: the same part of a sentence 3 times" },
+        { GOOD "It keeps \xef\xbf\xbd all day.", "en", CM_TEXT_END_STOP,
+          "broken-character: U+FFFD at byte 63" },
 
         { "A good bottle.", "en", CM_TEXT_END_STOP, "too-short: 3 words, expected at least 6" },
         { "好水壶。", "zh", CM_TEXT_END_STOP, "too-short: 1 words, expected at least 6" },
@@ -136,14 +170,7 @@ static void flags_what_is_wrong(void **state)
         { "以下是商品描述，这款水壶轻便耐用，适合户外徒步。", "zh", CM_TEXT_END_STOP,
           "prompt-leak: \"以下是\"" },
     };
-    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        struct verdict score = judge(CASES[i].text, CASES[i].language, CASES[i].reason);
-        if (strcmp(score.flags, CASES[i].flags) != 0) {
-            fail_msg("\"%s\": expected \"%s\", found \"%s\"", CASES[i].text, CASES[i].flags,
-                     score.flags);
-        }
-        assert_true(CASES[i].flags[0] == '\0' ? score.score > 0.8 : score.score < 0.75);
-    }
+    check_flags(CASES, sizeof CASES / sizeof CASES[0]);
 }
 
 static void several_faults_multiply_and_an_empty_copy_is_worthless(void **state)
@@ -266,7 +293,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_of_question_and_policy_are_supported),
-        cmocka_unit_test(flags_what_is_wrong),
+        cmocka_unit_test(flags_what_the_facts_do_not_hold),
+        cmocka_unit_test(flags_faulty_form),
         cmocka_unit_test(several_faults_multiply_and_an_empty_copy_is_worthless),
         cmocka_unit_test(details_cannot_forge_flags),
         cmocka_unit_test(survives_bytes_that_are_no_text),
