@@ -83,6 +83,9 @@ const struct cm_tokenizer *cm_engine_tokenizer(const struct cm_engine *engine);
 enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[65],
                                       struct cm_error *error) CM_MUST_CHECK;
 
+/* Prompt tokens that a step takes beside a full batch of decode rows. */
+enum { CM_PREFILL_ROWS = 256 };
+
 enum { CM_BEAMS_MAX = 16 };
 
 /* Decoding in Hugging Face's words. */

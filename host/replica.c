@@ -13,7 +13,6 @@
 enum {
     DEFAULT_BATCH = 64,
     BATCH_MAX = 8192,
-    PREFILL_ROWS = 256, /* prompt tokens a step takes beside a full batch of decode rows */
     DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
 };
 
@@ -224,7 +223,7 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     opened->config = cm_model_file_config(file);
     opened->tokenizer = tokenizer;
     opened->info.batch = options->batch > 0 ? options->batch : DEFAULT_BATCH;
-    uint32_t rows_max = opened->info.batch + PREFILL_ROWS;
+    uint32_t rows_max = opened->info.batch + CM_PREFILL_ROWS;
     enum cm_status status = open_model(opened, file, device, options, rows_max, error);
     if (status == CM_OK) {
         status = open_memory(opened, device.kind, options, rows_max, error);

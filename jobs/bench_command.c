@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "jobs/bench.h"
 #include "jobs/bench_catalog.h"
+#include "jobs/bench_plan.h"
 #include "jobs/cli.h"
 #include "jobs/model_store.h"
 
@@ -21,6 +22,7 @@ struct bench_options {
     struct cm_bench_shape shape; /* 0: not given */
     uint32_t repeat;
     bool json;
+    const char *plan;
 };
 
 #define FIELD(name) offsetof(struct bench_options, name)
@@ -30,6 +32,8 @@ static const struct cm_option BENCH_OPTIONS[] = {
     { "repeat", "N", "passes; the median one is reported (3; with --catalog 1)", CM_OPTION_U32,
       .offset = FIELD(repeat), .minimum = 1, .maximum = CM_BENCH_REPEAT_MAX },
     { "json", NULL, "print one JSON object", CM_OPTION_FLAG, .offset = FIELD(json) },
+    { "plan", "GPU", "h100, h200 or a100: time at its roofline instead of running",
+      CM_OPTION_STRING, .offset = FIELD(plan) },
 
     { .help = "Synthetic workload: prompts of random tokens, greedy, --batch of them at a time" },
     { "prompt-tokens", "N", "tokens of each prompt (192)", CM_OPTION_U32,
@@ -233,10 +237,44 @@ static enum cm_exit measure_catalog(const struct bench_options *options)
     return status == CM_OK ? exit : report_error(status, &error);
 }
 
+/* --- Planning --- */
+
+static enum cm_exit plan_synthetic(const struct bench_options *options)
+{
+    char path[CM_MODEL_PATH_BYTES];
+    const struct cm_plan_options plan_options = {
+        .model_path = path,
+        .device = { .name = options->plan },
+        .exact = options->run.precision == CM_ENGINE_EXACT,
+        .drawn = options->run.sampling.temperature > 0,
+        .shape = options->shape,
+    };
+    struct cm_bench_plan plan;
+    struct cm_error error;
+    enum cm_status status = CM_OK;
+    if (options->run.precision == CM_ENGINE_INT8) {
+        status = cm_error_set(&error, CM_INVALID_ARGUMENT,
+                              "--plan knows the precisions bf16 (auto) and exact");
+    }
+    if (status == CM_OK) {
+        status = cm_model_resolve(options->run.model, path, sizeof path, &error);
+    }
+    if (status == CM_OK) {
+        status = cm_bench_plan(&plan_options, &plan, &error);
+    }
+    if (status == CM_OK && !options->json) {
+        cm_bench_plan_print_table(stdout, &plan_options, &plan);
+    } else if (status == CM_OK && cm_bench_plan_print_json(stdout, &plan_options, &plan) != CM_OK) {
+        status = cm_error_set(&error, CM_IO, "the plan cannot be written to standard output");
+    }
+    return report_error(status, &error);
+}
+
 static void print_help(const struct cm_option *options, size_t options_count)
 {
     printf("Usage: copymill bench [options]\n"
-           "       copymill bench --catalog FILE [--segments FILE] [options]\n\n"
+           "       copymill bench --catalog FILE [--segments FILE] [options]\n"
+           "       copymill bench --plan h100|h200|a100 [options]\n\n"
            "Times a synthetic workload or a real job and compares with what the machine can do.\n");
     cm_cli_print_options(stdout, options, options_count);
 }
@@ -254,11 +292,18 @@ enum cm_exit cm_bench_command(int argc, char **argv)
         return CM_EXIT_OK;
     }
     bool synthetic = options.run.catalog_path == NULL;
+    if (status == CM_OK && options.plan != NULL && !synthetic) {
+        status = cm_error_set(&error, CM_INVALID_ARGUMENT,
+                              "--plan is for token shapes: leave --catalog out");
+    }
     if (status == CM_OK) {
         status = synthetic ? check_synthetic(&options, &error) : check_catalog(&options, &error);
     }
     if (status != CM_OK) {
         return report_error(status, &error);
+    }
+    if (options.plan != NULL) {
+        return plan_synthetic(&options);
     }
     return synthetic ? measure_synthetic(&options) : measure_catalog(&options);
 }

@@ -1,0 +1,253 @@
+#include "kernels/roofline.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* --- Devices ---
+ *
+ * NVIDIA's data sheets of the SXM modules; boost clocks. On Hopper mma.sync reaches some 62 % of
+ * what wgmma does (FlashAttention-2 and -3 differ by that much), on Ampere nearly all. */
+static const struct cm_roofline_device devices[] = {
+    { "h100", "NVIDIA H100 SXM5, 80 GB HBM3", 3350, 66900, 989400, 132, 1.83, 0.92, 0.62, 0.75, 0.8,
+      1.5 },
+    { "h200", "NVIDIA H200 SXM, 141 GB HBM3e", 4800, 66900, 989400, 132, 1.83, 0.92, 0.62, 0.75,
+      0.8, 1.5 },
+    { "a100", "NVIDIA A100 SXM4, 80 GB HBM2e", 2039, 19500, 312000, 108, 1.41, 0.90, 0.90, 0.85,
+      0.7, 1.5 },
+};
+
+enum { SM_BYTES_PER_CLOCK = 64 }; /* between a multiprocessor and the second-level cache */
+
+const struct cm_roofline_device *cm_roofline_device(const char *name)
+{
+    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+        if (strcmp(devices[i].name, name) == 0) {
+            return &devices[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- Row ops: a pass over memory with a thread an element; the compiler unrolls four loads --- */
+
+enum { LOADS_IN_FLIGHT = 4, SM_THREADS = 2048 };
+
+static struct cm_work row_work(double bytes, double flops, double blocks, uint32_t threads)
+{
+    return (struct cm_work){
+        .bytes = bytes,
+        .flops = flops,
+        .unit = CM_UNIT_FP32,
+        .kernel_bytes = bytes,
+        .sm_bytes = bytes,
+        .kernel_flops = flops,
+        .blocks = blocks,
+        .flight_bytes = LOADS_IN_FLIGHT * 4.0 * threads,
+        .sm_blocks = SM_THREADS / threads,
+        .launches = 1,
+    };
+}
+
+/* embed.cu: a block of 256 threads a row; the table's element in, float32 out. */
+struct cm_work cm_work_embed(uint32_t n_rows, uint32_t dim, uint32_t element_bytes)
+{
+    double elements = (double)n_rows * dim;
+    return row_work(elements * (element_bytes + 4), elements, n_rows, 256);
+}
+
+/* norm.cu: a block a row. x in and out out; with a residual that comes in too and x goes out. */
+struct cm_work cm_work_norm(uint32_t n_rows, uint32_t dim, bool with_residual)
+{
+    uint32_t threads = dim <= 256 ? 64 : dim <= 1024 ? 256 : 512;
+    double elements = (double)n_rows * dim;
+    return row_work(elements * (with_residual ? 16 : 8), elements * 5, n_rows, threads);
+}
+
+/* norm.cu: two in, one out; 256 elements a block. */
+struct cm_work cm_work_add(uint32_t n_rows, uint32_t dim)
+{
+    double elements = (double)n_rows * dim;
+    return row_work(elements * 12, elements, ceil(elements / 256), 256);
+}
+
+/* activation.cu: one or two in, one out, some 20 flops; 256 elements a block. */
+struct cm_work cm_work_activation(uint32_t n_rows, uint32_t dim, bool gated)
+{
+    double elements = (double)n_rows * dim;
+    return row_work(elements * (gated ? 12 : 8), elements * 20, ceil(elements / 256), 256);
+}
+
+/* rope.cu: a block of 256 threads a row. q in and out, k and v in as float32 and out as the cache
+ * has them; six flops an element of q and k. */
+struct cm_work cm_work_rope(uint32_t n_rows, uint32_t n_heads, uint32_t n_kv_heads,
+                            uint32_t head_dim, uint32_t kv_bytes)
+{
+    double q = (double)n_heads * head_dim;
+    double kv = 2.0 * n_kv_heads * head_dim;
+    return row_work(n_rows * (q * 8 + kv * (4 + kv_bytes)), n_rows * 6 * (q + kv / 2), n_rows, 256);
+}
+
+/* --- Products --- */
+
+/* The library's tile is taken to be the largest of 128 x 128, 64 x 128 and 64 x 64 that gives every
+ * multiprocessor a block at rows_max rows, or else the smallest. */
+static void choose_tile(const struct cm_work_matmul *shape, double *tile_rows, double *tile_outs)
+{
+    static const double sizes[][2] = { { 128, 128 }, { 64, 128 }, { 64, 64 } };
+    for (int i = 0; i < 3; i++) {
+        *tile_rows = sizes[i][0];
+        *tile_outs = sizes[i][1];
+        if (ceil(shape->rows_max / *tile_rows) * ceil(shape->n_out / *tile_outs) >=
+            shape->sm_count) {
+            return;
+        }
+    }
+}
+
+/* matmul.c: weights, x and y once, in tiles that are four stages of 64 inputs deep. The algorithm
+ * is one for all numbers of rows and does not split the inputs, so a matrix with few outputs has
+ * few blocks. narrow.cu rounds x first: 4 bytes in, 2 out. */
+struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
+{
+    enum { STAGES = 4, DEPTH = 64 };
+    double element_bytes = shape->exact ? 4 : 2;
+    double n_in = shape->n_in;
+    double x = shape->n_rows * n_in;
+    double y_bytes = (double)shape->n_rows * shape->n_out * 4;
+    double tile_rows = 0;
+    double tile_outs = 0;
+    choose_tile(shape, &tile_rows, &tile_outs);
+    double tiles = ceil(shape->n_rows / tile_rows) * ceil(shape->n_out / tile_outs);
+    struct cm_work work = {
+        .bytes = n_in * shape->n_out * element_bytes + x * 4 + y_bytes,
+        .flops = 2 * x * shape->n_out,
+        .unit = shape->exact ? CM_UNIT_FP32 : CM_UNIT_BLAS,
+        .sm_bytes = tiles * (tile_rows + tile_outs) * n_in * element_bytes + y_bytes,
+        .kernel_flops = 2 * tiles * tile_rows * tile_outs * n_in,
+        .blocks = tiles,
+        .flight_bytes = STAGES * DEPTH * (tile_rows + tile_outs) * element_bytes,
+        .sm_blocks = 1,
+        .launches = shape->exact ? 1 : 2,
+    };
+    work.kernel_bytes = work.bytes + (shape->exact ? 0 : x * (2 + 2)); /* out, and in again */
+    return work;
+}
+
+/* --- Attention --- */
+
+/* attention_mma.cu: a block takes 64 queries (rows x heads of the group) of a chunk of 32 rows, a
+ * warp 16 of them; a page that a row sees alone is still computed for the 16 of its tile. Pages
+ * come from device memory once and go to every block that sees them, through two stages of four
+ * pages (one for heads over 128). attention.cu, exact: 8 queries a block, one page at a time,
+ * float32. Where the blocks are fewer than two a multiprocessor, each 256 positions have blocks of
+ * their own, whose outputs are merged: attention_split.h. */
+struct cm_work cm_work_attention(const struct cm_work_attention *shape)
+{
+    enum { PAGE_TOKENS = 16, CHUNK_ROWS = 32, SPLIT_TOKENS = 256 };
+    double queries = shape->exact ? 8 : 64; /* of a block */
+    double tile = shape->exact ? 1 : 16;    /* computed together */
+    double kv_bytes = shape->exact ? 4 : 2;
+    double group = (double)shape->n_heads / shape->n_kv_heads;
+    double context = shape->shared_tokens + shape->private_tokens;
+    double position_bytes = 2.0 * shape->head_dim * kv_bytes; /* of one KV head */
+    double rows_bytes = 2.0 * shape->n_rows * shape->n_heads * shape->head_dim * 4; /* q and out */
+    double chunks = ceil((double)shape->n_rows / CHUNK_ROWS);
+    double rows = shape->n_rows < CHUNK_ROWS ? shape->n_rows : CHUNK_ROWS;
+    double tiles_of_chunk = ceil(rows * group / queries);
+    double visits_of_tiles = ceil(shape->n_rows * group / tile) * shape->shared_tokens +
+                             shape->n_rows * ceil(group / tile) * shape->private_tokens;
+    double visits_of_blocks =
+        chunks * tiles_of_chunk * shape->shared_tokens + shape->n_rows * shape->private_tokens;
+    double stage_pages = shape->exact ? 1 : shape->head_dim <= 128 ? 8 : 2;
+    struct cm_work work = {
+        .bytes = rows_bytes + shape->cached_tokens * shape->n_kv_heads * position_bytes,
+        .flops = 4.0 * shape->n_rows * shape->n_heads * shape->head_dim * context,
+        .unit = shape->exact ? CM_UNIT_FP32 : CM_UNIT_MMA,
+        .kernel_flops = 4.0 * shape->head_dim * tile * shape->n_kv_heads * visits_of_tiles,
+        .blocks = chunks * shape->n_kv_heads * tiles_of_chunk,
+        .flight_bytes = stage_pages * PAGE_TOKENS * position_bytes,
+        .sm_blocks = 2,
+        .launches = 1,
+    };
+    double splits = ceil(context / SPLIT_TOKENS);
+    double parts_bytes = 0;
+    if (splits > 1 && work.blocks < 2.0 * shape->sm_count) {
+        work.blocks *= splits;
+        work.launches = 2;
+        parts_bytes = 2 * splits * rows_bytes / 2; /* each part's output out and in again */
+    }
+    work.kernel_bytes = work.bytes + parts_bytes;
+    work.sm_bytes =
+        rows_bytes + parts_bytes + visits_of_blocks * shape->n_kv_heads * position_bytes;
+    return work;
+}
+
+/* --- Sampling --- */
+
+/* sample.cu: a block of 512 threads a row, 3 passes over its logits for the best, 14 more for a
+ * draw, 11 more for top-p; only the first comes from device memory. Some 3 flops an element and
+ * pass. */
+struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, bool drawn)
+{
+    double passes = drawn ? 3 + 14 + 11 : 3;
+    double bytes = 4.0 * n_rows * n_vocab;
+    struct cm_work work = row_work(bytes, 3.0 * n_rows * n_vocab, n_rows, 512);
+    work.sm_bytes = passes * bytes;
+    work.kernel_flops = passes * work.flops;
+    work.sm_blocks = 1; /* registers */
+    return work;
+}
+
+/* --- Time --- */
+
+static double peak_gflops(const struct cm_roofline_device *device, enum cm_roofline_unit unit)
+{
+    return unit == CM_UNIT_FP32 ? device->fp32_gflops : device->tensor_gflops;
+}
+
+static double reached_share(const struct cm_roofline_device *device, enum cm_roofline_unit unit)
+{
+    return unit == CM_UNIT_BLAS  ? device->blas_share
+           : unit == CM_UNIT_MMA ? device->mma_share
+                                 : 0.7; /* loads and addresses take their share */
+}
+
+/* roofline  max(bytes / bandwidth, flops / peak)
+ * designed  launches + the longest of
+ *     kernel bytes / (bandwidth x share of a copy x share of the loads in flight that cover the
+ *                     latency)
+ *     bytes of the multiprocessors / (64 a clock each) x imbalance
+ *     kernel flops / (peak x share reached) x imbalance
+ * where imbalance is how much more than the mean the fullest multiprocessor has to do. */
+struct cm_roofline_time cm_roofline_time(const struct cm_roofline_device *device,
+                                         const struct cm_work *work)
+{
+    double bandwidth = device->bandwidth_gbs * 1e9;
+    double peak = peak_gflops(device, work->unit) * 1e9;
+    double fullest = ceil(work->blocks / device->sm_count);
+    double imbalance = fullest * device->sm_count / work->blocks;
+    double resident = fmin(work->blocks, (double)device->sm_count * work->sm_blocks);
+    double needed_bytes = bandwidth * device->latency_us * 1e-6;
+    double covered = fmin(1.0, resident * work->flight_bytes / needed_bytes);
+    double sm_bandwidth = device->sm_count * SM_BYTES_PER_CLOCK * device->clock_ghz * 1e9;
+
+    double memory_s = work->kernel_bytes / (bandwidth * device->copy_share * covered);
+    double sm_s = work->sm_bytes / sm_bandwidth * imbalance;
+    double flops_s = work->kernel_flops / (peak * reached_share(device, work->unit)) * imbalance;
+    double launch_s = work->launches * device->launch_us * 1e-6;
+    double longest_s = fmax(memory_s, fmax(sm_s, flops_s));
+
+    struct cm_roofline_time time = {
+        .roofline_s = fmax(work->bytes / bandwidth, work->flops / peak),
+        .designed_s = launch_s + longest_s,
+        .covered = covered,
+        .imbalance = imbalance,
+    };
+    time.bound = launch_s > longest_s   ? "launches"
+                 : longest_s == flops_s ? "arithmetic"
+                 : longest_s == sm_s    ? "multiprocessors"
+                 : covered < 1          ? "loads in flight"
+                                        : "memory";
+    return time;
+}
