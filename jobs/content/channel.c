@@ -84,6 +84,7 @@ static void read_field(const json_t *object, struct cm_channel_field *field)
 {
     const json_t *label = json_object_get(object, "label");
     const json_t *ask = json_object_get(object, "ask");
+    const json_t *angles = json_object_get(object, "angles");
     bool is_list = json_is_true(json_object_get(object, "list"));
     enum cm_field_read read =
         (enum cm_field_read)choice_of(object, "read", READS, sizeof READS / sizeof READS[0]);
@@ -106,6 +107,9 @@ static void read_field(const json_t *object, struct cm_channel_field *field)
         .repeats = number_of(object, "repeats", 0),
         .sentences = json_is_true(json_object_get(object, "sentences")),
     };
+    field->angles_count = texts_of(angles, "en", field->angles_en, CM_CHANNEL_ANGLES_MAX);
+    size_t angles_zh_count = texts_of(angles, "zh", field->angles_zh, CM_CHANNEL_ANGLES_MAX);
+    CM_ASSERT(angles_zh_count == field->angles_count);
     field->ask_count = number_of(object, "ask_count", field->min);
     field->scenarios_count =
         texts_of(object, "scenarios", field->scenarios, CM_CHANNEL_SCENARIOS_MAX);
@@ -199,6 +203,19 @@ bool cm_channel_shapes_text(const struct cm_channel *channel, const char *scenar
     return strcmp(channel->name, "generic") != 0 || cm_channel_has_fields(channel, scenario);
 }
 
+enum cm_status cm_channel_append_label(const struct cm_channel_field *field, uint32_t line,
+                                       bool chinese, struct cm_text *text)
+{
+    const char *const *angles = chinese ? field->angles_zh : field->angles_en;
+    const char *label = chinese ? field->label_zh : field->label_en;
+    const char *colon = chinese ? "：" : ":";
+    if (field->angles_count == 0) {
+        return cm_text_printf(text, "%s%s", label, colon);
+    }
+    return cm_text_printf(text, chinese ? "%s（%s）%s" : "%s (%s)%s", label,
+                          angles[line % field->angles_count], colon);
+}
+
 enum cm_status cm_channel_append_format(const struct cm_channel *channel, const char *scenario,
                                         const char *language, struct cm_text *text)
 {
@@ -211,9 +228,16 @@ enum cm_status cm_channel_append_format(const struct cm_channel *channel, const 
             continue;
         }
         for (uint32_t line = 0; line < field->ask_count && status == CM_OK; line++) {
-            status = cm_text_printf(text, "%s%s%s<%s>", text->length > start ? "\n" : "",
-                                    chinese ? field->label_zh : field->label_en,
-                                    chinese ? "：" : ": ", chinese ? field->ask_zh : field->ask_en);
+            if (text->length > start) {
+                status = cm_text_append_string(text, "\n");
+            }
+            if (status == CM_OK) {
+                status = cm_channel_append_label(field, line, chinese, text);
+            }
+            if (status == CM_OK) {
+                status = cm_text_printf(text, "%s<%s>", chinese ? "" : " ",
+                                        chinese ? field->ask_zh : field->ask_en);
+            }
         }
     }
     return status;

@@ -14,6 +14,7 @@ enum {
     CM_CHANNEL_FIELDS_MAX = 8,
     CM_CHANNEL_SCENARIOS_MAX = 8,
     CM_CHANNEL_BAN_WORDS_MAX = 64,
+    CM_CHANNEL_ANGLES_MAX = 8,
     CM_CHANNEL_LIST_MAX = 32, /* items of a field with several */
 };
 
@@ -46,6 +47,9 @@ struct cm_channel_field {
     const char *label_zh;
     const char *ask_en;
     const char *ask_zh;
+    const char *angles_en[CM_CHANNEL_ANGLES_MAX]; /* of the lines of a list: "benefit" */
+    const char *angles_zh[CM_CHANNEL_ANGLES_MAX];
+    size_t angles_count; /* in each language */
     enum cm_field_read read;
     enum cm_field_else otherwise;
     uint32_t hard;
@@ -102,6 +106,11 @@ bool cm_channel_has_fields(const struct cm_channel *channel, const char *scenari
 
 /* The length of a text in a unit. */
 uint32_t cm_channel_measure(enum cm_channel_unit unit, struct cm_span text);
+
+/* Appends the label of a field's line, counted from 0: "Headline (benefit):". Lines that ask for
+ * the same get the same from a small model. CM_OUT_OF_MEMORY, CM_LIMIT. */
+enum cm_status cm_channel_append_label(const struct cm_channel_field *field, uint32_t line,
+                                       bool chinese, struct cm_text *text) CM_MUST_CHECK;
 
 /* Appends what a prompt asks for, a line each: "Title: what it is, in at most 10 words"; nothing
  * where no field has a label in this scenario. */

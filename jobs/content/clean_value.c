@@ -1,5 +1,7 @@
 #include "jobs/content/clean_value.h"
 
+#include "base/sentence.h"
+
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -201,6 +203,81 @@ static void tidy(char *text)
     text[kept] = '\0';
     size_t start = strspn(text, " ,;:.-");
     memmove(text, text + start, kept - start + 1);
+}
+
+/* Whether the word at the end of a text leads on. */
+static bool leads_on(const char *word, size_t length)
+{
+    static const char *const words[] = {
+        "a",  "an",  "the", "and", "or",   "but",  "with", "for",  "of",   "to",   "in",
+        "on", "at",  "by",  "as",  "from", "into", "that", "this", "your", "our",  "its",
+        "is", "are", "be",  "it",  "you",  "who",  "when", "so",   "than", "very", "&",
+    };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (same_word(word, length, words[i], strlen(words[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void cm_trim_dangling(char *text)
+{
+    size_t end = strlen(text);
+    for (;;) {
+        while (end > 0 && strchr(" ,;:-(\n", text[end - 1]) != NULL) {
+            end--;
+        }
+        size_t word = end;
+        while (word > 0 && text[word - 1] != ' ') {
+            word--;
+        }
+        if (word == 0 || !leads_on(text + word, end - word)) {
+            break; /* a text of one word stays */
+        }
+        end = word;
+    }
+    text[end] = '\0';
+}
+
+static size_t bytes_within(struct cm_span text, enum cm_channel_unit unit, uint32_t limit)
+{
+    size_t end = 0;
+    for (size_t at = 0; at < text.length;) {
+        size_t next = at + 1;
+        while (next < text.length && ((unsigned char)text.data[next] & 0xC0) == 0x80) {
+            next++;
+        }
+        if (cm_channel_measure(unit, (struct cm_span){ text.data, next }) > limit) {
+            break;
+        }
+        end = next;
+        at = next;
+    }
+    return end;
+}
+
+void cm_cut_value(char *text, enum cm_channel_unit unit, uint32_t limit, bool sentences)
+{
+    struct cm_span span = cm_span_of(text);
+    if (limit == 0 || cm_channel_measure(unit, span) <= limit) {
+        return;
+    }
+    size_t room = bytes_within(span, unit, limit);
+    size_t sentence = 0;
+    size_t word = 0;
+    for (size_t at = 0; at < room; at++) {
+        size_t end = cm_sentence_end_at(span, at);
+        sentence = end > 0 && at + end <= room ? at + end : sentence;
+        bool is_border = text[at] == ' ' || text[at] == '\n';
+        word = is_border ? at : word;
+    }
+    if (text[room] == ' ' || text[room] == '\0' || (unsigned char)text[room] >= 0xE0) {
+        word = room; /* the room ends between words, or in writing without spaces */
+    }
+    size_t end = sentences && 2 * sentence >= room ? sentence : word > 0 ? word : room;
+    text[end] = '\0';
+    cm_trim_dangling(text);
 }
 
 bool cm_clean_value(char *text, const struct cm_channel *channel,

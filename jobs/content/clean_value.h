@@ -21,4 +21,12 @@ bool cm_is_emoji(uint32_t character);
  */
 const char *cm_find_phrase(const char *text, const char *phrase);
 
+/* Cuts what a text that was cut should not end with: signs and words that lead on, such as "for a".
+ */
+void cm_trim_dangling(char *text);
+
+/* Cuts `text` to `limit` in the unit: behind the last sentence where one is asked for and not too
+ * much is lost, else behind the last word. */
+void cm_cut_value(char *text, enum cm_channel_unit unit, uint32_t limit, bool sentences);
+
 #endif

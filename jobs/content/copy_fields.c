@@ -1,7 +1,6 @@
 #include "jobs/content/copy_fields.h"
 
 #include "base/memory.h"
-#include "base/sentence.h"
 #include "jobs/content/clean_value.h"
 #include "jobs/facts.h"
 #include "jobs/language.h"
@@ -13,7 +12,10 @@
 #include <string.h>
 #include <strings.h>
 
-enum { VALUE_BYTES_MAX = 64 * 1024 };
+enum {
+    VALUE_BYTES_MAX = 64 * 1024,
+    SHORT_LINE = 60, /* a line that hardly holds a sentence */
+};
 
 static void note(struct cm_copy_fields *fields, const char *format, ...) CM_PRINTF(2, 3);
 
@@ -59,51 +61,6 @@ static enum cm_status add(struct cm_copy_fields *fields, size_t field, struct cm
     return CM_OK;
 }
 
-/* --- Cutting --- */
-
-static size_t bytes_within(struct cm_span text, enum cm_channel_unit unit, uint32_t limit)
-{
-    size_t end = 0;
-    for (size_t at = 0; at < text.length;) {
-        size_t next = at + 1;
-        while (next < text.length && ((unsigned char)text.data[next] & 0xC0) == 0x80) {
-            next++;
-        }
-        if (cm_channel_measure(unit, (struct cm_span){ text.data, next }) > limit) {
-            break;
-        }
-        end = next;
-        at = next;
-    }
-    return end;
-}
-
-void cm_copy_fields_cut(char *text, enum cm_channel_unit unit, uint32_t limit, bool sentences)
-{
-    struct cm_span span = cm_span_of(text);
-    if (limit == 0 || cm_channel_measure(unit, span) <= limit) {
-        return;
-    }
-    size_t room = bytes_within(span, unit, limit);
-    size_t sentence = 0;
-    size_t word = 0;
-    for (size_t at = 0; at < room; at++) {
-        size_t end = cm_sentence_end_at(span, at);
-        sentence = end > 0 && at + end <= room ? at + end : sentence;
-        bool is_border = text[at] == ' ' || text[at] == '\n';
-        word = is_border ? at : word;
-    }
-    if (text[room] == ' ' || text[room] == '\0' || (unsigned char)text[room] >= 0xE0) {
-        word = room; /* the room ends between words, or in writing without spaces */
-    }
-    size_t end = sentences && 2 * sentence >= room ? sentence : word > 0 ? word : room;
-    text[end] = '\0';
-    while (end > 0 && strchr(" ,;:-–(\n", text[end - 1]) != NULL &&
-           (unsigned char)text[end - 1] < 0x80) {
-        text[--end] = '\0';
-    }
-}
-
 /* --- Reading --- */
 
 static struct cm_span next_line(struct cm_span *rest)
@@ -142,7 +99,21 @@ static struct cm_span strip_marks(struct cm_span line)
     }
 }
 
-/* Bytes of "Label:", "Label 2:", "**Label**:" at the start; 0: none. */
+/* Bytes of "(benefit)" at the start; 0: none. */
+static size_t angle_bytes(struct cm_span line)
+{
+    static const char *const pairs[][2] = { { "(", ")" }, { "（", "）" } };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        size_t left = strlen(pairs[i][0]);
+        if (line.length > left && memcmp(line.data, pairs[i][0], left) == 0) {
+            const char *end = memmem(line.data, line.length, pairs[i][1], strlen(pairs[i][1]));
+            return end != NULL ? (size_t)(end - line.data) + strlen(pairs[i][1]) : 0;
+        }
+    }
+    return 0;
+}
+
+/* Bytes of "Label:", "Label 2:", "**Label**:", "Label (benefit):" at the start; 0: none. */
 static size_t label_bytes(struct cm_span line, const char *label)
 {
     size_t at = strlen(label);
@@ -156,6 +127,8 @@ static size_t label_bytes(struct cm_span line, const char *label)
            (strchr(" *_#", line.data[at]) != NULL || isdigit((unsigned char)line.data[at]))) {
         at++;
     }
+    at += angle_bytes((struct cm_span){ line.data + at, line.length - at });
+    at += at < line.length && line.data[at] == ' ';
     if (at < line.length && line.data[at] == ':') {
         return at + 1;
     }
@@ -323,7 +296,9 @@ static enum cm_status complete_from_facts(const struct cm_copy_fields_input *inp
     enum cm_status status = CM_OK;
     for (size_t i = 0; i < item->attributes_count && count_of(fields, index) < wanted; i++) {
         const struct cm_attribute *attribute = &item->attributes[i];
-        if (!cm_facts_is_readable(attribute) || attribute->value[0] == '\0') {
+        bool is_keywords = strcasecmp(attribute->name, "tags") == 0 ||
+                           strcasecmp(attribute->name, "keywords") == 0;
+        if (!cm_facts_is_readable(attribute) || attribute->value[0] == '\0' || is_keywords) {
             continue;
         }
         struct cm_text line = CM_TEXT_INIT(VALUE_BYTES_MAX);
@@ -423,8 +398,13 @@ static void fit(const struct cm_copy_fields_input *input, struct cm_copy_fields 
         /* A line that ran into its limit while it was written ends inside a word. */
         bool ran_in = field->soft > 0 && size > field->soft && size <= field->soft + 2;
         uint32_t limit = ran_in ? field->soft : field->hard;
-        cm_copy_fields_cut(value->text, channel->unit, limit, field->sentences);
-        if (strlen(value->text) < length) {
+        cm_cut_value(value->text, channel->unit, limit, field->sentences);
+        bool is_short = field->hard > 0 && field->hard <= SHORT_LINE;
+        if (is_short) {
+            cm_trim_dangling(value->text);
+        }
+        /* A line that is held to so few characters loses a word or two; more is worth a look. */
+        if (length - strlen(value->text) > (is_short ? length / 4 : 0)) {
             note(fields, "%s cut to %u", field->name, limit);
         }
         if (is_superfluous(fields, i, channel)) {

@@ -49,8 +49,4 @@ enum cm_status cm_copy_fields_append_text(const struct cm_copy_fields *fields,
 int cm_copy_fields_describe(const struct cm_copy_fields *fields, const struct cm_channel *channel,
                             void *object);
 
-/* Cuts `text` to `limit` in the unit: behind the last sentence where one is asked for and not too
- * much is lost, else behind the last word. */
-void cm_copy_fields_cut(char *text, enum cm_channel_unit unit, uint32_t limit, bool sentences);
-
 #endif

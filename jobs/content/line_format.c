@@ -55,9 +55,15 @@ enum cm_status cm_line_format_open(const struct cm_channel *channel, const char 
         bool asked = field->label_en[0] != '\0' && cm_channel_field_in(field, scenario);
         for (uint32_t j = 0; asked && j < field->ask_count && opened->lines_count < LINES_MAX;
              j++) {
+            struct cm_text label = CM_TEXT_INIT(LABEL_BYTES_MAX);
+            if (cm_channel_append_label(field, j, chinese, &label) != CM_OK) {
+                cm_text_deinit(&label);
+                cm_line_format_close(opened);
+                return CM_OUT_OF_MEMORY;
+            }
             struct line *line = &opened->lines[opened->lines_count++];
-            snprintf(line->label, sizeof line->label, "%s%s",
-                     chinese ? field->label_zh : field->label_en, chinese ? "：" : ":");
+            snprintf(line->label, sizeof line->label, "%s", cm_text_string(&label));
+            cm_text_deinit(&label);
             line->label_bytes = (uint32_t)strlen(line->label);
             line->length_max = limit_of(field);
         }

@@ -1,6 +1,7 @@
 /* Channels: lengths in their units, parts read from what a model wrote, limits that are never
  * exceeded. */
 #include "jobs/content/channel.h"
+#include "jobs/content/clean_value.h"
 #include "jobs/content/copy_fields.h"
 #include "jobs/content/judge.h"
 #include "jobs/content/line_format.h"
@@ -87,11 +88,13 @@ static void texts_are_cut_at_sentences_and_words(void **state)
         { "轻便防水冲锋衣", 4, false, "轻便防水" },
         { "Unbreakable", 4, false, "Unbr" },
         { "Light, and warm", 7, false, "Light" },
+        { "Perfect for a long walk", 15, false, "Perfect" },
+        { "For a", 4, false, "For" },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char text[64];
         snprintf(text, sizeof text, "%s", CASES[i].text);
-        cm_copy_fields_cut(text, CM_COUNT_CHARACTER, CASES[i].limit, CASES[i].sentences);
+        cm_cut_value(text, CM_COUNT_CHARACTER, CASES[i].limit, CASES[i].sentences);
         assert_string_equal(text, CASES[i].cut);
     }
 }
@@ -132,6 +135,10 @@ static void parts_are_read_however_the_lines_are_dressed(void **state)
         { "标题：Oxford Shirt\n卖点：Soft\n卖点 2：Blue\nBullet 3: Warm\n卖点：Light\n卖点：Fit",
           "{\"title\":\"Oxford "
           "Shirt\",\"bullets\":[\"Soft\",\"Blue\",\"Warm\",\"Light\",\"Fit\"]}" },
+        { "Title: Oxford Shirt\nBullet (use): Soft\nBullet (for whom): Blue\n卖点（好处）：Warm\n"
+          "Bullet (a): Light\nBullet (b) : Fit",
+          "{\"title\":\"Oxford "
+          "Shirt\",\"bullets\":[\"Soft\",\"Blue\",\"Warm\",\"Light\",\"Fit\"]}" },
         { "Oxford Shirt\nSoft\nBlue\nWarm\nLight\nFit",
           "{\"title\":\"Oxford "
           "Shirt\",\"bullets\":[\"Soft\",\"Blue\",\"Warm\",\"Light\",\"Fit\"]}" },
@@ -143,6 +150,21 @@ static void parts_are_read_however_the_lines_are_dressed(void **state)
         assert_int_equal(repairs, 0);
         cm_free(json);
     }
+}
+
+/* Of a headline a word or two may go without a word; more is told. */
+static void headlines_do_not_end_with_words_that_lead_on(void **state)
+{
+    (void)state;
+    size_t repairs;
+    char *json = parts_of("google-ads", "ad",
+                          "Headline (name): Oxford Shirt\nHeadline (benefit): Made for a\n"
+                          "Headline: A shirt that you will wear with\n"
+                          "Description: Soft all day.\nDescription: Made of cotton.",
+                          &repairs);
+    assert_non_null(strstr(json, "[\"Oxford Shirt\",\"Made\",\"A shirt that you will wear\"]"));
+    assert_int_equal(repairs, 1);
+    cm_free(json);
 }
 
 static void missing_parts_come_from_the_item(void **state)
@@ -265,8 +287,9 @@ static void lines_hold_a_text_to_its_form(void **state)
     assert_int_equal(run_lines("amazon", "description", "en", "Title: A\n"), 'd');
     assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt\nBullet"), '-');
     assert_int_equal(run_lines("amazon", "description", "en", "Title: A shirt\nTitle"), 'd');
-    assert_int_equal(run_lines("amazon", "description", "zh", "标题：纯棉衬衫\n卖点：柔软舒适"),
-                     'c');
+    assert_int_equal(
+        run_lines("amazon", "description", "zh", "标题：纯棉衬衫\n卖点（材质做工）：柔软舒适"),
+        'c');
     assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫"), 'e');
     /* A character that is not whole ends no line and no text. */
     assert_int_equal(run_lines("taobao", "description", "zh", "标题：纯棉衬衫\xe6"), '-');
@@ -300,6 +323,7 @@ int main(void)
         cmocka_unit_test(lengths_are_counted_in_the_channels_unit),
         cmocka_unit_test(texts_are_cut_at_sentences_and_words),
         cmocka_unit_test(parts_are_read_however_the_lines_are_dressed),
+        cmocka_unit_test(headlines_do_not_end_with_words_that_lead_on),
         cmocka_unit_test(missing_parts_come_from_the_item),
         cmocka_unit_test(hard_limits_hold_for_any_text),
         cmocka_unit_test(lines_hold_a_text_to_its_form),
