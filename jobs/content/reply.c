@@ -105,6 +105,9 @@ static const char *const COURTESIES[] = {
     "お問い合わせ",
 };
 
+/* What a sentence says beside not knowing: "You can use it there, but we are not sure." */
+static const char *const CLAIMS[] = { "you can", "yes,", "it can ", "it does", "可以使用，" };
+
 static const char *const DENIALS[] = {
     "cannot",       "can not",       "can't",        "can’t",          "not able",
     "unable",       "not accept",    "not possible", "not allowed",    "don't accept",
@@ -184,7 +187,8 @@ bool cm_reply_refuses_alone(struct cm_span reply)
     struct cm_span sentence;
     bool refuses = cm_reply_refuses(reply);
     while (refuses && next_sentence(&reply, &sentence)) {
-        refuses = cm_reply_refuses(sentence) || is_courtesy(sentence);
+        refuses = is_courtesy(sentence) ||
+                  (cm_reply_refuses(sentence) && !holds_one(sentence, CLAIMS, COUNT_OF(CLAIMS)));
     }
     return refuses;
 }

@@ -23,6 +23,7 @@ static void refusals_are_told_from_those_with_claims(void **state)
         "We do not have this information. It is made of pure leather.",
         "The jacket resists any oven. We are not sure about the microwave.",
         "暂时没有相关信息。这款杯子可以放进烤箱使用。",
+        "You can't use it in space, we don't have this information.",
     };
     for (size_t i = 0; i < COUNT(alone); i++) {
         assert_true(cm_reply_refuses(cm_span_of(alone[i])));
