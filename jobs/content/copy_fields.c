@@ -1,6 +1,7 @@
 #include "jobs/content/copy_fields.h"
 
 #include "base/memory.h"
+#include "base/sentence.h"
 #include "jobs/content/clean_value.h"
 #include "jobs/facts.h"
 #include "jobs/language.h"
@@ -403,8 +404,11 @@ static void fit(const struct cm_copy_fields_input *input, struct cm_copy_fields 
         if (is_short) {
             cm_trim_dangling(value->text);
         }
-        /* A line that is held to so few characters loses a word or two; more is worth a look. */
-        if (length - strlen(value->text) > (is_short ? length / 4 : 0)) {
+        /* What is left of a part reads whole behind a sentence. A line that is held to so few
+         * characters loses a word or two; more is worth a look. */
+        size_t lost = length - strlen(value->text);
+        bool is_whole = field->sentences && cm_sentence_ended(cm_span_of(value->text));
+        if (lost > (is_short ? length / 4 : 0) && !is_whole) {
             note(fields, "%s cut to %u", field->name, limit);
         }
         if (is_superfluous(fields, i, channel)) {

@@ -160,7 +160,8 @@ static void headlines_do_not_end_with_words_that_lead_on(void **state)
     char *json = parts_of("google-ads", "ad",
                           "Headline (name): Oxford Shirt\nHeadline (benefit): Made for a\n"
                           "Headline: A shirt that you will wear with\n"
-                          "Description: Soft all day.\nDescription: Made of cotton.",
+                          "Description: Soft all day.\nDescription: Made of fine cotton and light "
+                          "as a feather in the wind. It keeps its form for years, wherever you go.",
                           &repairs);
     assert_non_null(strstr(json, "[\"Oxford Shirt\",\"Made\",\"A shirt that you will wear\"]"));
     assert_int_equal(repairs, 1);
