@@ -9,17 +9,6 @@ struct cm_forward {
     const struct cm_weights *weights;
     const struct cm_model_config *config;
     struct cm_kv_pool *pool;
-    uint32_t n_rows; /* of the last step */
-
-    /* The step's tables, uploaded. */
-    int32_t *tokens;
-    int32_t *positions;
-    int32_t *row_pages;
-    struct cm_visit *visits;
-    struct cm_attention_chunk *chunks;
-    uint32_t n_chunks;
-    uint32_t positions_end;
-    int32_t *logits_rows; /* [CM_LOGITS_ROWS_MAX] */
 
     /* Activations. */
     float *x;           /* [rows, n_embd] the residual stream */
@@ -45,7 +34,7 @@ static void *buffer(struct cm_forward *forward, size_t count, size_t element_byt
 
 enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weights *weights,
                                const struct cm_model_config *config, struct cm_kv_pool *pool,
-                               const struct cm_step_plan *sizes, struct cm_forward **forward,
+                               uint32_t rows_max, struct cm_forward **forward,
                                struct cm_error *error)
 {
     struct cm_forward *opened = cm_alloc(1, sizeof *opened);
@@ -58,16 +47,10 @@ enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weigh
     opened->pool = pool;
 
     bool failed = false;
-    size_t rows = sizes->rows_max;
+    size_t rows = rows_max;
     size_t q_dim = (size_t)config->n_heads * config->head_dim;
     size_t qkv_dim = q_dim + 2 * (size_t)config->n_kv_heads * config->head_dim;
     size_t head_rows = CM_LOGITS_ROWS_MAX;
-    opened->tokens = buffer(opened, rows, sizeof *opened->tokens, &failed);
-    opened->positions = buffer(opened, rows, sizeof *opened->positions, &failed);
-    opened->row_pages = buffer(opened, rows, sizeof *opened->row_pages, &failed);
-    opened->visits = buffer(opened, sizes->visits_max, sizeof *opened->visits, &failed);
-    opened->chunks = buffer(opened, sizes->chunks_max, sizeof *opened->chunks, &failed);
-    opened->logits_rows = buffer(opened, head_rows, sizeof *opened->logits_rows, &failed);
     opened->x = buffer(opened, rows * config->n_embd, sizeof(float), &failed);
     opened->branch = buffer(opened, rows * config->n_embd, sizeof(float), &failed);
     opened->normed = buffer(opened, rows * config->n_embd, sizeof(float), &failed);
@@ -83,7 +66,7 @@ enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weigh
         cm_forward_close(opened);
         return cm_error_set(error, CM_OUT_OF_MEMORY,
                             "out of memory for the activations of %u rows; try a smaller --batch",
-                            sizes->rows_max);
+                            rows_max);
     }
     *forward = opened;
     return CM_OK;
@@ -95,11 +78,9 @@ void cm_forward_close(struct cm_forward *forward)
         return;
     }
     void *const buffers[] = {
-        forward->tokens,      forward->positions, forward->row_pages, forward->visits,
-        forward->chunks,      forward->x,         forward->branch,    forward->normed,
-        forward->qkv,         forward->attention, forward->gate_up,   forward->hidden,
-        forward->last_branch, forward->last_x,    forward->logits,    forward->logits_rows,
-        forward->last_normed,
+        forward->x,           forward->branch,  forward->normed,      forward->qkv,
+        forward->attention,   forward->gate_up, forward->hidden,      forward->last_x,
+        forward->last_branch, forward->logits,  forward->last_normed,
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         cm_backend_free(forward->backend, buffers[i]);
@@ -107,39 +88,18 @@ void cm_forward_close(struct cm_forward *forward)
     cm_free(forward);
 }
 
-static void upload_plan(struct cm_forward *forward, const struct cm_step_plan *plan)
-{
-    struct cm_backend *backend = forward->backend;
-    forward->n_rows = plan->n_rows;
-    forward->n_chunks = plan->n_chunks;
-    forward->positions_end = 0;
-    for (uint32_t row = 0; row < plan->n_rows; row++) {
-        uint32_t end = (uint32_t)plan->positions[row] + 1;
-        forward->positions_end = end > forward->positions_end ? end : forward->positions_end;
-    }
-    cm_backend_upload(backend, forward->tokens, plan->tokens, plan->n_rows * sizeof *plan->tokens);
-    cm_backend_upload(backend, forward->positions, plan->positions,
-                      plan->n_rows * sizeof *plan->positions);
-    cm_backend_upload(backend, forward->row_pages, plan->row_pages,
-                      plan->n_rows * sizeof *plan->row_pages);
-    cm_backend_upload(backend, forward->visits, plan->visits,
-                      plan->n_visits * sizeof *plan->visits);
-    cm_backend_upload(backend, forward->chunks, plan->chunks,
-                      plan->n_chunks * sizeof *plan->chunks);
-}
-
 /* x = embedding (+ position embedding where positions are learned) */
-static void embed(struct cm_forward *forward)
+static void embed(struct cm_forward *forward, const struct cm_step_plan *plan)
 {
     const struct cm_weights *weights = forward->weights;
     uint32_t n_embd = forward->config->n_embd;
     float scale = weights->spec->embed_scaled ? sqrtf((float)n_embd) : 1.0f;
-    cm_op_embed(forward->backend, weights->embed, forward->tokens, forward->n_rows, scale,
+    cm_op_embed(forward->backend, weights->embed, plan->device.tokens, plan->n_rows, scale,
                 forward->x);
     if (weights->positions != NULL) {
-        cm_op_embed(forward->backend, weights->positions, forward->positions, forward->n_rows, 1.0f,
-                    forward->branch);
-        cm_op_add(forward->backend, forward->x, forward->branch, forward->n_rows, n_embd);
+        cm_op_embed(forward->backend, weights->positions, plan->device.positions, plan->n_rows,
+                    1.0f, forward->branch);
+        cm_op_add(forward->backend, forward->x, forward->branch, plan->n_rows, n_embd);
     }
 }
 
@@ -161,16 +121,16 @@ static void normalise(struct cm_forward *forward, const struct cm_norm_weights *
 }
 
 /* branch = attention block of normed */
-static void attention_block(struct cm_forward *forward, const struct cm_layer_weights *layer,
-                            uint32_t layer_index)
+static void attention_block(struct cm_forward *forward, const struct cm_step_plan *plan,
+                            const struct cm_layer_weights *layer, uint32_t layer_index)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_config *config = forward->config;
-    cm_op_matmul(backend, layer->qkv, forward->normed, forward->n_rows, forward->qkv);
+    cm_op_matmul(backend, layer->qkv, forward->normed, plan->n_rows, forward->qkv);
     cm_op_rope_append(backend, &(struct cm_rope_append_args){
                                    .pool = forward->pool,
                                    .layer = layer_index,
-                                   .n_rows = forward->n_rows,
+                                   .n_rows = plan->n_rows,
                                    .n_heads = config->n_heads,
                                    .n_kv_heads = config->n_kv_heads,
                                    .head_dim = config->head_dim,
@@ -181,84 +141,82 @@ static void attention_block(struct cm_forward *forward, const struct cm_layer_we
                                    .k_norm = layer->k_norm.weight,
                                    .qk_norm_kind = forward->weights->spec->norm,
                                    .qk_norm_epsilon = config->norm_epsilon,
-                                   .positions = forward->positions,
-                                   .pages = forward->row_pages,
+                                   .positions = plan->device.positions,
+                                   .pages = plan->device.row_pages,
                                });
     cm_op_attention(backend, &(struct cm_attention_args){
                                  .pool = forward->pool,
                                  .layer = layer_index,
-                                 .n_rows = forward->n_rows,
+                                 .n_rows = plan->n_rows,
                                  .n_heads = config->n_heads,
                                  .n_kv_heads = config->n_kv_heads,
                                  .head_dim = config->head_dim,
                                  .window = layer->window,
                                  .scale = config->attention_scale,
                                  .qkv = forward->qkv,
-                                 .positions = forward->positions,
-                                 .visits = forward->visits,
-                                 .chunks = forward->chunks,
-                                 .n_chunks = forward->n_chunks,
-                                 .positions_end = forward->positions_end,
+                                 .positions = plan->device.positions,
+                                 .visits = plan->device.visits,
+                                 .chunks = plan->device.chunks,
+                                 .n_chunks = plan->n_chunks,
+                                 .positions_end = plan->positions_end,
                                  .out = forward->attention,
                              });
-    cm_op_matmul(backend, layer->attention_out, forward->attention, forward->n_rows,
-                 forward->branch);
+    cm_op_matmul(backend, layer->attention_out, forward->attention, plan->n_rows, forward->branch);
     if (layer->attention_post_norm.weight != NULL) {
         normalise(forward, &layer->attention_post_norm, forward->branch, NULL, forward->branch,
-                  forward->n_rows);
+                  plan->n_rows);
     }
 }
 
 /* branch = feed-forward block of normed */
-static void feed_forward_block(struct cm_forward *forward, const struct cm_layer_weights *layer)
+static void feed_forward_block(struct cm_forward *forward, const struct cm_step_plan *plan,
+                               const struct cm_layer_weights *layer)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_spec *spec = forward->weights->spec;
     uint32_t n_ff = forward->config->n_ff;
-    cm_op_matmul(backend, layer->gate_up, forward->normed, forward->n_rows, forward->gate_up);
+    cm_op_matmul(backend, layer->gate_up, forward->normed, plan->n_rows, forward->gate_up);
     if (spec->names->gate != NULL) {
-        cm_op_gated(backend, spec->activation, forward->gate_up, forward->n_rows, n_ff,
+        cm_op_gated(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
                     forward->hidden);
     } else {
-        cm_op_activation(backend, spec->activation, forward->gate_up, forward->n_rows, n_ff,
+        cm_op_activation(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
                          forward->hidden);
     }
-    cm_op_matmul(backend, layer->down, forward->hidden, forward->n_rows, forward->branch);
+    cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);
     if (layer->ffn_post_norm.weight != NULL) {
         normalise(forward, &layer->ffn_post_norm, forward->branch, NULL, forward->branch,
-                  forward->n_rows);
+                  plan->n_rows);
     }
 }
 
 void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan)
 {
-    upload_plan(forward, plan);
-    embed(forward);
+    embed(forward, plan);
     const float *pending = NULL; /* the last block's output, added by the next norm */
     for (uint32_t i = 0; i < forward->weights->n_layers; i++) {
         const struct cm_layer_weights *layer = &forward->weights->layers[i];
         normalise(forward, &layer->attention_norm, forward->x, pending, forward->normed,
-                  forward->n_rows);
-        attention_block(forward, layer, i);
+                  plan->n_rows);
+        attention_block(forward, plan, layer, i);
         normalise(forward, &layer->ffn_norm, forward->x, forward->branch, forward->normed,
-                  forward->n_rows);
-        feed_forward_block(forward, layer);
+                  plan->n_rows);
+        feed_forward_block(forward, plan, layer);
         pending = forward->branch;
     }
 }
 
-float *cm_forward_logits(struct cm_forward *forward, const int32_t *rows, uint32_t rows_count)
+float *cm_forward_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
+                         uint32_t begin, uint32_t count)
 {
-    CM_ASSERT(rows_count <= CM_LOGITS_ROWS_MAX);
+    CM_ASSERT(count <= CM_LOGITS_ROWS_MAX && begin + count <= plan->n_logits);
     struct cm_backend *backend = forward->backend;
     uint32_t n_embd = forward->config->n_embd;
-    cm_backend_upload(backend, forward->logits_rows, rows, rows_count * sizeof *rows);
-    cm_op_gather(backend, forward->x, n_embd, forward->logits_rows, rows_count, forward->last_x);
-    cm_op_gather(backend, forward->branch, n_embd, forward->logits_rows, rows_count,
-                 forward->last_branch);
+    const int32_t *rows = plan->device.logits_rows + begin;
+    cm_op_gather(backend, forward->x, n_embd, rows, count, forward->last_x);
+    cm_op_gather(backend, forward->branch, n_embd, rows, count, forward->last_branch);
     normalise(forward, &forward->weights->final_norm, forward->last_x, forward->last_branch,
-              forward->last_normed, rows_count);
-    cm_op_matmul(backend, forward->weights->head, forward->last_normed, rows_count,
-                 forward->logits);
+              forward->last_normed, count);
+    cm_op_matmul(backend, forward->weights->head, forward->last_normed, count, forward->logits);
     return forward->logits;
 }

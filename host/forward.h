@@ -15,16 +15,19 @@ enum { CM_LOGITS_ROWS_MAX = 64 };
 /* Allocates all activations for `rows_max` rows. Borrows everything else. */
 enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weights *weights,
                                const struct cm_model_config *config, struct cm_kv_pool *pool,
-                               const struct cm_step_plan *sizes, struct cm_forward **forward,
+                               uint32_t rows_max, struct cm_forward **forward,
                                struct cm_error *error) CM_MUST_CHECK;
 void cm_forward_close(struct cm_forward *forward);
 
-/* Runs the plan's rows through the layers and appends their keys and values to their pages. */
+/* Runs the plan's rows through the layers and appends their keys and values to their pages. The
+ * tables must have been sent. Only ops, on addresses and counts that the plan holds: nothing is
+ * copied, allocated or waited for, here and below. */
 void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan);
 
-/* Logits [rows_count, n_vocab] of some rows of the last step, in back-end memory until the next
- * call; `rows` is host memory, rows_count at most CM_LOGITS_ROWS_MAX. May be overwritten by the
- * caller. */
-float *cm_forward_logits(struct cm_forward *forward, const int32_t *rows, uint32_t rows_count);
+/* Logits [count, n_vocab] of the rows plan->logits_rows[begin, begin + count) of the step that ran
+ * last, in back-end memory until the next call; count is at most CM_LOGITS_ROWS_MAX. May be
+ * overwritten by the caller. */
+float *cm_forward_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
+                         uint32_t begin, uint32_t count);
 
 #endif

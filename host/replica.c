@@ -3,18 +3,22 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "host/forward.h"
-#include "host/sampler.h"
 #include "host/scheduler.h"
+#include "host/sequence_logits.h"
+#include "host/wave.h"
 #include "loaders/model_file.h"
 
 #include <pthread.h>
 #include <stdio.h>
 
 enum {
-    DEFAULT_BATCH = 64,
     BATCH_MAX = 8192,
     DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
 };
+
+/* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
+static const uint32_t default_batch[] = { [CM_DEVICE_CPU] = 64, [CM_DEVICE_CUDA] = 256 };
+static const uint32_t replica_waves[] = { [CM_DEVICE_CPU] = 1, [CM_DEVICE_CUDA] = 2 };
 
 /* Part of the memory that KV pages may take when no limit is given: of the machine's, which has
  * other uses, and of what is free on a CUDA device, whose activations are still to come. */
@@ -27,14 +31,16 @@ struct cm_replica {
     struct cm_weights *weights;
     struct cm_kv_pool *pool;
     struct cm_kv_pages *pages;
-    struct cm_step_plan *plan;
     struct cm_forward *forward;
     struct cm_scheduler *scheduler;
+    struct cm_wave *waves[CM_WAVES_MAX];
+    uint32_t waves_count;
+    uint32_t turn; /* the wave whose results are taken next */
     struct cm_engine_info info;
     pthread_mutex_t lock; /* guards the scheduler; not held while the device computes */
 
-    struct cm_sampler *sampler;
     struct cm_engine_counters counters;
+    double taken_s; /* when the results of the last step were there */
 };
 
 /* --- Opening --- */
@@ -176,34 +182,41 @@ static enum cm_status open_memory(struct cm_replica *replica, enum cm_device dev
     if (status != CM_OK) {
         return status;
     }
-    status = cm_kv_pages_open(info->kv_pages_count, &replica->pages);
-    if (status == CM_OK) {
-        status = cm_step_plan_open(rows_max, info->context_tokens, &replica->plan);
+    if (cm_kv_pages_open(info->kv_pages_count, &replica->pages) != CM_OK) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the table of pages");
     }
-    if (status != CM_OK) {
-        return cm_error_set(error, status, "out of memory for the tables of a step");
-    }
-    return cm_forward_open(replica->backend, replica->weights, config, replica->pool, replica->plan,
+    return cm_forward_open(replica->backend, replica->weights, config, replica->pool, rows_max,
                            &replica->forward, error);
 }
 
-static enum cm_status open_scheduler(struct cm_replica *replica, uint32_t rows_max,
-                                     struct cm_error *error)
+static enum cm_status open_steps(struct cm_replica *replica, enum cm_device device,
+                                 uint32_t rows_max, struct cm_error *error)
 {
+    replica->waves_count = replica_waves[device];
     const struct cm_scheduler_options options = {
         .batch = replica->info.batch,
         .rows_max = rows_max,
+        .waves = replica->waves_count,
         .n_vocab = replica->config->n_vocab,
         .context_tokens = replica->info.context_tokens,
         .tokenizer = replica->tokenizer,
     };
-    if (cm_sampler_open(replica->backend, replica->config->n_vocab, replica->info.batch,
-                        &replica->sampler) != CM_OK ||
-        cm_scheduler_open(&options, replica->pages, &replica->scheduler) != CM_OK) {
+    const struct cm_wave_options wave_options = {
+        .rows_max = rows_max,
+        .sampler = { .n_vocab = replica->config->n_vocab,
+                     .batch = replica->info.batch,
+                     .context_tokens = replica->info.context_tokens,
+                     .stop_tokens_count = cm_tokenizer_stops_count(replica->tokenizer) },
+    };
+    if (cm_scheduler_open(&options, replica->pages, &replica->scheduler) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
                             options.batch);
     }
-    return CM_OK;
+    enum cm_status status = CM_OK;
+    for (uint32_t i = 0; i < replica->waves_count && status == CM_OK; i++) {
+        status = cm_wave_open(replica->backend, &wave_options, &replica->waves[i], error);
+    }
+    return status;
 }
 
 enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_tokenizer *tokenizer,
@@ -222,14 +235,14 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     pthread_mutex_init(&opened->lock, NULL);
     opened->config = cm_model_file_config(file);
     opened->tokenizer = tokenizer;
-    opened->info.batch = options->batch > 0 ? options->batch : DEFAULT_BATCH;
+    opened->info.batch = options->batch > 0 ? options->batch : default_batch[device.kind];
     uint32_t rows_max = opened->info.batch + CM_PREFILL_ROWS;
     enum cm_status status = open_model(opened, file, device, options, rows_max, error);
     if (status == CM_OK) {
         status = open_memory(opened, device.kind, options, rows_max, error);
     }
     if (status == CM_OK) {
-        status = open_scheduler(opened, rows_max, error);
+        status = open_steps(opened, device.kind, rows_max, error);
     }
     if (status != CM_OK) {
         cm_replica_close(opened);
@@ -245,10 +258,11 @@ void cm_replica_close(struct cm_replica *replica)
     if (replica == NULL) {
         return;
     }
+    for (uint32_t i = 0; i < CM_WAVES_MAX; i++) {
+        cm_wave_close(replica->waves[i]);
+    }
     cm_scheduler_close(replica->scheduler);
-    cm_sampler_close(replica->sampler);
     cm_forward_close(replica->forward);
-    cm_step_plan_close(replica->plan);
     cm_kv_pages_close(replica->pages);
     cm_kv_pool_close(replica->pool);
     cm_weights_close(replica->weights);
@@ -273,17 +287,6 @@ enum cm_status cm_replica_check(const struct cm_replica *replica, const struct c
 enum cm_status cm_replica_submit(struct cm_replica *replica, const struct cm_request *request,
                                  struct cm_error *error)
 {
-    uint64_t tokens = (uint64_t)request->prompt_tokens + request->output_tokens_max;
-    if (tokens <= replica->info.context_tokens) {
-        uint32_t candidates_count = 0;
-        if (request->sampling.beams > 1 && request->sampling.beams <= CM_BEAMS_MAX) {
-            candidates_count = cm_beam_search_candidates(
-                request->sampling.beams, cm_tokenizer_stops_count(replica->tokenizer));
-        }
-        if (cm_sampler_reserve(replica->sampler, (uint32_t)tokens, candidates_count) != CM_OK) {
-            return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the sampler");
-        }
-    }
     pthread_mutex_lock(&replica->lock);
     enum cm_status status = cm_scheduler_submit(replica->scheduler, request, error);
     pthread_mutex_unlock(&replica->lock);
@@ -341,37 +344,66 @@ static void count_step(struct cm_replica *replica, const struct cm_step_work *wo
     counters->computed_tokens = cm_matrix_rows_count(replica->weights->layers[0].qkv);
 }
 
-enum cm_status cm_replica_step(struct cm_replica *replica, struct cm_error *error)
+/* Plans the wave's next step and hands it to the device. CM_END: nothing is left in any wave. */
+static enum cm_status launch(struct cm_replica *replica, uint32_t index, struct cm_error *error)
 {
-    double start_s = cm_clock_s();
-    struct cm_step_work work;
+    struct cm_wave *wave = replica->waves[index];
+    struct cm_step_work *work = cm_wave_work(wave);
     pthread_mutex_lock(&replica->lock);
-    enum cm_status status = cm_scheduler_plan(replica->scheduler, &work);
+    enum cm_status status = cm_scheduler_plan(replica->scheduler, index, work);
     pthread_mutex_unlock(&replica->lock);
     if (status != CM_OK) {
         return status;
     }
-    for (uint32_t i = 0; i < work.copies_count; i++) {
-        const struct cm_page_copy *copy = &work.copies[i];
+    for (uint32_t i = 0; i < work->copies_count; i++) {
+        const struct cm_page_copy *copy = &work->copies[i];
         cm_kv_copy_tokens(replica->backend, replica->pool, (uint32_t)copy->from, (uint32_t)copy->to,
                           copy->tokens);
     }
-    cm_step_plan_build(replica->plan, work.rows, work.sequences_count);
-    cm_forward_step(replica->forward, replica->plan);
+    return work->sequences_count > 0 ? cm_wave_submit(wave, replica->forward, error) : CM_OK;
+}
+
+/* Takes the results of the wave's step. */
+static enum cm_status collect(struct cm_replica *replica, struct cm_wave *wave,
+                              struct cm_error *error)
+{
     const struct cm_step_samples *samples;
-    status = cm_sampler_run(replica->sampler, replica->forward, &work, &samples);
-    if (status != CM_OK) {
-        return cm_error_set(error, status, "out of memory for the constraints of a step");
-    }
-    status = cm_backend_status(replica->backend, error);
+    enum cm_status status = cm_wave_wait(wave, &samples, error);
     if (status != CM_OK) {
         return status;
     }
+    /* The device began with it when it was done with the one before. */
+    double begin_s = cm_wave_submitted_s(wave);
+    begin_s = begin_s > replica->taken_s ? begin_s : replica->taken_s;
+    replica->taken_s = cm_clock_s();
     pthread_mutex_lock(&replica->lock);
-    cm_scheduler_complete(replica->scheduler, &work, samples);
-    count_step(replica, &work, cm_clock_s() - start_s);
+    cm_scheduler_complete(replica->scheduler, cm_wave_work(wave), samples);
+    count_step(replica, cm_wave_work(wave), replica->taken_s - begin_s);
     pthread_mutex_unlock(&replica->lock);
     return CM_OK;
+}
+
+enum cm_status cm_replica_step(struct cm_replica *replica, struct cm_error *error)
+{
+    enum cm_status status = CM_OK;
+    bool stepped = false;
+    for (uint32_t i = 0; i < replica->waves_count && status == CM_OK && !stepped; i++) {
+        uint32_t index = replica->turn;
+        struct cm_wave *wave = replica->waves[index];
+        replica->turn = (index + 1) % replica->waves_count;
+        if (cm_wave_in_flight(wave)) {
+            status = collect(replica, wave, error);
+            stepped = true;
+        }
+        if (status == CM_OK) {
+            status = launch(replica, index, error);
+            stepped = stepped || cm_wave_in_flight(wave);
+        }
+        if (status == CM_OK && replica->waves_count == 1) {
+            status = collect(replica, wave, error); /* there is nothing to do meanwhile */
+        }
+    }
+    return status == CM_END && stepped ? CM_OK : status;
 }
 
 void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *counters)
@@ -394,85 +426,19 @@ void cm_replica_measure_limits(struct cm_replica *replica, struct cm_engine_limi
     };
 }
 
-/* --- Logits for tests --- */
-
-/* Runs tokens [begin, end) of a sequence in chunks and downloads their logits. */
-static void run_chunks(struct cm_replica *replica, const int32_t *tokens, uint32_t begin,
-                       uint32_t end, uint32_t chunk_tokens, const int32_t *pages, float *logits)
-{
-    uint32_t n_vocab = replica->config->n_vocab;
-    for (uint32_t position = begin; position < end;) {
-        uint32_t rows = end - position < chunk_tokens ? end - position : chunk_tokens;
-        struct cm_step_sequence sequence = {
-            .tokens = tokens + position,
-            .first_position = position,
-            .rows_count = rows,
-            .pages = pages,
-        };
-        cm_step_plan_build(replica->plan, &sequence, 1);
-        cm_forward_step(replica->forward, replica->plan);
-        for (uint32_t row = 0; row < rows;) {
-            int32_t picked[CM_LOGITS_ROWS_MAX];
-            uint32_t count = 0;
-            while (count < CM_LOGITS_ROWS_MAX && row < rows) {
-                picked[count++] = (int32_t)row++;
-            }
-            const float *from = cm_forward_logits(replica->forward, picked, count);
-            float *to = logits + (size_t)(position + row - count) * n_vocab;
-            cm_backend_download(replica->backend, to, from, (size_t)count * n_vocab * sizeof *to);
-        }
-        position += rows;
-    }
-}
-
-/* Pages for a second sequence that shares the first `shared_tokens` tokens with the first: full
- * pages are the same, the part-filled one is copied. */
-static void fork_pages(struct cm_replica *replica, const int32_t *from, uint32_t shared_tokens,
-                       uint32_t pages_count, int32_t *to)
-{
-    uint32_t full = shared_tokens / CM_PAGE_TOKENS;
-    for (uint32_t i = 0; i < pages_count; i++) {
-        to[i] = i < full ? from[i] : cm_kv_pages_take(replica->pages);
-    }
-    if (shared_tokens % CM_PAGE_TOKENS > 0) {
-        cm_kv_copy_tokens(replica->backend, replica->pool, (uint32_t)from[full], (uint32_t)to[full],
-                          shared_tokens % CM_PAGE_TOKENS);
-    }
-}
-
 enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *tokens,
                                  uint32_t tokens_count, uint32_t chunk_tokens,
                                  uint32_t shared_tokens, float *logits, struct cm_error *error)
 {
-    uint32_t pages_count = cm_prefix_tree_path_length(tokens_count);
-    uint32_t rows_max = replica->plan->rows_max;
-    if (tokens_count == 0 || tokens_count > replica->info.context_tokens ||
-        shared_tokens > tokens_count ||
-        2 * (uint64_t)pages_count > cm_kv_pages_free_count(replica->pages)) {
-        return cm_error_set(error, CM_LIMIT, "%u tokens do not fit into a context of %u",
-                            tokens_count, replica->info.context_tokens);
-    }
-    int32_t *first = cm_alloc(pages_count, sizeof *first);
-    int32_t *second = cm_alloc(pages_count, sizeof *second);
-    if (first == NULL || second == NULL) {
-        cm_free(first);
-        cm_free(second);
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
-    }
-    chunk_tokens = chunk_tokens == 0 || chunk_tokens > rows_max ? rows_max : chunk_tokens;
-    for (uint32_t i = 0; i < pages_count; i++) {
-        first[i] = cm_kv_pages_take(replica->pages);
-    }
-    run_chunks(replica, tokens, 0, shared_tokens, chunk_tokens, first, logits);
-    fork_pages(replica, first, shared_tokens, pages_count, second);
-    run_chunks(replica, tokens, shared_tokens, tokens_count, chunk_tokens, second, logits);
-    for (uint32_t i = 0; i < pages_count; i++) {
-        if (second[i] != first[i]) {
-            cm_kv_pages_give_back(replica->pages, second[i]);
-        }
-        cm_kv_pages_give_back(replica->pages, first[i]);
-    }
-    cm_free(first);
-    cm_free(second);
-    return cm_backend_status(replica->backend, error);
+    const struct cm_logits_parts parts = {
+        .backend = replica->backend,
+        .pool = replica->pool,
+        .pages = replica->pages,
+        .plan = cm_wave_plan(replica->waves[0]),
+        .forward = replica->forward,
+        .n_vocab = replica->config->n_vocab,
+        .context_tokens = replica->info.context_tokens,
+    };
+    return cm_sequence_logits(&parts, tokens, tokens_count, chunk_tokens, shared_tokens, logits,
+                              error);
 }

@@ -1,7 +1,11 @@
 /* From the rows of a step that want logits to their next tokens, or to the candidates of a beam
  * search: the head, then the back end's sampler, for CM_LOGITS_ROWS_MAX rows at a time. A row's
  * random numbers are a pure function of its seed, its attempt, the output position and the beam
- * (philox.h). */
+ * (philox.h).
+ *
+ *     describe -> send -> run -> fetch -> (a fence) -> samples
+ *
+ * One sampler belongs to one step in flight. */
 #ifndef CM_HOST_SAMPLER_H
 #define CM_HOST_SAMPLER_H
 
@@ -11,21 +15,33 @@
 
 struct cm_sampler;
 
-/* For steps of up to `batch` texts. */
-enum cm_status cm_sampler_open(struct cm_backend *backend, uint32_t n_vocab, uint32_t batch,
+struct cm_sampler_options {
+    uint32_t n_vocab;
+    uint32_t batch;             /* most texts of a step, every beam counted */
+    uint32_t context_tokens;    /* of one text */
+    uint32_t stop_tokens_count; /* that a beam search has to think of */
+};
+
+enum cm_status cm_sampler_open(struct cm_backend *backend, const struct cm_sampler_options *options,
                                struct cm_sampler **sampler) CM_MUST_CHECK;
 void cm_sampler_close(struct cm_sampler *sampler);
 
-/* Room for texts (prompt and output) of up to `tokens` and, where one of them is a beam search, for
- * its `candidates_count`, so that a step need not allocate. Not between a step and its completion.
- */
-enum cm_status cm_sampler_reserve(struct cm_sampler *sampler, uint32_t tokens,
-                                  uint32_t candidates_count) CM_MUST_CHECK;
+/* What each row that wants logits asks for, in host memory; completes plan->logits_rows.
+ * CM_OUT_OF_MEMORY: the lists of the step are longer than any before. */
+enum cm_status cm_sampler_describe(struct cm_sampler *sampler, const struct cm_step_work *work,
+                                   struct cm_step_plan *plan) CM_MUST_CHECK;
 
-/* `samples` is host memory until the next call. CM_OUT_OF_MEMORY: masks of constraints are the one
- * thing that a step may allocate, since their size shows only then. */
-enum cm_status cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
-                              const struct cm_step_work *work,
-                              const struct cm_step_samples **samples) CM_MUST_CHECK;
+/* Sends what was described to the device, without waiting (see cm_backend_send). */
+void cm_sampler_send(struct cm_sampler *sampler);
+
+/* Logits and tokens of the step that `forward` has just run: ops only. */
+void cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
+                    const struct cm_step_plan *plan);
+
+/* Brings the results to the host, without waiting (see cm_backend_fetch). */
+void cm_sampler_fetch(struct cm_sampler *sampler);
+
+/* The results, once they are there; valid until the next step is described. */
+const struct cm_step_samples *cm_sampler_samples(const struct cm_sampler *sampler);
 
 #endif

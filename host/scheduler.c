@@ -9,8 +9,21 @@
  * share. */
 enum { WINDOW_AHEAD_MIN = 64 };
 
+/* Fewer texts than this are one wave: two would each take nearly as long as both together. */
+enum { WAVES_TEXTS_MIN = 16 };
+
 /* Copies of a step: a request settles at most two donors, and a beam gets one page of its own. */
 enum { COPIES_PER_TEXT = 2 };
+
+struct wave {
+    bool in_flight;                 /* its step is planned and not complete */
+    uint32_t texts;                 /* of its requests in flight, every beam counted */
+    uint64_t unit;                  /* of the request that joined last */
+    struct cm_step_sequence *rows;  /* [batch] */
+    struct cm_sequence **sequences; /* [batch] */
+    uint32_t *branches;             /* [batch] */
+    struct cm_page_copy *copies;    /* [COPIES_PER_TEXT * batch] */
+};
 
 struct cm_scheduler {
     struct cm_scheduler_options options;
@@ -28,10 +41,7 @@ struct cm_scheduler {
     uint32_t recent_length;
 
     uint32_t stop_tokens_count;
-    struct cm_step_sequence *rows;  /* [batch] */
-    struct cm_sequence **sequences; /* [batch] */
-    uint32_t *branches;             /* [batch] */
-    struct cm_page_copy *copies;    /* [COPIES_PER_TEXT * batch] */
+    struct wave waves[CM_WAVES_MAX];
 
     uint64_t prompt_tokens;
     uint64_t output_tokens;
@@ -56,23 +66,41 @@ static uint32_t min_count(uint32_t a, uint32_t b)
 
 /* --- Opening and closing --- */
 
+static bool open_wave(struct wave *wave, uint32_t batch)
+{
+    wave->rows = cm_alloc(batch, sizeof *wave->rows);
+    wave->sequences = cm_alloc(batch, sizeof *wave->sequences);
+    wave->branches = cm_alloc(batch, sizeof *wave->branches);
+    wave->copies = cm_alloc(COPIES_PER_TEXT * (size_t)batch, sizeof *wave->copies);
+    return wave->rows != NULL && wave->sequences != NULL && wave->branches != NULL &&
+           wave->copies != NULL;
+}
+
+static void close_wave(struct wave *wave)
+{
+    cm_free(wave->rows);
+    cm_free(wave->sequences);
+    cm_free(wave->branches);
+    cm_free(wave->copies);
+}
+
 enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
                                  struct cm_kv_pages *pages, struct cm_scheduler **scheduler)
 {
     CM_ASSERT(options->batch > 0 && options->rows_max >= options->batch);
+    CM_ASSERT(options->waves <= CM_WAVES_MAX);
     struct cm_scheduler *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
         return CM_OUT_OF_MEMORY;
     }
     opened->options = *options;
     opened->pages = pages;
-    opened->rows = cm_alloc(options->batch, sizeof *opened->rows);
-    opened->sequences = cm_alloc(options->batch, sizeof *opened->sequences);
-    opened->branches = cm_alloc(options->batch, sizeof *opened->branches);
-    opened->copies = cm_alloc(COPIES_PER_TEXT * (size_t)options->batch, sizeof *opened->copies);
-    enum cm_status status = cm_prefix_tree_open(pages, &opened->tree);
-    if (status != CM_OK || opened->rows == NULL || opened->sequences == NULL ||
-        opened->branches == NULL || opened->copies == NULL) {
+    opened->options.waves = options->waves > 0 ? options->waves : 1;
+    bool ok = cm_prefix_tree_open(pages, &opened->tree) == CM_OK;
+    for (uint32_t i = 0; i < opened->options.waves && ok; i++) {
+        ok = open_wave(&opened->waves[i], options->batch);
+    }
+    if (!ok) {
         cm_scheduler_close(opened);
         return CM_OUT_OF_MEMORY;
     }
@@ -95,6 +123,7 @@ static void leave_flight(struct cm_scheduler *scheduler, struct cm_sequence *seq
         pages[i] = CM_NO_PAGE;
     }
     scheduler->active_texts -= sequence->branches_max;
+    scheduler->waves[sequence->wave].texts -= sequence->branches_max;
     for (uint32_t i = 0; i < sequence->path_length; i++) {
         struct cm_node *node = sequence->path[i];
         node->active_count--;
@@ -131,10 +160,9 @@ void cm_scheduler_close(struct cm_scheduler *scheduler)
         cm_prefix_tree_close(scheduler->tree);
     }
     cm_free(scheduler->recent_path);
-    cm_free(scheduler->rows);
-    cm_free(scheduler->sequences);
-    cm_free(scheduler->branches);
-    cm_free(scheduler->copies);
+    for (uint32_t i = 0; i < CM_WAVES_MAX; i++) {
+        close_wave(&scheduler->waves[i]);
+    }
     cm_free(scheduler);
 }
 
@@ -338,6 +366,44 @@ static void evict_for(struct cm_scheduler *scheduler, const struct cm_sequence *
     }
 }
 
+/* Relatives go together as long as the waves do not get uneven: they visit their common pages
+ * once for all of a step. */
+static void join_wave(struct cm_scheduler *scheduler, struct cm_sequence *sequence)
+{
+    uint32_t half = (scheduler->options.batch + 1) / 2;
+    uint32_t chosen = 0;
+    for (uint32_t i = 1; i < scheduler->options.waves; i++) {
+        chosen = scheduler->waves[i].texts < scheduler->waves[chosen].texts ? i : chosen;
+    }
+    for (uint32_t i = 0; i < scheduler->options.waves; i++) {
+        const struct wave *wave = &scheduler->waves[i];
+        if (wave->texts > 0 && wave->unit == sequence->request.unit &&
+            wave->texts + sequence->branches_max <= half) {
+            chosen = i;
+        }
+    }
+    sequence->wave = chosen;
+    scheduler->waves[chosen].texts += sequence->branches_max;
+    scheduler->waves[chosen].unit = sequence->request.unit;
+}
+
+/* Makes all texts the planned wave's where they are few; false: others are in flight. */
+static bool join_few(struct cm_scheduler *scheduler, uint32_t wave)
+{
+    bool few = scheduler->options.waves > 1 && scheduler->active_texts < WAVES_TEXTS_MIN;
+    for (struct cm_sequence *i = scheduler->active.first; i != NULL && few; i = i->next) {
+        if (scheduler->waves[i->wave].in_flight) {
+            return false;
+        }
+    }
+    for (struct cm_sequence *i = scheduler->active.first; i != NULL && few; i = i->next) {
+        scheduler->waves[i->wave].texts -= i->branches_max;
+        i->wave = wave;
+        scheduler->waves[i->wave].texts += i->branches_max;
+    }
+    return true;
+}
+
 static void admit(struct cm_scheduler *scheduler)
 {
     while (scheduler->waiting.first != NULL) {
@@ -354,6 +420,7 @@ static void admit(struct cm_scheduler *scheduler)
         CM_ASSERT(pages_missing(sequence) <= cm_kv_pages_free_count(scheduler->pages));
         cm_sequence_remove(&scheduler->waiting, sequence);
         take_pages(scheduler, sequence);
+        join_wave(scheduler, sequence);
         cm_sequence_push_back(&scheduler->active, sequence);
         scheduler->prompt_tokens += sequence->request.prompt_tokens;
     }
@@ -394,7 +461,7 @@ static uint32_t settled_tokens(const struct cm_node *node)
 }
 
 /* The next run of consecutive prompt tokens to compute, at most `budget`: [*begin, *begin + count).
- * Zero: the request waits for others. Only pages finished in earlier steps count as there. */
+ * Zero: the request waits for others. Only pages of steps planned before count as there. */
 static uint32_t next_chunk(struct cm_scheduler *scheduler, struct cm_step_work *work,
                            struct cm_sequence *sequence, uint32_t budget, uint32_t *begin)
 {
@@ -461,7 +528,8 @@ static void plan_branch(struct cm_step_work *work, struct cm_sequence *sequence,
 static void plan_decode(struct cm_scheduler *scheduler, struct cm_step_work *work)
 {
     for (struct cm_sequence *i = scheduler->active.first; i != NULL; i = i->next) {
-        for (uint32_t j = 0; i->state == CM_SEQUENCE_DECODE && j < i->branches_count; j++) {
+        bool decodes = i->wave == work->wave && i->state == CM_SEQUENCE_DECODE;
+        for (uint32_t j = 0; decodes && j < i->branches_count; j++) {
             plan_branch(work, i, j);
         }
     }
@@ -471,7 +539,7 @@ static void plan_prefill(struct cm_scheduler *scheduler, struct cm_step_work *wo
 {
     uint32_t budget = scheduler->options.rows_max - work->decode_rows;
     for (struct cm_sequence *i = scheduler->active.first; i != NULL && budget > 0; i = i->next) {
-        if (i->state != CM_SEQUENCE_PREFILL) {
+        if (i->wave != work->wave || i->state != CM_SEQUENCE_PREFILL) {
             continue;
         }
         uint32_t begin = 0;
@@ -485,29 +553,10 @@ static void plan_prefill(struct cm_scheduler *scheduler, struct cm_step_work *wo
     }
 }
 
-enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, struct cm_step_work *work)
-{
-    *work = (struct cm_step_work){
-        .rows = scheduler->rows,
-        .sequences = scheduler->sequences,
-        .branches = scheduler->branches,
-        .copies = scheduler->copies,
-    };
-    admit(scheduler);
-    if (scheduler->active.count == 0) {
-        return CM_END;
-    }
-    plan_decode(scheduler, work);
-    plan_prefill(scheduler, work);
-    CM_ASSERT(work->sequences_count > 0);
-    return CM_OK;
-}
-
-/* --- After a step --- */
-
-/* Marks the step's prompt tokens as present in their pages. */
-static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
-                             const struct cm_step_sequence *rows)
+/* Marks the step's prompt tokens as present in their pages: whatever is planned from now on comes
+ * after them. */
+static void settle_prefill(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
+                           const struct cm_step_sequence *rows)
 {
     uint32_t end = rows->first_position + rows->rows_count;
     for (uint32_t position = rows->first_position; position < end;) {
@@ -529,6 +578,39 @@ static void complete_prefill(struct cm_scheduler *scheduler, struct cm_sequence 
     }
 }
 
+enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
+                                 struct cm_step_work *work)
+{
+    struct wave *planned = &scheduler->waves[wave];
+    CM_ASSERT(wave < scheduler->options.waves && !planned->in_flight);
+    *work = (struct cm_step_work){
+        .wave = wave,
+        .rows = planned->rows,
+        .sequences = planned->sequences,
+        .branches = planned->branches,
+        .copies = planned->copies,
+    };
+    admit(scheduler);
+    if (scheduler->active.count == 0) {
+        return CM_END;
+    }
+    if (!join_few(scheduler, wave)) {
+        return CM_OK;
+    }
+    plan_decode(scheduler, work);
+    plan_prefill(scheduler, work);
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        if (work->sequences[i]->state == CM_SEQUENCE_PREFILL) {
+            settle_prefill(scheduler, work->sequences[i], &work->rows[i]);
+        }
+    }
+    planned->in_flight = work->sequences_count > 0;
+    CM_ASSERT(planned->in_flight || scheduler->options.waves > 1);
+    return CM_OK;
+}
+
+/* --- After a step --- */
+
 static void finish(struct cm_scheduler *scheduler, struct cm_sequence *sequence,
                    enum cm_finish_reason reason)
 {
@@ -545,12 +627,13 @@ static void complete_beams(struct cm_scheduler *scheduler, struct cm_sequence *s
 {
     struct cm_beam_choices choices[CM_BEAMS_MAX];
     for (uint32_t i = 0; i < sequence->branches_count; i++) {
-        size_t first = (size_t)(index + i) * samples->candidates_max;
+        size_t place = samples->places[index + i];
+        size_t first = place * samples->candidates_max;
         choices[i] = (struct cm_beam_choices){
             .tokens = samples->candidate_tokens + first,
             .scores = samples->candidate_scores + first,
             .logprobs = samples->candidate_logprobs + first,
-            .log_mass = samples->log_masses[index + i],
+            .log_mass = samples->log_masses[place],
         };
     }
     uint32_t candidates_count =
@@ -564,8 +647,9 @@ static void complete_text(struct cm_scheduler *scheduler, struct cm_sequence *se
                           uint32_t index, const struct cm_step_samples *samples)
 {
     enum cm_finish_reason reason;
+    uint32_t place = samples->places[index];
     if (cm_branch_accept(&sequence->branches[0], &sequence->request, scheduler->options.tokenizer,
-                         samples->tokens[index], samples->logprobs[index], &reason)) {
+                         samples->tokens[place], samples->logprobs[place], &reason)) {
         finish(scheduler, sequence, reason);
     }
 }
@@ -573,12 +657,11 @@ static void complete_text(struct cm_scheduler *scheduler, struct cm_sequence *se
 void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
                            const struct cm_step_samples *samples)
 {
+    CM_ASSERT(scheduler->waves[work->wave].in_flight);
+    scheduler->waves[work->wave].in_flight = false;
     for (uint32_t i = 0; i < work->sequences_count;) {
         struct cm_sequence *sequence = work->sequences[i];
         uint32_t rows_count = sequence->branches_count;
-        if (sequence->state == CM_SEQUENCE_PREFILL) {
-            complete_prefill(scheduler, sequence, &work->rows[i]);
-        }
         if (work->rows[i].want_logits) {
             scheduler->output_tokens += rows_count;
             if (sequence->beams != NULL) {

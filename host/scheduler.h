@@ -6,6 +6,12 @@
  * computing instead of computing them again; the oldest never waits, so there is always progress.
  *
  *     plan -> (the engine copies pages, runs the step, samples) -> complete
+ *
+ * Where steps run while the host goes on, the texts in flight are two waves, whose steps alternate:
+ * one is on the device while the other's results are taken and its next step is planned. All goes
+ * to the device in the order of planning, so what a step will have written counts as there as soon
+ * as it is planned, and a page that one wave gives back can be the other's at once: whoever still
+ * reads it stands before whoever writes it. A request stays in its wave; few texts are one wave.
  */
 #ifndef CM_HOST_SCHEDULER_H
 #define CM_HOST_SCHEDULER_H
@@ -20,9 +26,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What the engine is to do. Arrays belong to the scheduler and last until the next plan. The
+enum { CM_WAVES_MAX = 2 };
+
+/* What the engine is to do. Arrays belong to the scheduler and last until the wave's next plan. The
  * branches of a sequence stand together. */
 struct cm_step_work {
+    uint32_t wave;
     struct cm_step_sequence *rows;  /* [sequences_count] */
     struct cm_sequence **sequences; /* [sequences_count] whose rows they are, */
     uint32_t *branches;             /* [sequences_count] and of which branch */
@@ -33,17 +42,19 @@ struct cm_step_work {
     uint32_t decode_rows;
 };
 
-/* What was sampled, by index of the work's sequences: only where the last row wanted logits. */
+/* What was sampled where the last row wanted logits. */
 struct cm_step_samples {
-    int32_t *tokens; /* without beam search */
-    float *logprobs;
+    const uint32_t *places; /* [sequences_count] of the work: where its results stand below */
+
+    const int32_t *tokens; /* without beam search */
+    const float *logprobs;
 
     /* With beam search, see cm_op_beam. */
-    uint32_t candidates_max;   /* room of each sequence */
-    int32_t *candidate_tokens; /* [sequences_count, candidates_max] */
-    float *candidate_scores;
-    float *candidate_logprobs;
-    float *log_masses; /* [sequences_count] */
+    uint32_t candidates_max;         /* room of each place */
+    const int32_t *candidate_tokens; /* [places, candidates_max] */
+    const float *candidate_scores;
+    const float *candidate_logprobs;
+    const float *log_masses; /* [places] */
 };
 
 struct cm_scheduler;
@@ -51,6 +62,7 @@ struct cm_scheduler;
 struct cm_scheduler_options {
     uint32_t batch;    /* most texts in flight; a beam search has as many as beams */
     uint32_t rows_max; /* rows of a step; at least `batch` */
+    uint32_t waves;    /* at most CM_WAVES_MAX; 0: one */
     uint32_t n_vocab;
     uint32_t context_tokens;
     const struct cm_tokenizer *tokenizer; /* for what ends a text; NULL: only its length does */
@@ -79,11 +91,13 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id,
                                   const struct cm_retry *retry,
                                   struct cm_error *error) CM_MUST_CHECK;
 
-/* Admits what fits and lays out the next step. CM_END: nothing is left to compute. */
-enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler,
+/* Admits what fits and lays out the wave's next step; its last must be complete. CM_END: nothing is
+ * left to compute in any wave. Work without rows: for now all waits for the other wave; the copies
+ * are to be done nevertheless, and there is nothing to complete. */
+enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
                                  struct cm_step_work *work) CM_MUST_CHECK;
 
-/* The step ran. */
+/* The step ran. Steps complete in the order of planning. */
 void cm_scheduler_complete(struct cm_scheduler *scheduler, const struct cm_step_work *work,
                            const struct cm_step_samples *samples);
 

@@ -47,6 +47,7 @@ struct cm_sequence {
 
     struct cm_node **path; /* [path_length] nodes of the prompt */
     uint32_t path_length;
+    uint32_t wave;             /* in flight: whose steps it takes part in */
     uint32_t pages_count;      /* of each branch */
     uint32_t prefilled_tokens; /* leading prompt tokens that are in its pages */
     uint32_t computed_tokens;  /* prompt tokens that this request computed itself */

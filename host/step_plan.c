@@ -5,7 +5,33 @@
 
 #include <stdlib.h>
 
-enum cm_status cm_step_plan_open(uint32_t rows_max, uint32_t context_tokens,
+/* --- Opening --- */
+
+/* The next table of a block that begins at `base`; with NULL its offset. */
+static void *take(unsigned char *base, size_t *used, size_t count, size_t element_bytes)
+{
+    size_t offset = *used;
+    size_t bytes = count * element_bytes;
+    *used += (bytes + CM_CACHE_LINE_BYTES - 1) & ~(size_t)(CM_CACHE_LINE_BYTES - 1);
+    return base == NULL ? NULL : base + offset;
+}
+
+/* Lays the tables out in a block; returns its size. */
+static size_t lay_out(const struct cm_step_plan *plan, unsigned char *base,
+                      struct cm_step_tables *tables)
+{
+    size_t used = 0;
+    tables->tokens = take(base, &used, plan->rows_max, sizeof *tables->tokens);
+    tables->positions = take(base, &used, plan->rows_max, sizeof *tables->positions);
+    tables->row_pages = take(base, &used, plan->rows_max, sizeof *tables->row_pages);
+    tables->logits_rows = take(base, &used, plan->rows_max, sizeof *tables->logits_rows);
+    tables->chunks = take(base, &used, plan->chunks_max, sizeof *tables->chunks);
+    tables->visits = take(base, &used, plan->visits_max, sizeof *tables->visits);
+    return used;
+}
+
+enum cm_status cm_step_plan_open(struct cm_backend *backend, uint32_t rows_max,
+                                 uint32_t sequences_max, uint32_t context_tokens,
                                  struct cm_step_plan **plan)
 {
     struct cm_step_plan *opened = cm_alloc(1, sizeof *opened);
@@ -14,24 +40,26 @@ enum cm_status cm_step_plan_open(uint32_t rows_max, uint32_t context_tokens,
     }
     uint32_t blocks_max = (context_tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
     size_t visits_max;
+    opened->backend = backend;
     opened->rows_max = rows_max;
     opened->chunks_max = rows_max / CM_ATTENTION_CHUNK_ROWS + 1;
-    if (cm_size_mul(rows_max, blocks_max, &visits_max) || visits_max > INT32_MAX) {
+    /* A sequence is cut by as many chunks as end inside it, and each part visits a block once. */
+    if (cm_size_mul((size_t)sequences_max + opened->chunks_max, blocks_max, &visits_max) ||
+        visits_max > INT32_MAX) {
         cm_free(opened);
         return CM_LIMIT;
     }
     opened->visits_max = (uint32_t)visits_max;
-    opened->tokens = cm_alloc(rows_max, sizeof *opened->tokens);
-    opened->positions = cm_alloc(rows_max, sizeof *opened->positions);
-    opened->row_pages = cm_alloc(rows_max, sizeof *opened->row_pages);
-    opened->visits = cm_alloc(visits_max, sizeof *opened->visits);
-    opened->chunks = cm_alloc(opened->chunks_max, sizeof *opened->chunks);
+    size_t bytes = lay_out(opened, NULL, &opened->host);
+    opened->host_block = cm_backend_host_alloc(backend, bytes);
+    opened->device_block = cm_backend_alloc(backend, bytes);
     opened->order = cm_alloc(rows_max, sizeof *opened->order);
-    if (opened->tokens == NULL || opened->positions == NULL || opened->row_pages == NULL ||
-        opened->visits == NULL || opened->chunks == NULL || opened->order == NULL) {
+    if (opened->host_block == NULL || opened->device_block == NULL || opened->order == NULL) {
         cm_step_plan_close(opened);
         return CM_OUT_OF_MEMORY;
     }
+    lay_out(opened, opened->host_block, &opened->host);
+    lay_out(opened, opened->device_block, &opened->device);
     *plan = opened;
     return CM_OK;
 }
@@ -39,15 +67,14 @@ enum cm_status cm_step_plan_open(uint32_t rows_max, uint32_t context_tokens,
 void cm_step_plan_close(struct cm_step_plan *plan)
 {
     if (plan != NULL) {
-        cm_free(plan->tokens);
-        cm_free(plan->positions);
-        cm_free(plan->row_pages);
-        cm_free(plan->visits);
-        cm_free(plan->chunks);
+        cm_backend_host_free(plan->backend, plan->host_block);
+        cm_backend_free(plan->backend, plan->device_block);
         cm_free(plan->order);
         cm_free(plan);
     }
 }
+
+/* --- Building --- */
 
 static uint32_t last_position(const struct cm_step_sequence *sequence)
 {
@@ -87,10 +114,12 @@ static void write_rows(struct cm_step_plan *plan, struct cm_step_sequence *seque
     for (uint32_t i = 0; i < sequence->rows_count; i++) {
         uint32_t position = sequence->first_position + i;
         uint32_t row = plan->n_rows++;
-        plan->tokens[row] = sequence->tokens[i];
-        plan->positions[row] = (int32_t)position;
-        plan->row_pages[row] = sequence->pages[position / CM_PAGE_TOKENS];
+        plan->host.tokens[row] = sequence->tokens[i];
+        plan->host.positions[row] = (int32_t)position;
+        plan->host.row_pages[row] = sequence->pages[position / CM_PAGE_TOKENS];
     }
+    uint32_t end = last_position(sequence) + 1;
+    plan->positions_end = end > plan->positions_end ? end : plan->positions_end;
 }
 
 static int32_t max_int(int32_t a, int32_t b)
@@ -174,7 +203,7 @@ static void add_visits(struct cm_step_plan *plan, const struct cm_step_sequence 
             continue;
         }
         CM_ASSERT(plan->n_visits < plan->visits_max);
-        plan->visits[plan->n_visits++] = (struct cm_visit){
+        plan->host.visits[plan->n_visits++] = (struct cm_visit){
             .page = sequences[plan->order[part.begin]].pages[block],
             .first_position = (int32_t)(block * CM_PAGE_TOKENS),
             .row_begin = rows.begin,
@@ -190,8 +219,10 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
 {
     CM_ASSERT(sequences_count <= plan->rows_max);
     plan->n_rows = 0;
+    plan->n_logits = 0;
     plan->n_visits = 0;
     plan->n_chunks = 0;
+    plan->positions_end = 0;
     for (uint32_t i = 0; i < sequences_count; i++) {
         plan->order[i] = i;
     }
@@ -202,7 +233,7 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
     struct group group = { 0, 0 };
     for (int32_t row = 0; row < (int32_t)plan->n_rows; row += CM_ATTENTION_CHUNK_ROWS) {
         CM_ASSERT(plan->n_chunks < plan->chunks_max);
-        struct cm_attention_chunk *chunk = &plan->chunks[plan->n_chunks++];
+        struct cm_attention_chunk *chunk = &plan->host.chunks[plan->n_chunks++];
         chunk->row_begin = row;
         chunk->row_end = min_int(row + CM_ATTENTION_CHUNK_ROWS, (int32_t)plan->n_rows);
         chunk->visit_begin = (int32_t)plan->n_visits;
@@ -219,4 +250,11 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
         add_visits(plan, sequences, chunk, 0, group);
         chunk->visit_end = (int32_t)plan->n_visits;
     }
+}
+
+void cm_step_plan_send(struct cm_step_plan *plan)
+{
+    size_t fixed_bytes = (size_t)((unsigned char *)plan->host.visits - plan->host_block);
+    cm_backend_send(plan->backend, plan->device_block, plan->host_block,
+                    fixed_bytes + plan->n_visits * sizeof *plan->host.visits);
 }

@@ -24,30 +24,48 @@ struct cm_step_sequence {
     uint32_t row_begin;   /* out: its first row in the step */
 };
 
+/* The tables of a step. */
+struct cm_step_tables {
+    int32_t *tokens;                   /* [rows_max] */
+    int32_t *positions;                /* [rows_max] */
+    int32_t *row_pages;                /* [rows_max] page that takes the row's key and value */
+    int32_t *logits_rows;              /* [rows_max] rows that want logits, filled by the sampler */
+    struct cm_attention_chunk *chunks; /* [chunks_max] */
+    struct cm_visit *visits;           /* [visits_max] */
+};
+
 struct cm_step_plan {
+    struct cm_backend *backend;
     uint32_t rows_max;
     uint32_t visits_max;
     uint32_t chunks_max;
 
     uint32_t n_rows;
-    int32_t *tokens;    /* [rows_max] */
-    int32_t *positions; /* [rows_max] */
-    int32_t *row_pages; /* [rows_max] page that takes the row's key and value */
-    uint32_t n_visits;
-    struct cm_visit *visits;
+    uint32_t n_logits;
     uint32_t n_chunks;
-    struct cm_attention_chunk *chunks;
+    uint32_t n_visits;
+    uint32_t positions_end;       /* every position is below it */
+    struct cm_step_tables host;   /* filled here */
+    struct cm_step_tables device; /* and sent there, in one block, the visits last */
+    unsigned char *host_block;
+    unsigned char *device_block;
 
     uint32_t *order; /* [rows_max] scratch: sequences in row order */
 };
 
-/* Sized for any step of up to `rows_max` rows with contexts of up to `context_tokens`. */
-enum cm_status cm_step_plan_open(uint32_t rows_max, uint32_t context_tokens,
+/* Sized for any step of up to `rows_max` rows of up to `sequences_max` sequences with contexts of
+ * up to `context_tokens`. Borrows the back end. */
+enum cm_status cm_step_plan_open(struct cm_backend *backend, uint32_t rows_max,
+                                 uint32_t sequences_max, uint32_t context_tokens,
                                  struct cm_step_plan **plan) CM_MUST_CHECK;
 void cm_step_plan_close(struct cm_step_plan *plan);
 
-/* Fills the plan; the sequences' rows together are at most rows_max. */
+/* Fills the host's tables; the sequences' rows together are at most rows_max. Not while the device
+ * may still read what was sent before. */
 void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequences,
                         uint32_t sequences_count);
+
+/* Sends the tables to the device, without waiting (see cm_backend_send). */
+void cm_step_plan_send(struct cm_step_plan *plan);
 
 #endif

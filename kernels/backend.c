@@ -84,6 +84,49 @@ void cm_backend_download(struct cm_backend *backend, void *to, const void *from,
     functions_of(backend)->backend_download(backend, to, from, bytes);
 }
 
+void *cm_backend_host_alloc(struct cm_backend *backend, size_t bytes)
+{
+    return functions_of(backend)->backend_host_alloc(backend, bytes);
+}
+
+void cm_backend_host_free(struct cm_backend *backend, void *memory)
+{
+    functions_of(backend)->backend_host_free(backend, memory);
+}
+
+void cm_backend_send(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    functions_of(backend)->backend_send(backend, to, from, bytes);
+}
+
+void cm_backend_fetch(struct cm_backend *backend, void *to, const void *from, size_t bytes)
+{
+    functions_of(backend)->backend_fetch(backend, to, from, bytes);
+}
+
+enum cm_status cm_fence_create(struct cm_backend *backend, struct cm_fence **fence,
+                               struct cm_error *error)
+{
+    return functions_of(backend)->fence_create(backend, fence, error);
+}
+
+void cm_fence_close(struct cm_fence *fence)
+{
+    if (fence != NULL) {
+        functions_of(fence)->fence_close(fence);
+    }
+}
+
+void cm_fence_record(struct cm_fence *fence)
+{
+    functions_of(fence)->fence_record(fence);
+}
+
+void cm_fence_wait(struct cm_fence *fence)
+{
+    functions_of(fence)->fence_wait(fence);
+}
+
 void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
 {
     functions_of(backend)->backend_measure_limits(backend, limits);

@@ -77,6 +77,30 @@ void cm_backend_free(struct cm_backend *backend, void *memory);
 void cm_backend_upload(struct cm_backend *backend, void *to, const void *from, size_t bytes);
 void cm_backend_download(struct cm_backend *backend, void *to, const void *from, size_t bytes);
 
+/* --- Work that the host need not wait for --- */
+
+/* Host memory that the device copies from and to by itself; zeroed, 64-byte aligned; NULL when
+ * there is no more. */
+void *cm_backend_host_alloc(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
+void cm_backend_host_free(struct cm_backend *backend, void *memory);
+
+/* As upload and download, in the order of the ops, but with memory of cm_backend_host_alloc on the
+ * host's side and without waiting: the host leaves that side alone until a fence recorded after the
+ * copy has passed. */
+void cm_backend_send(struct cm_backend *backend, void *to, const void *from, size_t bytes);
+void cm_backend_fetch(struct cm_backend *backend, void *to, const void *from, size_t bytes);
+
+/* A point in the order of ops and copies. */
+struct cm_fence;
+enum cm_status cm_fence_create(struct cm_backend *backend, struct cm_fence **fence,
+                               struct cm_error *error) CM_MUST_CHECK;
+void cm_fence_close(struct cm_fence *fence);  /* NULL is fine */
+void cm_fence_record(struct cm_fence *fence); /* here, whatever point it was before */
+
+/* Until all that was asked before the fence is done, or the device has failed, which
+ * cm_backend_status tells. A device that does not get there in `timeout_s` has failed. */
+void cm_fence_wait(struct cm_fence *fence);
+
 /* --- Weights --- */
 
 /* A packed weight matrix [n_out, n_in] with an optional bias [n_out]. */

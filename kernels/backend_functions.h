@@ -1,11 +1,11 @@
 /* How a back end stands behind backend.h: a table with one function per function there. Private to
  * kernels/.
  *
- * Each back end completes the opaque structs itself (cm_backend, cm_matrix, cm_table, cm_kv_pool,
- * cm_comm) * and puts `const struct cm_backend_functions *functions` first in each of them;
- * backend.c finds the table there and calls through it. A back end's own function is named like the
- * public one with its own prefix: cm_op_norm is cm_cpu_op_norm or cm_cuda_op_norm, with the same
- * contract. */
+ * Each back end completes the opaque structs itself (cm_backend, cm_fence, cm_matrix, cm_table,
+ * cm_kv_pool, cm_comm) and puts `const struct cm_backend_functions *functions` first in each of
+ * them; backend.c finds the table there and calls through it. A back end's own function is named
+ * like the public one with its own prefix: cm_op_norm is cm_cpu_op_norm or cm_cuda_op_norm, with
+ * the same contract. */
 #ifndef CM_KERNELS_BACKEND_FUNCTIONS_H
 #define CM_KERNELS_BACKEND_FUNCTIONS_H
 
@@ -23,6 +23,14 @@
     EACH(backend_free)             \
     EACH(backend_upload)           \
     EACH(backend_download)         \
+    EACH(backend_host_alloc)       \
+    EACH(backend_host_free)        \
+    EACH(backend_send)             \
+    EACH(backend_fetch)            \
+    EACH(fence_create)             \
+    EACH(fence_close)              \
+    EACH(fence_record)             \
+    EACH(fence_wait)               \
     EACH(backend_measure_limits)   \
     EACH(matrix_create)            \
     EACH(matrix_close)             \

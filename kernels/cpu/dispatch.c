@@ -22,6 +22,14 @@
         .backend_free = cm_cpu_backend_free,                                 \
         .backend_upload = cm_cpu_backend_upload,                             \
         .backend_download = cm_cpu_backend_download,                         \
+        .backend_host_alloc = cm_cpu_backend_host_alloc,                     \
+        .backend_host_free = cm_cpu_backend_host_free,                       \
+        .backend_send = cm_cpu_backend_send,                                 \
+        .backend_fetch = cm_cpu_backend_fetch,                               \
+        .fence_create = cm_cpu_fence_create,                                 \
+        .fence_close = cm_cpu_fence_close,                                   \
+        .fence_record = cm_cpu_fence_record,                                 \
+        .fence_wait = cm_cpu_fence_wait,                                     \
         .backend_measure_limits = cm_cpu_backend_measure_limits,             \
         .matrix_create = cm_cpu_matrix_create,                               \
         .matrix_close = cm_cpu_matrix_close,                                 \

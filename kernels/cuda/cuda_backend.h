@@ -37,6 +37,12 @@ struct cm_backend {
     uint32_t rank;
 };
 
+struct cm_fence {
+    const struct cm_backend_functions *functions;
+    struct cm_backend *backend;
+    cudaEvent_t event;
+};
+
 struct cm_matrix {
     const struct cm_backend_functions *functions;
     struct cm_backend *backend;
@@ -80,7 +86,7 @@ CM_BACKEND_FUNCTIONS(CM_CUDA_DECLARE)
  * to be done any more. */
 bool cm_cuda_begin(struct cm_backend *backend);
 
-/* Keeps the failure where there is one, with the name of what was tried. */
+/* Keep the failure where there is one, with the name of what was tried. */
 void cm_cuda_check(struct cm_backend *backend, cudaError_t result, const char *what);
 void cm_cuda_check_blas(struct cm_backend *backend, cublasStatus_t result, const char *what);
 

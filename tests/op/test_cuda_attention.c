@@ -124,7 +124,7 @@ static float *attend(struct cm_backend *backend, struct cm_kv_pool *pool, const 
     static const int32_t no_tokens[ROWS];
     struct cm_step_sequence sequences[SEQUENCES_MAX];
     struct cm_step_plan *plan = NULL;
-    assert_int_equal(cm_step_plan_open(ROWS, CONTEXT, &plan), CM_OK);
+    assert_int_equal(cm_step_plan_open(backend, ROWS, SEQUENCES_MAX, CONTEXT, &plan), CM_OK);
     for (uint32_t i = begin; i < end; i++) {
         sequences[i - begin] = (struct cm_step_sequence){
             .tokens = no_tokens,
@@ -156,9 +156,9 @@ static float *attend(struct cm_backend *backend, struct cm_kv_pool *pool, const 
                               .window = shape->window,
                               .scale = 1.0f / sqrtf((float)shape->head_dim),
                               .qkv = qkv,
-                              .positions = plan->positions,
-                              .visits = plan->visits,
-                              .chunks = plan->chunks,
+                              .positions = plan->host.positions,
+                              .visits = plan->host.visits,
+                              .chunks = plan->host.chunks,
                               .n_chunks = plan->n_chunks,
                               .positions_end = positions_end,
                               .out = out,

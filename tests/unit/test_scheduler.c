@@ -31,6 +31,7 @@ struct shadow {
     uint32_t prompt_tokens[REQUESTS_MAX];
     uint32_t finished[REQUESTS_MAX];
     uint64_t prefill_rows;
+    uint32_t overlaps; /* steps planned while another was in flight */
 };
 
 static uint32_t random_below(struct shadow *shadow, uint32_t limit)
@@ -173,8 +174,8 @@ static void check_order(const struct cm_step_plan *plan, const struct cm_attenti
 {
     for (int32_t v = chunk->visit_begin; v < chunk->visit_end; v++) {
         for (int32_t w = v + 2; w < chunk->visit_end; w++) {
-            const struct cm_visit *visit = &plan->visits[v];
-            const struct cm_visit *other = &plan->visits[w];
+            const struct cm_visit *visit = &plan->host.visits[v];
+            const struct cm_visit *other = &plan->host.visits[w];
             assert_false(visit->row_begin == other->row_begin && visit->row_end == other->row_end &&
                          visit->first_position + CM_PAGE_TOKENS == other->first_position);
         }
@@ -185,12 +186,12 @@ static void check_order(const struct cm_step_plan *plan, const struct cm_attenti
 static void check_plan(const struct cm_step_plan *plan)
 {
     for (uint32_t c = 0; c < plan->n_chunks; c++) {
-        const struct cm_attention_chunk *chunk = &plan->chunks[c];
-        assert_int_equal(chunk->row_begin, c == 0 ? 0 : plan->chunks[c - 1].row_end);
+        const struct cm_attention_chunk *chunk = &plan->host.chunks[c];
+        assert_int_equal(chunk->row_begin, c == 0 ? 0 : plan->host.chunks[c - 1].row_end);
         for (int32_t row = chunk->row_begin; row < chunk->row_end; row++) {
             int32_t next_position = 0;
             for (int32_t v = chunk->visit_begin; v < chunk->visit_end; v++) {
-                const struct cm_visit *visit = &plan->visits[v];
+                const struct cm_visit *visit = &plan->host.visits[v];
                 assert_true(visit->row_begin >= chunk->row_begin &&
                             visit->row_end <= chunk->row_end);
                 if (row >= visit->row_begin && row < visit->row_end) {
@@ -199,22 +200,36 @@ static void check_plan(const struct cm_step_plan *plan)
                 }
             }
             assert_int_equal(next_position,
-                             (plan->positions[row] / CM_PAGE_TOKENS + 1) * CM_PAGE_TOKENS);
+                             (plan->host.positions[row] / CM_PAGE_TOKENS + 1) * CM_PAGE_TOKENS);
         }
         check_order(plan, chunk);
     }
-    assert_int_equal(plan->chunks[plan->n_chunks - 1].row_end, plan->n_rows);
+    assert_int_equal(plan->host.chunks[plan->n_chunks - 1].row_end, plan->n_rows);
 }
 
-static void run_step(struct shadow *shadow, struct cm_scheduler *scheduler,
-                     struct cm_step_plan *plan, struct cm_step_work *work)
+/* The device's part: it runs steps in the order in which they are planned. */
+static void run_step(struct shadow *shadow, struct cm_step_plan *plan, struct cm_step_work *work)
+{
+    run_copies(shadow, work);
+    if (work->sequences_count > 0) {
+        check_rows(shadow, work);
+        cm_step_plan_build(plan, work->rows, work->sequences_count);
+        check_plan(plan);
+        shadow->prefill_rows += work->prefill_rows;
+    }
+}
+
+/* The host's part of a step that has run. */
+static void complete_step(struct cm_scheduler *scheduler, const struct cm_step_work *work)
 {
     static int32_t tokens[REQUESTS_MAX];
     static float logprobs[REQUESTS_MAX];
     static int32_t candidates[REQUESTS_MAX * CANDIDATES];
     static float scores[REQUESTS_MAX * CANDIDATES];
     static float log_masses[REQUESTS_MAX];
+    static uint32_t places[REQUESTS_MAX];
     const struct cm_step_samples samples = {
+        .places = places,
         .tokens = tokens,
         .logprobs = logprobs,
         .candidates_max = CANDIDATES,
@@ -223,20 +238,17 @@ static void run_step(struct shadow *shadow, struct cm_scheduler *scheduler,
         .candidate_logprobs = scores,
         .log_masses = log_masses,
     };
-    run_copies(shadow, work);
-    check_rows(shadow, work);
-    cm_step_plan_build(plan, work->rows, work->sequences_count);
-    check_plan(plan);
     for (uint32_t i = 0; i < work->sequences_count; i++) {
         const struct cm_sequence *sequence = work->sequences[i];
         const struct cm_branch *branch = &sequence->branches[work->branches[i]];
         uint32_t length = branch->output_tokens;
-        tokens[i] = next_token(sequence);
+        uint32_t place = work->sequences_count - 1 - i;
+        places[i] = place;
+        tokens[place] = next_token(sequence);
         fill_candidates(sequence->request.id, sequence->request.attempt, length,
-                        length > 0 ? branch->output[length - 1] : 0, candidates + i * CANDIDATES,
-                        scores + i * CANDIDATES);
+                        length > 0 ? branch->output[length - 1] : 0,
+                        candidates + place * CANDIDATES, scores + place * CANDIDATES);
     }
-    shadow->prefill_rows += work->prefill_rows;
     cm_scheduler_complete(scheduler, work, &samples);
 }
 
@@ -274,54 +286,87 @@ static void take_finished(struct shadow *shadow, struct cm_scheduler *scheduler,
     }
 }
 
-static uint64_t run_job(struct shadow *shadow, uint32_t requests_count, uint32_t batch,
-                        uint32_t rows_max, uint32_t pages_count, bool retries)
+struct job {
+    uint32_t requests_count;
+    uint32_t batch;
+    uint32_t rows_max;
+    uint32_t pages_count;
+    uint32_t waves;
+    bool retries;
+};
+
+/* Submits until the window is full. */
+static void submit(struct shadow *shadow, const struct job *job, uint32_t beam_batch,
+                   struct cm_scheduler *scheduler, uint32_t *submitted)
+{
+    enum cm_status status = CM_OK;
+    while (status == CM_OK && *submitted < job->requests_count) {
+        struct cm_request request = {
+            .id = *submitted,
+            .unit = *submitted / 5,
+            .prompt = shadow->prompts[*submitted],
+            .prompt_tokens = shadow->prompt_tokens[*submitted],
+            .output_tokens_max = 1 + *submitted % OUTPUT_MAX,
+            .sampling = CM_SAMPLING_GREEDY,
+        };
+        request.sampling.ignore_stop = true;
+        request.sampling.beams = beams_of(*submitted, beam_batch);
+        status = cm_scheduler_submit(scheduler, &request, NULL);
+        assert_true(status == CM_OK || status == CM_FULL);
+        *submitted += status == CM_OK;
+    }
+}
+
+static uint64_t run_job(struct shadow *shadow, const struct job *job)
 {
     /* A small pool has no room for beams. */
-    uint32_t beam_batch = pages_count < 200 ? 0 : batch;
+    uint32_t beam_batch = job->pages_count < 200 ? 0 : job->batch;
+    struct cm_backend *backend = NULL;
     struct cm_kv_pages *pages = NULL;
     struct cm_scheduler *scheduler = NULL;
     struct cm_step_plan *plan = NULL;
-    const struct cm_scheduler_options options = {
-        .batch = batch, .rows_max = rows_max, .n_vocab = N_VOCAB, .context_tokens = 512
-    };
-    assert_int_equal(cm_kv_pages_open(pages_count, &pages), CM_OK);
+    const struct cm_scheduler_options options = { .batch = job->batch,
+                                                  .rows_max = job->rows_max,
+                                                  .waves = job->waves,
+                                                  .n_vocab = N_VOCAB,
+                                                  .context_tokens = 512 };
+    const struct cm_backend_options on_cpu = { .threads = 1, .rows_max = job->rows_max };
+    assert_int_equal(cm_backend_open(&on_cpu, &backend, NULL), CM_OK);
+    assert_int_equal(cm_kv_pages_open(job->pages_count, &pages), CM_OK);
     assert_int_equal(cm_scheduler_open(&options, pages, &scheduler), CM_OK);
-    assert_int_equal(cm_step_plan_open(rows_max, 512, &plan), CM_OK);
+    assert_int_equal(cm_step_plan_open(backend, job->rows_max, job->batch, 512, &plan), CM_OK);
     memset(shadow->slots, 0xff, sizeof shadow->slots);
     memset(shadow->finished, 0, sizeof shadow->finished);
     shadow->prefill_rows = 0;
+    shadow->overlaps = 0;
 
+    struct cm_step_work works[CM_WAVES_MAX] = { 0 };
+    bool in_flight[CM_WAVES_MAX] = { false };
     uint32_t submitted = 0;
     uint32_t released = 0;
-    while (released < requests_count) {
-        enum cm_status status = CM_OK;
-        while (status == CM_OK && submitted < requests_count) {
-            struct cm_request request = {
-                .id = submitted,
-                .prompt = shadow->prompts[submitted],
-                .prompt_tokens = shadow->prompt_tokens[submitted],
-                .output_tokens_max = 1 + submitted % OUTPUT_MAX,
-                .sampling = CM_SAMPLING_GREEDY,
-            };
-            request.sampling.ignore_stop = true;
-            request.sampling.beams = beams_of(submitted, beam_batch);
-            status = cm_scheduler_submit(scheduler, &request, NULL);
-            assert_true(status == CM_OK || status == CM_FULL);
-            submitted += status == CM_OK;
+    uint32_t idle = 0; /* waves that had nothing to do, one after the other */
+    for (uint32_t wave = 0; released < job->requests_count; wave = (wave + 1) % job->waves) {
+        submit(shadow, job, beam_batch, scheduler, &submitted);
+        if (in_flight[wave]) {
+            complete_step(scheduler, &works[wave]);
+            in_flight[wave] = false;
+            idle = 0;
+            take_finished(shadow, scheduler, beam_batch, job->retries, &released);
         }
-        struct cm_step_work work;
-        assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_OK);
-        assert_in_range(work.prefill_rows + work.decode_rows, 1, rows_max);
-        run_step(shadow, scheduler, plan, &work);
-        take_finished(shadow, scheduler, beam_batch, retries, &released);
+        enum cm_status status = cm_scheduler_plan(scheduler, wave, &works[wave]);
+        assert_int_equal(status, released < job->requests_count ? CM_OK : CM_END);
+        run_step(shadow, plan, &works[wave]);
+        in_flight[wave] = works[wave].sequences_count > 0;
+        assert_in_range(works[wave].prefill_rows + works[wave].decode_rows, 0, job->rows_max);
+        idle = in_flight[wave] ? 0 : idle + 1;
+        assert_true(idle < job->waves || released == job->requests_count);
+        shadow->overlaps += in_flight[0] && in_flight[CM_WAVES_MAX - 1];
     }
-    struct cm_step_work work;
-    assert_int_equal(cm_scheduler_plan(scheduler, &work), CM_END);
     cm_scheduler_close(scheduler);
-    assert_int_equal(cm_kv_pages_free_count(pages), pages_count);
+    assert_int_equal(cm_kv_pages_free_count(pages), job->pages_count);
     cm_kv_pages_close(pages);
     cm_step_plan_close(plan);
+    cm_backend_close(backend);
     return shadow->prefill_rows;
 }
 
@@ -356,9 +401,19 @@ static void rows_see_their_own_history(void **state)
         uint32_t count = 30 + random_below(shadow, 120);
         make_prompts(shadow, count, 1 + random_below(shadow, 9));
         uint32_t batch = batches[round % 4];
-        uint32_t rows_max = batch + random_below(shadow, 80) + 1;
-        uint32_t pages_count = round % 3 == 0 ? 12 + random_below(shadow, 20) : 1500;
-        run_job(shadow, count, batch, rows_max, pages_count, round % 2 == 1);
+        struct job job = {
+            .requests_count = count,
+            .batch = batch,
+            .rows_max = batch + random_below(shadow, 80) + 1,
+            .pages_count = round % 3 == 0 ? 12 + random_below(shadow, 20) : 1500,
+            .waves = 1,
+            .retries = round % 2 == 1,
+        };
+        run_job(shadow, &job);
+        assert_int_equal(shadow->overlaps, 0);
+        job.waves = 2;
+        run_job(shadow, &job);
+        assert_true(shadow->overlaps > 0 || batch <= 16 || round % 3 == 0);
     }
     cm_free(shadow);
 }
@@ -371,13 +426,18 @@ static void each_distinct_token_is_computed_once(void **state)
     for (uint32_t round = 0; round < 8; round++) {
         shadow->seed[0] = 100 + round;
         make_prompts(shadow, 64, 8);
-        uint64_t computed = run_job(shadow, 64, batches[round % 4], 64 + 16 * round, 1500, false);
+        const struct job job = { .requests_count = 64,
+                                 .batch = batches[round % 4],
+                                 .rows_max = 64 + 16 * round,
+                                 .pages_count = 1500,
+                                 .waves = 1 + round / 4 };
+        uint64_t computed = run_job(shadow, &job);
         /* With everything in the window at once nothing may be computed twice; a small window may
          * lose a part-filled page at a fork. */
         uint64_t distinct = distinct_tokens(shadow, 64);
         assert_true(computed >= distinct);
         assert_true(computed <= distinct + 64 * (CM_PAGE_TOKENS - 1));
-        if (batches[round % 4] == 64) {
+        if (job.batch == 64) {
             assert_int_equal(computed, distinct);
         }
     }

@@ -1,0 +1,109 @@
+#include "host/wave.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+struct cm_wave {
+    struct cm_backend *backend;
+    struct cm_step_work work;
+    struct cm_step_plan *plan;
+    struct cm_sampler *sampler;
+    struct cm_fence *fence; /* behind its results */
+    bool in_flight;
+    double submitted_s;
+};
+
+enum cm_status cm_wave_open(struct cm_backend *backend, const struct cm_wave_options *options,
+                            struct cm_wave **wave, struct cm_error *error)
+{
+    struct cm_wave *opened = cm_alloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
+    opened->backend = backend;
+    enum cm_status status = cm_step_plan_open(backend, options->rows_max, options->sampler.batch,
+                                              options->sampler.context_tokens, &opened->plan);
+    if (status == CM_OK) {
+        status = cm_sampler_open(backend, &options->sampler, &opened->sampler);
+    }
+    if (status != CM_OK) {
+        cm_wave_close(opened);
+        return cm_error_set(error, status,
+                            "out of memory for the tables of a step of %u texts; try a smaller "
+                            "--batch or --max-length",
+                            options->sampler.batch);
+    }
+    status = cm_fence_create(backend, &opened->fence, error);
+    if (status != CM_OK) {
+        cm_wave_close(opened);
+        return status;
+    }
+    *wave = opened;
+    return CM_OK;
+}
+
+void cm_wave_close(struct cm_wave *wave)
+{
+    if (wave == NULL) {
+        return;
+    }
+    if (wave->in_flight) {
+        cm_fence_wait(wave->fence);
+    }
+    cm_fence_close(wave->fence);
+    cm_sampler_close(wave->sampler);
+    cm_step_plan_close(wave->plan);
+    cm_free(wave);
+}
+
+struct cm_step_work *cm_wave_work(struct cm_wave *wave)
+{
+    return &wave->work;
+}
+
+struct cm_step_plan *cm_wave_plan(struct cm_wave *wave)
+{
+    CM_ASSERT(!wave->in_flight);
+    return wave->plan;
+}
+
+bool cm_wave_in_flight(const struct cm_wave *wave)
+{
+    return wave->in_flight;
+}
+
+double cm_wave_submitted_s(const struct cm_wave *wave)
+{
+    return wave->submitted_s;
+}
+
+enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
+                              struct cm_error *error)
+{
+    CM_ASSERT(!wave->in_flight);
+    struct cm_step_work *work = &wave->work;
+    wave->submitted_s = cm_clock_s();
+    cm_step_plan_build(wave->plan, work->rows, work->sequences_count);
+    enum cm_status status = cm_sampler_describe(wave->sampler, work, wave->plan);
+    if (status != CM_OK) {
+        return cm_error_set(error, status, "out of memory for the constraints of a step");
+    }
+    cm_step_plan_send(wave->plan);
+    cm_sampler_send(wave->sampler);
+    cm_forward_step(forward, wave->plan);
+    cm_sampler_run(wave->sampler, forward, wave->plan);
+    cm_sampler_fetch(wave->sampler);
+    cm_fence_record(wave->fence);
+    wave->in_flight = true;
+    return CM_OK;
+}
+
+enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples **samples,
+                            struct cm_error *error)
+{
+    CM_ASSERT(wave->in_flight);
+    cm_fence_wait(wave->fence);
+    wave->in_flight = false;
+    *samples = cm_sampler_samples(wave->sampler);
+    return cm_backend_status(wave->backend, error);
+}

@@ -1,0 +1,47 @@
+/* One step on its way through the device: its work, its tables on both sides, what came out of it.
+ *
+ *     cm_scheduler_plan(..., cm_wave_work(wave)) -> submit -> (anything else) -> wait -> complete
+ *
+ * A replica on a device that computes by itself has two, so that the host's part of one step goes
+ * on while the device is at the other. They share the activations, the pages and everything else:
+ * all goes to the device in one order. After the first steps, when the lists of ids have their
+ * size, submitting allocates nothing and waits for nothing. */
+#ifndef CM_HOST_WAVE_H
+#define CM_HOST_WAVE_H
+
+#include "base/status.h"
+#include "host/forward.h"
+#include "host/sampler.h"
+#include "host/scheduler.h"
+
+struct cm_wave;
+
+struct cm_wave_options {
+    uint32_t rows_max; /* of a step */
+    struct cm_sampler_options sampler;
+};
+
+/* Borrows the back end. */
+enum cm_status cm_wave_open(struct cm_backend *backend, const struct cm_wave_options *options,
+                            struct cm_wave **wave, struct cm_error *error) CM_MUST_CHECK;
+void cm_wave_close(struct cm_wave *wave); /* NULL is fine; waits for its step */
+
+/* What the scheduler fills; not while the step is in flight. */
+struct cm_step_work *cm_wave_work(struct cm_wave *wave);
+
+/* Its tables, for who runs rows without the scheduler; not while a step is in flight. */
+struct cm_step_plan *cm_wave_plan(struct cm_wave *wave);
+
+bool cm_wave_in_flight(const struct cm_wave *wave);
+double cm_wave_submitted_s(const struct cm_wave *wave); /* by cm_clock_s */
+
+/* Hands the step of cm_wave_work to the device. CM_OUT_OF_MEMORY: its lists of ids are longer than
+ * any before, and there is no room; nothing has been handed over. */
+enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
+                              struct cm_error *error) CM_MUST_CHECK;
+
+/* Waits for the step's results, valid until the next submission. CM_DEVICE_FAILED. */
+enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples **samples,
+                            struct cm_error *error) CM_MUST_CHECK;
+
+#endif
