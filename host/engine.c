@@ -4,6 +4,7 @@
 #include "host/device.h"
 #include "host/fleet.h"
 #include "host/replica.h"
+#include "kernels/comm.h"
 #include "loaders/model_file.h"
 
 #include <string.h>
@@ -18,28 +19,47 @@ struct cm_engine {
 
 /* --- Opening and closing --- */
 
-/* The devices that get a replica each. Of the CPU there can be several, which share its threads. */
+static uint32_t ranks_count(const struct cm_engine_options *options)
+{
+    return options->tp > 1 ? options->tp : 1;
+}
+
+/* The devices of all replicas, those of one together. Of the CPU there can be several, which share
+ * its threads. */
 static enum cm_status choose_devices(const struct cm_engine_options *options,
                                      struct cm_device_list *list, struct cm_error *error)
 {
     enum cm_status status = cm_device_list_parse(options->device, list, error);
-    if (status != CM_OK || options->replicas <= 1) {
+    if (status != CM_OK) {
         return status;
     }
-    if (list->count > 1 || list->devices[0].kind != CM_DEVICE_CPU ||
-        options->replicas > CM_DEVICES_MAX) {
+    uint32_t replicas = options->replicas > 1 ? options->replicas : 1;
+    uint32_t ranks = ranks_count(options);
+    bool is_cpu = list->count == 1 && list->devices[0].kind == CM_DEVICE_CPU;
+    if (ranks > CM_COMM_RANKS_MAX || replicas > CM_DEVICES_MAX / ranks) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
-                            "%u replicas: only the CPU holds more than one, and %d at most",
-                            options->replicas, CM_DEVICES_MAX);
+                            "%u times %u devices: at most %d, and %d for one copy of the model",
+                            replicas, ranks, CM_DEVICES_MAX, CM_COMM_RANKS_MAX);
     }
-    for (; list->count < options->replicas; list->count++) {
+    if (replicas > 1 && !is_cpu) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "%u replicas: only the CPU holds more than one", replicas);
+    }
+    for (; is_cpu && list->count < replicas * ranks; list->count++) {
         list->devices[list->count] = list->devices[0];
+    }
+    if (list->count % ranks != 0) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--tp %u: the %u device%s cannot be put into groups of %u; name a "
+                            "multiple of it with --device, as in cuda:0,1",
+                            ranks, list->count, list->count == 1 ? "" : "s", ranks);
     }
     return CM_OK;
 }
 
 static void add_info(struct cm_engine_info *info, const struct cm_engine_info *one)
 {
+    info->devices += one->devices;
     info->threads += one->threads;
     info->batch += one->batch;
     info->weights_bytes += one->weights_bytes;
@@ -54,14 +74,17 @@ static enum cm_status open_replicas(struct cm_engine *engine,
                                     uint32_t *opened_count, struct cm_error *error)
 {
     struct cm_engine_options each = *options;
+    uint32_t replicas_count = list->count / ranks_count(options);
     if (list->devices[0].kind == CM_DEVICE_CPU && list->count > 1) {
-        each.threads = options->threads / list->count > 0 ? options->threads / list->count : 1;
+        uint32_t threads = options->threads / replicas_count;
+        each.threads = threads > 0 ? threads : 1;
         each.memory_bytes = options->memory_bytes / list->count;
     }
-    for (*opened_count = 0; *opened_count < list->count; ++*opened_count) {
+    for (*opened_count = 0; *opened_count < replicas_count; ++*opened_count) {
         uint32_t i = *opened_count;
         struct cm_engine_info info;
-        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer, list->devices[i],
+        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer,
+                                                &list->devices[(size_t)i * ranks_count(options)],
                                                 &each, &replicas[i], error);
         if (status != CM_OK) {
             return status;
@@ -69,7 +92,6 @@ static enum cm_status open_replicas(struct cm_engine *engine,
         cm_replica_info(replicas[i], &info);
         if (i == 0) {
             engine->info = info;
-            engine->info.devices = 1;
             continue;
         }
         if (strcmp(info.variant, engine->info.variant) != 0) {
@@ -80,7 +102,6 @@ static enum cm_status open_replicas(struct cm_engine *engine,
                                 engine->info.variant, info.variant);
         }
         add_info(&engine->info, &info);
-        engine->info.devices++;
     }
     return CM_OK;
 }
@@ -99,8 +120,8 @@ static enum cm_status open_devices(struct cm_engine *engine,
         return status;
     }
     engine->replica = replicas[0];
-    if (list->count > 1) {
-        status = cm_fleet_open(replicas, list->count, &engine->fleet, error);
+    if (opened_count > 1) {
+        status = cm_fleet_open(replicas, opened_count, &engine->fleet, error);
         if (status != CM_OK) {
             engine->replica = NULL; /* closed by the fleet */
         }
@@ -226,7 +247,7 @@ void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits 
 {
     double devices = engine->info.devices;
     cm_replica_measure_limits(engine->replica, limits);
-    if (engine->fleet != NULL) {
+    if (devices > 1) {
         limits->int8_gops *= devices;
         limits->bf16_gflops *= devices;
         limits->fp32_gflops *= devices;

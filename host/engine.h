@@ -42,11 +42,14 @@ struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
     const char *device; /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
+    uint32_t tp;        /* devices that compute one copy of the model together; 0 and 1: each has
+                           its own */
     uint32_t replicas;  /* of the CPU: copies of the model that share its threads; 0 and 1: one */
     uint32_t threads;   /* 0: one per core */
     uint32_t batch;     /* most texts in flight, every beam counted; 0: chosen by the engine */
-    uint64_t memory_bytes; /* most memory for KV pages; 0: what `batch` sequences of
-                              `context_tokens` need */
+    uint64_t memory_bytes;   /* most memory for KV pages; 0: what `batch` sequences of
+                                `context_tokens` need */
+    double device_timeout_s; /* a device that does not answer for so long has failed; 0: 120 */
     uint32_t
         context_tokens; /* longest prompt plus output of any request; 0: the model's own maximum */
 };
@@ -64,7 +67,7 @@ struct cm_engine_info {
     uint32_t n_vocab;
     uint32_t n_layers;
     uint32_t n_positions;
-    uint32_t devices; /* replicas of the model; the sizes below are of all together */
+    uint32_t devices; /* of all replicas; the sizes below are of all together */
     uint32_t threads;
     uint32_t batch;
     uint64_t parameters_count;
@@ -197,7 +200,7 @@ struct cm_engine_counters {
     uint32_t waiting; /* submitted, not yet in flight */
     uint32_t pages_used;
     uint32_t pages_used_max;
-    uint32_t devices_lost; /* replicas put aside because their device failed */
+    uint32_t devices_lost; /* put aside because they failed, or one that they compute with */
 };
 void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counters *counters);
 

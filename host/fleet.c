@@ -51,6 +51,7 @@ struct worker {
     bool has_unit;
     uint32_t running_count;
     uint32_t batch;
+    uint32_t devices;
 };
 
 struct cm_fleet {
@@ -60,7 +61,8 @@ struct cm_fleet {
     struct ticket_list lists[TICKET_STATES_COUNT];
     struct worker *workers; /* [workers_count] */
     uint32_t workers_count;
-    uint32_t lost_count;
+    uint32_t lost_count;         /* workers */
+    uint32_t lost_devices_count; /* theirs */
     uint32_t queue_max;
     struct cm_error error; /* of the device lost last, or what ended a worker otherwise */
     bool broken;           /* the error ends the fleet */
@@ -213,6 +215,7 @@ static void lose(struct cm_fleet *fleet, struct worker *worker, const struct cm_
     worker->has_work = false;
     worker->has_unit = false;
     fleet->lost_count++;
+    fleet->lost_devices_count += worker->devices;
     fleet->error = *error;
     fleet->broken = fleet->broken || fleet->lost_count == fleet->workers_count;
     for (struct ticket *i = fleet->lists[TICKET_RUNNING].last; i != NULL; i = previous) {
@@ -273,6 +276,7 @@ static enum cm_status start(struct cm_fleet *fleet, struct cm_replica *const *re
         cm_replica_info(replicas[i], &info);
         worker->fleet = fleet;
         worker->batch = info.batch;
+        worker->devices = info.devices;
         fleet->queue_max += info.batch;
     }
     fleet->queue_max += QUEUE_AHEAD_MIN;
@@ -483,6 +487,6 @@ void cm_fleet_counters(struct cm_fleet *fleet, struct cm_engine_counters *counte
     }
     pthread_mutex_lock(&fleet->lock);
     counters->waiting += fleet->lists[TICKET_QUEUED].count;
-    counters->devices_lost = fleet->lost_count;
+    counters->devices_lost = fleet->lost_devices_count;
     pthread_mutex_unlock(&fleet->lock);
 }

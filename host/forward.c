@@ -7,21 +7,22 @@
 struct cm_forward {
     struct cm_backend *backend;
     const struct cm_weights *weights;
-    const struct cm_model_config *config;
+    const struct cm_model_config *config; /* of the part of the model that is computed here */
     struct cm_kv_pool *pool;
 
     /* Activations. */
-    float *x;           /* [rows, n_embd] the residual stream */
-    float *branch;      /* [rows, n_embd] a block's output, not yet added to x */
-    float *normed;      /* [rows, n_embd] */
-    float *qkv;         /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
-    float *attention;   /* [rows, n_heads * head_dim] */
-    float *gate_up;     /* [rows, 2 * n_ff] */
-    float *hidden;      /* [rows, n_ff] */
-    float *last_x;      /* [CM_LOGITS_ROWS_MAX, n_embd] rows picked for the head */
-    float *last_branch; /* the same */
-    float *last_normed; /* the same */
-    float *logits;      /* [CM_LOGITS_ROWS_MAX, n_vocab] */
+    float *x;            /* [rows, n_embd] the residual stream */
+    float *branch;       /* [rows, n_embd] a block's output, not yet added to x */
+    float *normed;       /* [rows, n_embd] */
+    float *qkv;          /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
+    float *attention;    /* [rows, n_heads * head_dim] */
+    float *gate_up;      /* [rows, 2 * n_ff] */
+    float *hidden;       /* [rows, n_ff] */
+    float *last_x;       /* [CM_LOGITS_ROWS_MAX, n_embd] rows picked for the head */
+    float *last_branch;  /* the same */
+    float *last_normed;  /* the same */
+    float *logits;       /* [CM_LOGITS_ROWS_MAX, n_vocab] */
+    float *whole_logits; /* the same of all devices together; NULL: this is the only one */
 };
 
 /* Sets *failed when there is no memory, so that the caller can list all buffers and look once. */
@@ -33,9 +34,8 @@ static void *buffer(struct cm_forward *forward, size_t count, size_t element_byt
 }
 
 enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weights *weights,
-                               const struct cm_model_config *config, struct cm_kv_pool *pool,
-                               uint32_t rows_max, struct cm_forward **forward,
-                               struct cm_error *error)
+                               struct cm_kv_pool *pool, uint32_t rows_max,
+                               struct cm_forward **forward, struct cm_error *error)
 {
     struct cm_forward *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
@@ -43,6 +43,8 @@ enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weigh
     }
     opened->backend = backend;
     opened->weights = weights;
+    const struct cm_model_part *part = &weights->part;
+    const struct cm_model_config *config = &part->config;
     opened->config = config;
     opened->pool = pool;
 
@@ -61,7 +63,11 @@ enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weigh
     opened->last_x = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
     opened->last_branch = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
     opened->last_normed = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
-    opened->logits = buffer(opened, head_rows * config->n_vocab, sizeof(float), &failed);
+    opened->logits = buffer(opened, head_rows * part->vocabulary.n_part, sizeof(float), &failed);
+    if (part->ranks_count > 1) {
+        opened->whole_logits =
+            buffer(opened, head_rows * part->vocabulary.n_columns, sizeof(float), &failed);
+    }
     if (failed) {
         cm_forward_close(opened);
         return cm_error_set(error, CM_OUT_OF_MEMORY,
@@ -80,7 +86,7 @@ void cm_forward_close(struct cm_forward *forward)
     void *const buffers[] = {
         forward->x,           forward->branch,  forward->normed,      forward->qkv,
         forward->attention,   forward->gate_up, forward->hidden,      forward->last_x,
-        forward->last_branch, forward->logits,  forward->last_normed,
+        forward->last_branch, forward->logits,  forward->last_normed, forward->whole_logits,
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         cm_backend_free(forward->backend, buffers[i]);
@@ -162,6 +168,7 @@ static void attention_block(struct cm_forward *forward, const struct cm_step_pla
                                  .out = forward->attention,
                              });
     cm_op_matmul(backend, layer->attention_out, forward->attention, plan->n_rows, forward->branch);
+    cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * config->n_embd);
     if (layer->attention_post_norm.weight != NULL) {
         normalise(forward, &layer->attention_post_norm, forward->branch, NULL, forward->branch,
                   plan->n_rows);
@@ -184,6 +191,7 @@ static void feed_forward_block(struct cm_forward *forward, const struct cm_step_
                          forward->hidden);
     }
     cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);
+    cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * forward->config->n_embd);
     if (layer->ffn_post_norm.weight != NULL) {
         normalise(forward, &layer->ffn_post_norm, forward->branch, NULL, forward->branch,
                   plan->n_rows);
@@ -206,8 +214,8 @@ void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan
     }
 }
 
-float *cm_forward_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
-                         uint32_t begin, uint32_t count)
+float *cm_forward_own_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
+                             uint32_t begin, uint32_t count)
 {
     CM_ASSERT(count <= CM_LOGITS_ROWS_MAX && begin + count <= plan->n_logits);
     struct cm_backend *backend = forward->backend;
@@ -219,4 +227,26 @@ float *cm_forward_logits(struct cm_forward *forward, const struct cm_step_plan *
               forward->last_normed, count);
     cm_op_matmul(backend, forward->weights->head, forward->last_normed, count, forward->logits);
     return forward->logits;
+}
+
+float *cm_forward_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
+                         uint32_t begin, uint32_t count)
+{
+    float *own = cm_forward_own_logits(forward, plan, begin, count);
+    if (forward->whole_logits == NULL) {
+        return own;
+    }
+    cm_op_gather_columns(forward->backend, own, count, &forward->weights->part.vocabulary,
+                         forward->whole_logits);
+    return forward->whole_logits;
+}
+
+const struct cm_model_part *cm_forward_part(const struct cm_forward *forward)
+{
+    return &forward->weights->part;
+}
+
+float *cm_forward_scratch(struct cm_forward *forward)
+{
+    return forward->whole_logits;
 }

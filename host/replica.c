@@ -2,10 +2,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "host/forward.h"
+#include "host/ranks.h"
 #include "host/scheduler.h"
 #include "host/sequence_logits.h"
-#include "host/wave.h"
 #include "loaders/model_file.h"
 
 #include <pthread.h>
@@ -27,13 +26,10 @@ static const double default_memory_share[] = { [CM_DEVICE_CPU] = 0.4, [CM_DEVICE
 struct cm_replica {
     const struct cm_model_config *config;
     const struct cm_tokenizer *tokenizer;
-    struct cm_backend *backend;
-    struct cm_weights *weights;
-    struct cm_kv_pool *pool;
+    struct cm_ranks *ranks;
+    struct cm_rank *leader; /* the first of them */
     struct cm_kv_pages *pages;
-    struct cm_forward *forward;
     struct cm_scheduler *scheduler;
-    struct cm_wave *waves[CM_WAVES_MAX];
     uint32_t waves_count;
     uint32_t turn; /* the wave whose results are taken next */
     struct cm_engine_info info;
@@ -77,15 +73,10 @@ static enum cm_precision choose_precision(enum cm_engine_precision precision, en
 
 /* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
  * than one request of the whole context needs where the caller named that context. */
-static enum cm_status plan_pages(const struct cm_engine_options *options,
-                                 struct cm_backend *backend, enum cm_device device,
+static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t memory_bytes,
                                  uint64_t page_bytes, struct cm_engine_info *info,
                                  struct cm_error *error)
 {
-    uint64_t memory_bytes =
-        options->memory_bytes > 0
-            ? options->memory_bytes
-            : (uint64_t)(default_memory_share[device] * (double)cm_backend_memory_bytes(backend));
     uint64_t sequence_tokens = options->context_tokens > 0 ? info->context_tokens
                                : info->context_tokens < DEFAULT_SEQUENCE_TOKENS
                                    ? info->context_tokens
@@ -112,20 +103,11 @@ static enum cm_status plan_pages(const struct cm_engine_options *options,
     return CM_OK;
 }
 
-static void describe_model(struct cm_replica *replica)
+static void describe_rank(const struct cm_rank *rank, struct cm_engine_info *info)
 {
-    const struct cm_model_config *config = replica->config;
-    const struct cm_weights *weights = replica->weights;
-    struct cm_engine_info *info = &replica->info;
-    snprintf(info->name, sizeof info->name, "%s", config->name);
-    snprintf(info->family, sizeof info->family, "%s", weights->spec->family);
-    snprintf(info->variant, sizeof info->variant, "%s", cm_backend_variant(replica->backend));
-    info->n_vocab = config->n_vocab;
-    info->n_layers = config->n_layers;
-    info->n_positions = config->n_positions;
-    info->threads = cm_backend_threads(replica->backend);
-    info->parameters_count = weights->parameters_count;
-    info->weights_bytes = weights->packed_bytes;
+    const struct cm_weights *weights = rank->weights;
+    info->threads += cm_backend_threads(rank->backend);
+    info->weights_bytes += weights->packed_bytes;
     for (uint32_t i = 0; i < weights->n_layers; i++) {
         const struct cm_matrix *const matrices[] = {
             weights->layers[i].qkv,
@@ -138,61 +120,115 @@ static void describe_model(struct cm_replica *replica)
                 (double)cm_matrix_n_in(matrices[j]) * cm_matrix_n_out(matrices[j]);
         }
     }
-    info->head_multiply_adds_per_token =
+    info->head_multiply_adds_per_token +=
         (double)cm_matrix_n_in(weights->head) * cm_matrix_n_out(weights->head);
 }
 
+static void describe_model(struct cm_replica *replica)
+{
+    const struct cm_model_config *config = replica->config;
+    const struct cm_rank *leader = replica->leader;
+    struct cm_engine_info *info = &replica->info;
+    snprintf(info->name, sizeof info->name, "%s", config->name);
+    snprintf(info->family, sizeof info->family, "%s", leader->weights->spec->family);
+    snprintf(info->variant, sizeof info->variant, "%s", cm_backend_variant(leader->backend));
+    info->n_vocab = config->n_vocab;
+    info->n_layers = config->n_layers;
+    info->n_positions = config->n_positions;
+    info->devices = cm_ranks_count(replica->ranks);
+    info->parameters_count = leader->weights->parameters_count;
+    for (uint32_t i = 0; i < info->devices; i++) {
+        describe_rank(cm_ranks_at(replica->ranks, i), info);
+    }
+}
+
 static enum cm_status open_model(struct cm_replica *replica, struct cm_model_file *file,
-                                 struct cm_device_choice device,
+                                 const struct cm_device_choice *devices,
                                  const struct cm_engine_options *options, uint32_t rows_max,
                                  struct cm_error *error)
 {
-    const struct cm_backend_options backend_options = {
-        .precision = choose_precision(options->precision, device.kind, file),
+    const struct cm_ranks_options ranks_options = {
+        .devices = devices,
+        .count = options->tp > 1 ? options->tp : 1,
+        .precision = choose_precision(options->precision, devices[0].kind, file),
         .threads = options->threads,
         .rows_max = rows_max,
-        .device = device.kind,
-        .device_index = device.index,
+        .timeout_s = options->device_timeout_s,
+        .model_path = options->model_path,
     };
-    enum cm_status status = cm_backend_open(&backend_options, &replica->backend, error);
-    if (status != CM_OK) {
-        return status;
+    enum cm_status status = cm_ranks_open(file, &ranks_options, &replica->ranks, error);
+    if (status == CM_OK) {
+        replica->leader = cm_ranks_at(replica->ranks, 0);
     }
-    status = cm_weights_open(replica->backend, file, 1, 0, &replica->weights, error);
-    return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", options->model_path);
+    return status;
 }
 
-static enum cm_status open_memory(struct cm_replica *replica, enum cm_device device,
-                                  const struct cm_engine_options *options, uint32_t rows_max,
-                                  struct cm_error *error)
+static struct cm_kv_shape kv_shape(const struct cm_rank *rank)
 {
-    const struct cm_model_config *config = replica->config;
+    const struct cm_model_config *config = &rank->weights->part.config;
+    return (struct cm_kv_shape){ config->n_layers, config->n_kv_heads, config->head_dim };
+}
+
+/* All ranks have the same pages, so the one with the least memory decides. */
+static enum cm_status open_pages(struct cm_replica *replica, enum cm_device device,
+                                 const struct cm_engine_options *options, struct cm_error *error)
+{
     struct cm_engine_info *info = &replica->info;
-    const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
-    info->context_tokens = config->n_positions;
-    if (options->context_tokens > 0 && options->context_tokens < config->n_positions) {
+    uint32_t ranks_count = cm_ranks_count(replica->ranks);
+    const struct cm_kv_shape shape = kv_shape(replica->leader);
+    uint64_t memory_bytes = UINT64_MAX;
+    for (uint32_t i = 0; i < ranks_count; i++) {
+        uint64_t bytes = cm_backend_memory_bytes(cm_ranks_at(replica->ranks, i)->backend);
+        memory_bytes = bytes < memory_bytes ? bytes : memory_bytes;
+    }
+    memory_bytes = options->memory_bytes > 0
+                       ? options->memory_bytes
+                       : (uint64_t)(default_memory_share[device] * (double)memory_bytes);
+    info->context_tokens = replica->config->n_positions;
+    if (options->context_tokens > 0 && options->context_tokens < info->context_tokens) {
         info->context_tokens = options->context_tokens;
     }
-    enum cm_status status = plan_pages(options, replica->backend, device,
-                                       cm_kv_page_bytes(replica->backend, &shape), info, error);
-    if (status == CM_OK) {
-        status = cm_kv_pool_create(replica->backend, &shape, info->kv_pages_count, &replica->pool,
-                                   error);
+    enum cm_status status = plan_pages(
+        options, memory_bytes, cm_kv_page_bytes(replica->leader->backend, &shape), info, error);
+    info->kv_bytes *= ranks_count;
+    info->kv_token_bytes *= ranks_count;
+    if (status == CM_OK && cm_kv_pages_open(info->kv_pages_count, &replica->pages) != CM_OK) {
+        status = cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the table of pages");
     }
-    if (status != CM_OK) {
-        return status;
-    }
-    if (cm_kv_pages_open(info->kv_pages_count, &replica->pages) != CM_OK) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for the table of pages");
-    }
-    return cm_forward_open(replica->backend, replica->weights, config, replica->pool, rows_max,
-                           &replica->forward, error);
+    return status;
 }
 
+/* What each rank needs for its steps. */
+struct steps_task {
+    uint32_t pages_count;
+    uint32_t waves_count;
+    struct cm_wave_options wave;
+};
+
+static enum cm_status open_rank(struct cm_rank *rank, void *context, struct cm_error *error)
+{
+    const struct steps_task *task = context;
+    const struct cm_kv_shape shape = kv_shape(rank);
+    enum cm_status status =
+        cm_kv_pool_create(rank->backend, &shape, task->pages_count, &rank->pool, error);
+    if (status == CM_OK) {
+        status = cm_forward_open(rank->backend, rank->weights, rank->pool, task->wave.rows_max,
+                                 &rank->forward, error);
+    }
+    struct cm_wave_options wave = task->wave;
+    wave.follows = rank->index > 0;
+    for (uint32_t i = 0; i < task->waves_count && status == CM_OK; i++) {
+        status = cm_wave_open(rank->backend, &wave, &rank->waves[i], error);
+    }
+    return status;
+}
+
+/* Devices that compute together have one step at a time: what candidates leave undecided is sampled
+ * again from the same activations. */
 static enum cm_status open_steps(struct cm_replica *replica, enum cm_device device,
                                  uint32_t rows_max, struct cm_error *error)
 {
-    replica->waves_count = replica_waves[device];
+    replica->waves_count = cm_ranks_count(replica->ranks) > 1 ? 1 : replica_waves[device];
     const struct cm_scheduler_options options = {
         .batch = replica->info.batch,
         .rows_max = rows_max,
@@ -201,26 +237,25 @@ static enum cm_status open_steps(struct cm_replica *replica, enum cm_device devi
         .context_tokens = replica->info.context_tokens,
         .tokenizer = replica->tokenizer,
     };
-    const struct cm_wave_options wave_options = {
-        .rows_max = rows_max,
-        .sampler = { .n_vocab = replica->config->n_vocab,
-                     .batch = replica->info.batch,
-                     .context_tokens = replica->info.context_tokens,
-                     .stop_tokens_count = cm_tokenizer_stops_count(replica->tokenizer) },
+    struct steps_task task = {
+        .pages_count = replica->info.kv_pages_count,
+        .waves_count = replica->waves_count,
+        .wave = { .rows_max = rows_max,
+                  .sampler = { .n_vocab = replica->config->n_vocab,
+                               .batch = replica->info.batch,
+                               .context_tokens = replica->info.context_tokens,
+                               .stop_tokens_count =
+                                   cm_tokenizer_stops_count(replica->tokenizer) } },
     };
     if (cm_scheduler_open(&options, replica->pages, &replica->scheduler) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
                             options.batch);
     }
-    enum cm_status status = CM_OK;
-    for (uint32_t i = 0; i < replica->waves_count && status == CM_OK; i++) {
-        status = cm_wave_open(replica->backend, &wave_options, &replica->waves[i], error);
-    }
-    return status;
+    return cm_ranks_run(replica->ranks, open_rank, &task, error);
 }
 
 enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_tokenizer *tokenizer,
-                               struct cm_device_choice device,
+                               const struct cm_device_choice *devices,
                                const struct cm_engine_options *options, struct cm_replica **replica,
                                struct cm_error *error)
 {
@@ -235,14 +270,14 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     pthread_mutex_init(&opened->lock, NULL);
     opened->config = cm_model_file_config(file);
     opened->tokenizer = tokenizer;
-    opened->info.batch = options->batch > 0 ? options->batch : default_batch[device.kind];
+    opened->info.batch = options->batch > 0 ? options->batch : default_batch[devices[0].kind];
     uint32_t rows_max = opened->info.batch + CM_PREFILL_ROWS;
-    enum cm_status status = open_model(opened, file, device, options, rows_max, error);
+    enum cm_status status = open_model(opened, file, devices, options, rows_max, error);
     if (status == CM_OK) {
-        status = open_memory(opened, device.kind, options, rows_max, error);
+        status = open_pages(opened, devices[0].kind, options, error);
     }
     if (status == CM_OK) {
-        status = open_steps(opened, device.kind, rows_max, error);
+        status = open_steps(opened, devices[0].kind, rows_max, error);
     }
     if (status != CM_OK) {
         cm_replica_close(opened);
@@ -258,15 +293,9 @@ void cm_replica_close(struct cm_replica *replica)
     if (replica == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < CM_WAVES_MAX; i++) {
-        cm_wave_close(replica->waves[i]);
-    }
+    cm_ranks_close(replica->ranks);
     cm_scheduler_close(replica->scheduler);
-    cm_forward_close(replica->forward);
     cm_kv_pages_close(replica->pages);
-    cm_kv_pool_close(replica->pool);
-    cm_weights_close(replica->weights);
-    cm_backend_close(replica->backend);
     pthread_mutex_destroy(&replica->lock);
     cm_free(replica);
 }
@@ -341,34 +370,66 @@ static void count_step(struct cm_replica *replica, const struct cm_step_work *wo
     counters->decode_tokens += work->decode_rows;
     counters->prefill_s += seconds * work->prefill_rows / rows;
     counters->decode_s += seconds * work->decode_rows / rows;
-    counters->computed_tokens = cm_matrix_rows_count(replica->weights->layers[0].qkv);
+    counters->computed_tokens = cm_matrix_rows_count(replica->leader->weights->layers[0].qkv);
 }
 
-/* Plans the wave's next step and hands it to the device. CM_END: nothing is left in any wave. */
+/* A wave of all ranks; its work is the leader's. */
+struct wave_task {
+    uint32_t wave;
+    const struct cm_step_work *work;
+    const struct cm_step_samples *samples; /* out: the leader's */
+};
+
+static enum cm_status launch_rank(struct cm_rank *rank, void *context, struct cm_error *error)
+{
+    const struct wave_task *task = context;
+    const struct cm_step_work *work = task->work;
+    struct cm_wave *wave = rank->waves[task->wave];
+    for (uint32_t i = 0; i < work->copies_count; i++) {
+        const struct cm_page_copy *copy = &work->copies[i];
+        cm_kv_copy_tokens(rank->backend, rank->pool, (uint32_t)copy->from, (uint32_t)copy->to,
+                          copy->tokens);
+    }
+    if (work->sequences_count == 0) {
+        return CM_OK;
+    }
+    return cm_wave_submit(wave, rank->forward, error);
+}
+
+static enum cm_status collect_rank(struct cm_rank *rank, void *context, struct cm_error *error)
+{
+    struct wave_task *task = context;
+    const struct cm_step_samples *samples;
+    enum cm_status status = cm_wave_wait(rank->waves[task->wave], &samples, error);
+    if (rank->index == 0) {
+        task->samples = samples;
+    }
+    return status;
+}
+
+/* Plans the wave's next step and hands it to the devices. CM_END: nothing is left in any wave. */
 static enum cm_status launch(struct cm_replica *replica, uint32_t index, struct cm_error *error)
 {
-    struct cm_wave *wave = replica->waves[index];
-    struct cm_step_work *work = cm_wave_work(wave);
+    struct cm_step_work *work = cm_wave_work(replica->leader->waves[index]);
+    struct wave_task task = { .wave = index, .work = work };
     pthread_mutex_lock(&replica->lock);
     enum cm_status status = cm_scheduler_plan(replica->scheduler, index, work);
     pthread_mutex_unlock(&replica->lock);
     if (status != CM_OK) {
         return status;
     }
-    for (uint32_t i = 0; i < work->copies_count; i++) {
-        const struct cm_page_copy *copy = &work->copies[i];
-        cm_kv_copy_tokens(replica->backend, replica->pool, (uint32_t)copy->from, (uint32_t)copy->to,
-                          copy->tokens);
+    for (uint32_t i = 1; i < cm_ranks_count(replica->ranks); i++) {
+        cm_wave_follow(cm_ranks_at(replica->ranks, i)->waves[index], work);
     }
-    return work->sequences_count > 0 ? cm_wave_submit(wave, replica->forward, error) : CM_OK;
+    return cm_ranks_run(replica->ranks, launch_rank, &task, error);
 }
 
 /* Takes the results of the wave's step. */
-static enum cm_status collect(struct cm_replica *replica, struct cm_wave *wave,
-                              struct cm_error *error)
+static enum cm_status collect(struct cm_replica *replica, uint32_t index, struct cm_error *error)
 {
-    const struct cm_step_samples *samples;
-    enum cm_status status = cm_wave_wait(wave, &samples, error);
+    struct cm_wave *wave = replica->leader->waves[index];
+    struct wave_task task = { .wave = index };
+    enum cm_status status = cm_ranks_run(replica->ranks, collect_rank, &task, error);
     if (status != CM_OK) {
         return status;
     }
@@ -377,7 +438,7 @@ static enum cm_status collect(struct cm_replica *replica, struct cm_wave *wave,
     begin_s = begin_s > replica->taken_s ? begin_s : replica->taken_s;
     replica->taken_s = cm_clock_s();
     pthread_mutex_lock(&replica->lock);
-    cm_scheduler_complete(replica->scheduler, cm_wave_work(wave), samples);
+    cm_scheduler_complete(replica->scheduler, cm_wave_work(wave), task.samples);
     count_step(replica, cm_wave_work(wave), replica->taken_s - begin_s);
     pthread_mutex_unlock(&replica->lock);
     return CM_OK;
@@ -389,10 +450,10 @@ enum cm_status cm_replica_step(struct cm_replica *replica, struct cm_error *erro
     bool stepped = false;
     for (uint32_t i = 0; i < replica->waves_count && status == CM_OK && !stepped; i++) {
         uint32_t index = replica->turn;
-        struct cm_wave *wave = replica->waves[index];
+        struct cm_wave *wave = replica->leader->waves[index];
         replica->turn = (index + 1) % replica->waves_count;
         if (cm_wave_in_flight(wave)) {
-            status = collect(replica, wave, error);
+            status = collect(replica, index, error);
             stepped = true;
         }
         if (status == CM_OK) {
@@ -400,7 +461,7 @@ enum cm_status cm_replica_step(struct cm_replica *replica, struct cm_error *erro
             stepped = stepped || cm_wave_in_flight(wave);
         }
         if (status == CM_OK && replica->waves_count == 1) {
-            status = collect(replica, wave, error); /* there is nothing to do meanwhile */
+            status = collect(replica, index, error); /* there is nothing to do meanwhile */
         }
     }
     return status == CM_END && stepped ? CM_OK : status;
@@ -417,7 +478,7 @@ void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *
 void cm_replica_measure_limits(struct cm_replica *replica, struct cm_engine_limits *limits)
 {
     struct cm_machine_limits measured;
-    cm_backend_measure_limits(replica->backend, &measured);
+    cm_backend_measure_limits(replica->leader->backend, &measured);
     *limits = (struct cm_engine_limits){
         .int8_gops = measured.int8_gops,
         .bf16_gflops = measured.bf16_gflops,
@@ -431,11 +492,8 @@ enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *toke
                                  uint32_t shared_tokens, float *logits, struct cm_error *error)
 {
     const struct cm_logits_parts parts = {
-        .backend = replica->backend,
-        .pool = replica->pool,
+        .ranks = replica->ranks,
         .pages = replica->pages,
-        .plan = cm_wave_plan(replica->waves[0]),
-        .forward = replica->forward,
         .n_vocab = replica->config->n_vocab,
         .context_tokens = replica->info.context_tokens,
     };

@@ -1,5 +1,6 @@
-/* One copy of the model on one device, with its KV pages and its order of work: what an engine is
- * on a machine with one device. Its functions are those of engine.h.
+/* One copy of the model on one device, or on several that compute it together (ranks.h), with its
+ * KV pages and its order of work: what an engine is on a machine with one device. Its functions are
+ * those of engine.h.
  *
  * Threads: submit and step belong to one thread; the others may be called from another meanwhile.
  */
@@ -13,10 +14,11 @@
 
 struct cm_replica;
 
-/* Packs the model's weights for the device and reserves all memory. `file` is needed as long as the
- * replica (tables of the CPU are not copied), `tokenizer` too. Errors as cm_engine_open. */
+/* Packs the model's weights for the devices, as many as options->tp, and reserves all memory.
+ * `file` is needed as long as the replica (tables of the CPU are not copied), `tokenizer` too.
+ * Errors as cm_engine_open. */
 enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_tokenizer *tokenizer,
-                               struct cm_device_choice device,
+                               const struct cm_device_choice *devices,
                                const struct cm_engine_options *options, struct cm_replica **replica,
                                struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_close(struct cm_replica *replica); /* NULL is fine */

@@ -272,19 +272,45 @@ static uint32_t slice_of(uint32_t left)
     return left < CM_LOGITS_ROWS_MAX ? left : CM_LOGITS_ROWS_MAX;
 }
 
-static void sample_texts(struct cm_sampler *sampler, const float *logits, uint32_t first,
-                         uint32_t count)
+/* Whether candidates of each device mostly settle what the rows want. */
+static bool candidates_suffice(const struct cm_sample_row *rows, uint32_t count)
 {
-    cm_op_sample(sampler->backend, &(struct cm_sample_args){
-                                       .logits = logits,
-                                       .n_rows = count,
-                                       .n_vocab = sampler->options.n_vocab,
-                                       .rows = sampler->rows + first,
-                                       .history = sampler->history.device,
-                                       .mask_ids = cm_mask_lists_ids(sampler->masks),
-                                       .tokens = sampler->device.tokens + first,
-                                       .logprobs = sampler->device.logprobs + first,
-                                   });
+    for (uint32_t i = 0; i < count; i++) {
+        bool few = rows[i].top_k > 0 && rows[i].top_k <= CM_SPLIT_CANDIDATES;
+        bool greedy = !(rows[i].temperature > 0.0f);
+        if (!greedy && !few && rows[i].top_p >= 1.0f && !(rows[i].min_p > 0.0f)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void sample_texts(struct cm_sampler *sampler, struct cm_forward *forward,
+                         const struct cm_step_plan *plan, bool whole)
+{
+    const struct cm_model_part *part = cm_forward_part(forward);
+    for (uint32_t first = 0; first < sampler->texts_count; first += CM_LOGITS_ROWS_MAX) {
+        uint32_t count = slice_of(sampler->texts_count - first);
+        struct cm_sample_args args = {
+            .n_rows = count,
+            .n_vocab = sampler->options.n_vocab,
+            .rows = sampler->rows + first,
+            .history = sampler->history.device,
+            .mask_ids = cm_mask_lists_ids(sampler->masks),
+            .tokens = sampler->device.tokens + first,
+            .logprobs = sampler->device.logprobs + first,
+        };
+        if (whole || part->ranks_count == 1 ||
+            !candidates_suffice(sampler->host_rows + first, count)) {
+            args.logits = cm_forward_logits(forward, plan, first, count);
+            cm_op_sample(sampler->backend, &args);
+        } else {
+            args.n_vocab = part->config.n_vocab;
+            args.logits = cm_forward_own_logits(forward, plan, first, count);
+            cm_op_sample_split(sampler->backend, &args, &part->vocabulary,
+                               cm_forward_scratch(forward));
+        }
+    }
 }
 
 static void find_candidates(struct cm_sampler *sampler, float *logits, uint32_t first,
@@ -310,16 +336,24 @@ static void find_candidates(struct cm_sampler *sampler, float *logits, uint32_t 
 void cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
                     const struct cm_step_plan *plan)
 {
-    uint32_t texts_count = sampler->texts_count;
-    for (uint32_t i = 0; i < texts_count; i += CM_LOGITS_ROWS_MAX) {
-        uint32_t count = slice_of(texts_count - i);
-        sample_texts(sampler, cm_forward_logits(forward, plan, i, count), i, count);
-    }
+    sample_texts(sampler, forward, plan, false);
     for (uint32_t i = 0; i < sampler->beams_count; i += CM_LOGITS_ROWS_MAX) {
         uint32_t count = slice_of(sampler->beams_count - i);
-        find_candidates(sampler, cm_forward_logits(forward, plan, texts_count + i, count), i,
-                        count);
+        float *logits = cm_forward_logits(forward, plan, sampler->texts_count + i, count);
+        find_candidates(sampler, logits, i, count);
     }
+}
+
+bool cm_sampler_settle(struct cm_sampler *sampler, struct cm_forward *forward,
+                       const struct cm_step_plan *plan)
+{
+    for (uint32_t i = 0; i < sampler->texts_count; i++) {
+        if (sampler->host.tokens[i] < 0) {
+            sample_texts(sampler, forward, plan, true);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- What came out --- */

@@ -38,6 +38,12 @@ void cm_sampler_send(struct cm_sampler *sampler);
 void cm_sampler_run(struct cm_sampler *sampler, struct cm_forward *forward,
                     const struct cm_step_plan *plan);
 
+/* Where several devices share the vocabulary they exchange candidates, which may leave a row
+ * undecided (see cm_op_sample_split). True: there is one; then all rows were sampled again, from
+ * the whole vocabulary, and have to be fetched once more. The results must be there. */
+bool cm_sampler_settle(struct cm_sampler *sampler, struct cm_forward *forward,
+                       const struct cm_step_plan *plan) CM_MUST_CHECK;
+
 /* Brings the results to the host, without waiting (see cm_backend_fetch). */
 void cm_sampler_fetch(struct cm_sampler *sampler);
 

@@ -3,16 +3,13 @@
 #define CM_HOST_SEQUENCE_LOGITS_H
 
 #include "base/status.h"
-#include "host/forward.h"
 #include "host/kv_pages.h"
+#include "host/ranks.h"
 
 /* What the computation needs of an idle replica. */
 struct cm_logits_parts {
-    struct cm_backend *backend;
-    struct cm_kv_pool *pool;
+    struct cm_ranks *ranks;
     struct cm_kv_pages *pages;
-    struct cm_step_plan *plan;
-    struct cm_forward *forward;
     uint32_t n_vocab;
     uint32_t context_tokens;
 };

@@ -3,9 +3,13 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <string.h>
+
 struct cm_wave {
     struct cm_backend *backend;
     struct cm_step_work work;
+    struct cm_step_sequence *own_rows; /* [batch] of work that is followed; NULL: none is */
+    struct cm_forward *forward;        /* of the step in flight */
     struct cm_step_plan *plan;
     struct cm_sampler *sampler;
     struct cm_fence *fence; /* behind its results */
@@ -25,6 +29,10 @@ enum cm_status cm_wave_open(struct cm_backend *backend, const struct cm_wave_opt
                                               options->sampler.context_tokens, &opened->plan);
     if (status == CM_OK) {
         status = cm_sampler_open(backend, &options->sampler, &opened->sampler);
+    }
+    if (status == CM_OK && options->follows) {
+        opened->own_rows = cm_alloc(options->sampler.batch, sizeof *opened->own_rows);
+        status = opened->own_rows != NULL ? CM_OK : CM_OUT_OF_MEMORY;
     }
     if (status != CM_OK) {
         cm_wave_close(opened);
@@ -53,12 +61,22 @@ void cm_wave_close(struct cm_wave *wave)
     cm_fence_close(wave->fence);
     cm_sampler_close(wave->sampler);
     cm_step_plan_close(wave->plan);
+    cm_free(wave->own_rows);
     cm_free(wave);
 }
 
 struct cm_step_work *cm_wave_work(struct cm_wave *wave)
 {
     return &wave->work;
+}
+
+/* The plan notes in the rows where they stand, so they cannot be shared. */
+void cm_wave_follow(struct cm_wave *wave, const struct cm_step_work *work)
+{
+    CM_ASSERT(!wave->in_flight && wave->own_rows != NULL);
+    wave->work = *work;
+    wave->work.rows = wave->own_rows;
+    memcpy(wave->own_rows, work->rows, work->sequences_count * sizeof *work->rows);
 }
 
 struct cm_step_plan *cm_wave_plan(struct cm_wave *wave)
@@ -94,6 +112,7 @@ enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
     cm_sampler_run(wave->sampler, forward, wave->plan);
     cm_sampler_fetch(wave->sampler);
     cm_fence_record(wave->fence);
+    wave->forward = forward;
     wave->in_flight = true;
     return CM_OK;
 }
@@ -103,7 +122,14 @@ enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples *
 {
     CM_ASSERT(wave->in_flight);
     cm_fence_wait(wave->fence);
+    enum cm_status status = cm_backend_status(wave->backend, error);
+    if (status == CM_OK && cm_sampler_settle(wave->sampler, wave->forward, wave->plan)) {
+        cm_sampler_fetch(wave->sampler);
+        cm_fence_record(wave->fence);
+        cm_fence_wait(wave->fence);
+        status = cm_backend_status(wave->backend, error);
+    }
     wave->in_flight = false;
     *samples = cm_sampler_samples(wave->sampler);
-    return cm_backend_status(wave->backend, error);
+    return status;
 }

@@ -18,6 +18,7 @@ struct cm_wave;
 
 struct cm_wave_options {
     uint32_t rows_max; /* of a step */
+    bool follows;      /* cm_wave_follow is called */
     struct cm_sampler_options sampler;
 };
 
@@ -28,6 +29,9 @@ void cm_wave_close(struct cm_wave *wave); /* NULL is fine; waits for its step */
 
 /* What the scheduler fills; not while the step is in flight. */
 struct cm_step_work *cm_wave_work(struct cm_wave *wave);
+
+/* Takes over another wave's work, for a device that computes the same step. */
+void cm_wave_follow(struct cm_wave *wave, const struct cm_step_work *work);
 
 /* Its tables, for who runs rows without the scheduler; not while a step is in flight. */
 struct cm_step_plan *cm_wave_plan(struct cm_wave *wave);

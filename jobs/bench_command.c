@@ -141,6 +141,8 @@ static enum cm_status open_engine(const struct cm_run_options *run, uint32_t bat
         .model_path = path,
         .precision = run->precision,
         .device = run->device,
+        .tp = run->tp,
+        .device_timeout_s = run->device_timeout_s,
         .threads = run->threads,
         .batch = batch,
         .memory_bytes = (uint64_t)(run->memory_gib * 0x1p30),

@@ -31,6 +31,8 @@ static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
         .model_path = job->model_path,
         .precision = options->precision,
         .device = options->device,
+        .tp = options->tp,
+        .device_timeout_s = options->device_timeout_s,
         .threads = options->threads,
         .batch = options->batch,
         .memory_bytes = (uint64_t)(options->memory_gib * 0x1p30),

@@ -256,9 +256,9 @@ static enum cm_status check_case(struct work *work, const struct cm_reference_ca
     return status == CM_OK && one->beams_count > 0 ? compare_beams(work, one, error) : status;
 }
 
-static enum cm_status open_engine(const char *model_path, enum cm_engine_precision precision,
-                                  const char *device, const struct cm_reference *reference,
-                                  struct cm_engine **engine, struct cm_error *error)
+static enum cm_status open_engine(const struct cm_engine_options *options,
+                                  const struct cm_reference *reference, struct cm_engine **engine,
+                                  struct cm_error *error)
 {
     size_t longest = 1;
     size_t batch = 2; /* a text and the one it forks from */
@@ -275,22 +275,19 @@ static enum cm_status open_engine(const char *model_path, enum cm_engine_precisi
     if (longest > INT32_MAX || batch > INT32_MAX) {
         return cm_error_set(error, CM_LIMIT, "The reference's texts are too long.");
     }
-    struct cm_engine_options options = { .model_path = model_path,
-                                         .precision = precision,
-                                         .device = device,
-                                         .batch = (uint32_t)batch,
-                                         .context_tokens = (uint32_t)longest };
-    return cm_engine_open(&options, engine, error);
+    struct cm_engine_options sized = *options;
+    sized.batch = (uint32_t)batch;
+    sized.context_tokens = (uint32_t)longest;
+    return cm_engine_open(&sized, engine, error);
 }
 
-enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
-                               const char *device, const struct cm_reference *reference,
-                               struct cm_engine_check *check, struct cm_error *error)
+enum cm_status cm_engine_check(const struct cm_engine_options *options,
+                               const struct cm_reference *reference, struct cm_engine_check *check,
+                               struct cm_error *error)
 {
     struct work work = { .reference = reference, .margin_min = MARGIN_MIN, .check = check };
     *check = (struct cm_engine_check){ 0 };
-    enum cm_status status =
-        open_engine(model_path, precision, device, reference, &work.engine, error);
+    enum cm_status status = open_engine(options, reference, &work.engine, error);
     if (status != CM_OK) {
         return status;
     }

@@ -33,10 +33,10 @@ struct cm_check_rules cm_check_rules(enum cm_engine_precision precision,
 bool cm_engine_check_agrees(const struct cm_engine_check *check,
                             const struct cm_check_rules *rules);
 
-/* First choices count where the reference's margin is clear. Opens an engine for the model on the
- * device (engine.h; NULL: auto), which takes its time and memory. */
-enum cm_status cm_engine_check(const char *model_path, enum cm_engine_precision precision,
-                               const char *device, const struct cm_reference *reference,
-                               struct cm_engine_check *check, struct cm_error *error) CM_MUST_CHECK;
+/* First choices count where the reference's margin is clear. Opens an engine with these options,
+ * but for the sizes, which the reference decides; that takes its time and memory. */
+enum cm_status cm_engine_check(const struct cm_engine_options *options,
+                               const struct cm_reference *reference, struct cm_engine_check *check,
+                               struct cm_error *error) CM_MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- Tokenizer cases --- */
@@ -87,13 +88,13 @@ static void print_check(const struct cm_engine_check *check, const struct cm_che
     }
 }
 
-static enum cm_exit check_logits(const char *model_path, enum cm_engine_precision precision,
-                                 const char *device, const struct cm_reference *reference)
+static enum cm_exit check_logits(const struct cm_engine_options *options,
+                                 const struct cm_reference *reference)
 {
     struct cm_error error = { 0 };
     struct cm_engine_check check;
-    struct cm_check_rules rules = cm_check_rules(precision, reference->kind);
-    if (cm_engine_check(model_path, precision, device, reference, &check, &error) != CM_OK) {
+    struct cm_check_rules rules = cm_check_rules(options->precision, reference->kind);
+    if (cm_engine_check(options, reference, &check, &error) != CM_OK) {
         return cm_model_failed(&error);
     }
     print_check(&check, &rules);
@@ -131,7 +132,7 @@ static enum cm_exit check_hidden(const char *model_path, enum cm_engine_precisio
 /* --- The command --- */
 
 static enum cm_exit check(const char *name, const char *expected_path,
-                          enum cm_engine_precision precision, const char *device)
+                          struct cm_engine_options options)
 {
     char path[CM_MODEL_PATH_BYTES];
     struct cm_error error = { 0 };
@@ -140,12 +141,13 @@ static enum cm_exit check(const char *name, const char *expected_path,
         cm_reference_init(&reference, expected_path, &error) != CM_OK) {
         return cm_model_failed(&error);
     }
+    options.model_path = path;
     printf("model        %s\n", path);
     printf("reference    %s, %zu cases\n", expected_path, reference.cases_count);
     enum cm_exit result =
         reference.kind == CM_REFERENCE_TOKENIZER ? check_tokenizer(path, &reference)
-        : reference.kind == CM_REFERENCE_HIDDEN  ? check_hidden(path, precision, &reference)
-                                                : check_logits(path, precision, device, &reference);
+        : reference.kind == CM_REFERENCE_HIDDEN  ? check_hidden(path, options.precision, &reference)
+                                                 : check_logits(&options, &reference);
     cm_reference_deinit(&reference);
     return result;
 }
@@ -180,27 +182,33 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
         "  --expected FILE  the reference\n"
         "  --precision P    exact (default), bf16 or int8\n"
 #if defined(COPYMILL_CUDA)
-        "  --device D       auto (default), cpu, cuda or cuda:N\n"
+        "  --device D       auto (default), cpu, cuda, or as in cuda:0,1\n"
+        "  --tp N           devices that compute the model together, tensor parallel (1)\n"
 #endif
         "  --help           this text\n";
-    static const struct option options[] = { { "expected", required_argument, NULL, 'e' },
-                                             { "device", required_argument, NULL, 'd' },
-                                             { "precision", required_argument, NULL, 'p' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
+    static const struct option options[] = {
+        { "expected", required_argument, NULL, 'e' }, { "device", required_argument, NULL, 'd' },
+        { "tp", required_argument, NULL, 't' },       { "precision", required_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },           { 0 }
+    };
     const char *expected_path = NULL;
-    const char *device = NULL;
-    enum cm_engine_precision precision = CM_ENGINE_EXACT;
+    struct cm_engine_options engine = { .precision = CM_ENGINE_EXACT };
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
         case 'e':
             expected_path = optarg;
             break;
         case 'd':
-            device = optarg;
+            engine.device = optarg;
+            break;
+        case 't':
+            engine.tp = (uint32_t)strtoul(optarg, NULL, 10);
+            if (engine.tp == 0) {
+                return cm_model_wrong_usage("check", "--tp is a number of devices, 1 or more.");
+            }
             break;
         case 'p':
-            if (!parse_precision(optarg, &precision)) {
+            if (!parse_precision(optarg, &engine.precision)) {
                 return cm_model_wrong_usage("check", "--precision is exact, bf16 or int8.");
             }
             break;
@@ -213,5 +221,5 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
     if (optind + 1 != argc || expected_path == NULL) {
         return cm_model_wrong_usage("check", "check takes one model and --expected FILE.");
     }
-    return check(argv[optind], expected_path, precision, device);
+    return check(argv[optind], expected_path, engine);
 }

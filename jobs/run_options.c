@@ -9,13 +9,6 @@ static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL 
 const char *const CM_FACT_LOCK_MODES[] = { "off", "on", "words", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
-/* Without CUDA there is nothing to choose from; --device cuda still says so. */
-#if defined(COPYMILL_CUDA)
-#define DEVICE_HELP "auto, cpu, cuda or cuda:N, a device's number (auto)"
-#else
-#define DEVICE_HELP NULL
-#endif
-
 #define FIELD(name) offsetof(struct cm_run_options, name)
 
 /* Defaults in parentheses are those of cm_run_options_init. */
@@ -98,7 +91,10 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .minimum = 0, .maximum = 1e19 },
 
     { .help = "Where and how it runs" },
-    { "device", "NAME", DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
+    { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
+    { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
+    { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,
+      .offset = FIELD(device_timeout_s), .minimum = 0, .maximum = 86400, .above_minimum = true },
     { "threads", "N", "processor threads (one per core)", CM_OPTION_U32, .offset = FIELD(threads),
       .minimum = 1, .maximum = 1024 },
     { "batch", "N", "most copies in work at a time (chosen to fit)", CM_OPTION_U32,

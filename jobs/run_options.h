@@ -32,6 +32,20 @@ extern const char *const CM_FACT_LOCK_MODES[]; /* their names */
 
 enum { CM_MAPS_MAX = 64 };
 
+/* Of --device, --tp and --device-timeout, which several commands have. Without CUDA there is
+ * nothing to choose from; --device cuda still says so. */
+#if defined(COPYMILL_CUDA)
+#define CM_DEVICE_HELP \
+    "auto (all CUDA devices), cpu, cuda, or cuda: and devices' numbers, as in cuda:0,1 (auto)"
+#define CM_TP_HELP "devices that compute one copy of the model together, tensor parallel (1)"
+#define CM_DEVICE_TIMEOUT_HELP \
+    "seconds without an answer after which a CUDA device has failed (120)"
+#else
+#define CM_DEVICE_HELP NULL
+#define CM_TP_HELP NULL
+#define CM_DEVICE_TIMEOUT_HELP NULL
+#endif
+
 struct cm_run_options {
     const char *catalog_path;
     const char *segments_path;
@@ -61,6 +75,8 @@ struct cm_run_options {
     const char *ban_path; /* NULL: no banned words */
     enum cm_fact_lock_mode fact_lock;
     const char *device; /* NULL: auto */
+    uint32_t tp;        /* devices that compute one copy of the model together; 0: one */
+    double device_timeout_s;
     uint32_t threads;
     uint32_t batch;
     double memory_gib;

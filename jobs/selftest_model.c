@@ -71,7 +71,10 @@ enum cm_status cm_selftest_model(const char *device, enum cm_engine_precision pr
         status = cm_reference_init(&reference, expected_path, error);
     }
     if (status == CM_OK) {
-        status = cm_engine_check(folder, precision, device, &reference, check, error);
+        const struct cm_engine_options options = { .model_path = folder,
+                                                   .precision = precision,
+                                                   .device = device };
+        status = cm_engine_check(&options, &reference, check, error);
     }
     if (status == CM_OK) {
         const struct cm_check_rules rules = cm_check_rules(precision, reference.kind);

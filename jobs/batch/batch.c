@@ -406,6 +406,8 @@ static enum cm_status open_engine(struct batch *batch)
     struct cm_engine_options engine = {
         .model_path = batch->model_path,
         .device = options->device,
+        .tp = options->tp,
+        .device_timeout_s = options->device_timeout_s,
         .precision = options->precision,
         .threads = options->threads,
         .batch = options->batch,

@@ -5,13 +5,6 @@
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
-/* Without CUDA there is nothing to choose from; --device cuda still says so. */
-#if defined(COPYMILL_CUDA)
-#define DEVICE_HELP "auto, cpu, cuda or cuda:N, a device's number (auto)"
-#else
-#define DEVICE_HELP NULL
-#endif
-
 #define FIELD(name) offsetof(struct cm_batch_options, name)
 
 /* Defaults in parentheses are those of cm_batch_options_init. */
@@ -41,7 +34,10 @@ const struct cm_option CM_BATCH_OPTIONS[] = {
     { .help = "How it runs" },
     { "precision", "NAME", "auto, exact, bf16 or int8 (auto)", CM_OPTION_CHOICE,
       .offset = FIELD(precision), .choices = PRECISIONS },
-    { "device", "NAME", DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
+    { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
+    { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
+    { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,
+      .offset = FIELD(device_timeout_s), .minimum = 0, .maximum = 86400, .above_minimum = true },
     { "threads", "N", "threads; 0: one per core (0)", CM_OPTION_U32, .offset = FIELD(threads),
       .maximum = 4096 },
     { "batch", "N", "most answers in flight; 0: chosen for the machine (0)", CM_OPTION_U32,

@@ -20,6 +20,8 @@ struct cm_batch_options {
     uint32_t max_tokens; /* of a request that sets no limit */
     uint32_t max_length;
     const char *device; /* NULL: auto */
+    uint32_t tp;        /* devices that compute one copy of the model together; 0: one */
+    double device_timeout_s;
     enum cm_engine_precision precision;
     uint32_t threads;
     uint32_t batch;
