@@ -174,9 +174,10 @@ static void report_losses(const struct run *run)
     cm_engine_counters(run->job.engine, &counters);
     if (counters.devices_lost > 0) {
         cm_log(CM_LOG_WARNING,
-               "%" PRIu32 " of %" PRIu32 " devices failed and were put aside; the others went on "
+               "%" PRIu32 " of %" PRIu32 " devices were put aside, since %s; the others went on "
                "with their rows",
-               counters.devices_lost, run->job.model.devices);
+               counters.devices_lost, run->job.model.devices,
+               run->options->tp > 1 ? "one of each group failed" : "they failed");
     }
 }
 

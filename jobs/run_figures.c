@@ -12,23 +12,24 @@ static json_t *describe_work(const struct cm_run_figures *figures)
     const struct cm_engine_counters *engine = &figures->engine;
     struct rusage usage = { 0 };
     getrusage(RUSAGE_SELF, &usage);
-    return json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "outcome",
-                     figures->outcome, "rows_planned", (json_int_t)figures->rows_planned,
-                     "rows_reused", (json_int_t)figures->rows_reused, "wall_s", figures->wall_s,
-                     "computed_tokens", (json_int_t)engine->computed_tokens, "prompt_tokens",
-                     (json_int_t)engine->prompt_tokens, "prefill_tokens",
-                     (json_int_t)engine->prefill_tokens, "shared_tokens",
-                     (json_int_t)engine->shared_tokens, "output_tokens",
-                     (json_int_t)engine->output_tokens, "prefill_s", engine->prefill_s, "decode_s",
-                     engine->decode_s, "peak_rss_mib", (double)usage.ru_maxrss / 1024);
+    return json_pack(
+        "{s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I}", "outcome",
+        figures->outcome, "rows_planned", (json_int_t)figures->rows_planned, "rows_reused",
+        (json_int_t)figures->rows_reused, "wall_s", figures->wall_s, "computed_tokens",
+        (json_int_t)engine->computed_tokens, "prompt_tokens", (json_int_t)engine->prompt_tokens,
+        "prefill_tokens", (json_int_t)engine->prefill_tokens, "shared_tokens",
+        (json_int_t)engine->shared_tokens, "output_tokens", (json_int_t)engine->output_tokens,
+        "prefill_s", engine->prefill_s, "decode_s", engine->decode_s, "peak_rss_mib",
+        (double)usage.ru_maxrss / 1024, "devices_lost", (json_int_t)engine->devices_lost);
 }
 
 static json_t *describe_machine(const struct cm_run_figures *figures)
 {
     const struct cm_engine_info *model = &figures->model;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "variant", model->variant,
-                     "threads", (json_int_t)model->threads, "batch", (json_int_t)model->batch,
-                     "parameters_count", (json_int_t)model->parameters_count, "weights_bytes",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "variant", model->variant,
+                     "devices", (json_int_t)model->devices, "threads", (json_int_t)model->threads,
+                     "batch", (json_int_t)model->batch, "parameters_count",
+                     (json_int_t)model->parameters_count, "weights_bytes",
                      (json_int_t)model->weights_bytes, "kv_bytes", (json_int_t)model->kv_bytes,
                      "multiply_adds_per_token", model->multiply_adds_per_token,
                      "head_multiply_adds_per_token", model->head_multiply_adds_per_token);

@@ -432,6 +432,11 @@ void cm_report_write_work(FILE *stream, const struct cm_report_data *data, doubl
     cm_report_duration(cm_report_figure(data, "wall_s"), text);
     write_pair(stream, "time", text);
     write_pair(stream, "kernels and precision", variant != NULL ? variant : "");
+    if (cm_report_figure(data, "devices") > 1) {
+        write_count_pair(stream, "devices", cm_report_figure(data, "devices"));
+        write_count_pair(stream, "of these lost on the way",
+                         cm_report_figure(data, "devices_lost"));
+    }
     write_count_pair(stream, "threads", cm_report_figure(data, "threads"));
     write_count_pair(stream, "copies at once", cm_report_figure(data, "batch"));
     write_count_pair(stream, "prompt tokens", prompts);

@@ -4,6 +4,7 @@
                                              the family whose numbers it must meet
     check_model.py cuda FAMILY               the same on a CUDA device, in exact and bf16; families
                                              that are not copied here come from the shared data
+    check_model.py tp FAMILY DEVICE RANKS    one case on several devices that compute together
     check_model.py logits MODEL              a fetched model, tokens and logits
     check_model.py tokenizer MODEL           a fetched model, tokenizer cases
 
@@ -22,9 +23,9 @@ from harness import EXIT_FAILED, EXIT_OK, TESTS, cached_model, copymill, shared,
 TINY = TESTS / "golden" / "tiny"
 
 
-def check(model, expected, status=EXIT_OK, precision="exact", device="cpu"):
+def check(model, expected, *more, status=EXIT_OK, precision="exact", device="cpu"):
     result = copymill("model", "check", model, "--expected", expected, "--precision", precision,
-                      "--device", device)
+                      "--device", device, *more)
     print(result)
     if result.status != status:
         sys.exit(f"model check of {model} ended with {result.status} instead of {status}")
@@ -56,15 +57,34 @@ def check_that_a_wrong_reference_is_noticed(name, model, reference):
         check(model, expected, status=EXIT_FAILED)
 
 
+def tiny_or_shared(name):
+    return TINY / name if (TINY / name).exists() else shared("golden", "tiny", name)
+
+
+def check_together(name, device, ranks):
+    """What is rounded in another order is as close to the reference as what is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = pathlib.Path(folder, "model")
+        shutil.copytree(tiny_or_shared(name), model)
+        expected = model / "expected.json"
+        reference = json.loads(expected.read_text())
+        reference["cases"] = reference["cases"][:1]
+        expected.write_text(json.dumps(reference))
+        check(model, expected, "--tp", ranks, device=device)
+
+
 def main():
     kind, name, *more = sys.argv[1:]
+    if kind == "tp":
+        check_together(name, *more)
+        return
     if kind == "tiny":
         reference = TINY / (more[0] if more else name)
         check(TINY / name, reference / "expected.json")
         check_that_a_wrong_reference_is_noticed(name, TINY / name, reference)
         return
     if kind == "cuda":
-        model = TINY / name if (TINY / name).exists() else shared("golden", "tiny", name)
+        model = tiny_or_shared(name)
         for precision in ("exact", "bf16"):
             check(model, model / "expected.json", precision=precision, device="cuda")
         return
