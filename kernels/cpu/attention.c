@@ -32,13 +32,15 @@ enum {
     GROUP_HEADS_MAX = 128, /* query heads per KV head; 71 is the most that was published */
     RUN_PAGES_MAX = 4,     /* keys and values of a run stay in the first cache */
     PART_ROWS_MIN = 8,
+    FETCH_VISITS = 2,      /* pages are asked for this many visits before they are needed */
 };
 
 /* Consecutive pages that the same rows visit, of one layer and KV head. */
 struct run {
-    const unsigned char *keys[RUN_PAGES_MAX + 1]; /* [head_dim][CM_PAGE_TOKENS] each; one more is
-                                                     what will be read after the run */
-    const unsigned char *values[RUN_PAGES_MAX];   /* [CM_PAGE_TOKENS][head_dim] each */
+    const unsigned char *keys[RUN_PAGES_MAX];   /* [head_dim][CM_PAGE_TOKENS] each */
+    const unsigned char *values[RUN_PAGES_MAX]; /* [CM_PAGE_TOKENS][head_dim] each */
+    const unsigned char *coming[RUN_PAGES_MAX]; /* keys to fetch meanwhile */
+    ptrdiff_t values_distance;                  /* from the keys of a page to its values */
     uint32_t head_dim;
     float scale;
 };
@@ -87,8 +89,8 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
 {
     /* One pointer moves; what is fetched lies at fixed distances from it. */
     const unsigned char *keys = run->keys[page];
-    const ptrdiff_t next_keys = run->keys[page + 1] - keys;
-    const ptrdiff_t values = run->values[page] - keys;
+    const ptrdiff_t coming_keys = run->coming[page] - keys;
+    const ptrdiff_t coming_values = coming_keys + run->values_distance;
     const size_t dim_bytes = CM_PAGE_TOKENS * (half ? sizeof(uint16_t) : sizeof(float));
     v16 even[V16_TILE];
     v16 odd[V16_TILE];
@@ -97,8 +99,8 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
         odd[k] = v16_zero();
     }
     for (size_t i = 0; i < run->head_dim; i += 2) {
-        __builtin_prefetch(keys + next_keys);
-        __builtin_prefetch(keys + values);
+        __builtin_prefetch(keys + coming_keys, 0, 2);
+        __builtin_prefetch(keys + coming_values, 0, 2);
         v16 even_keys = load_element(keys, 0, half);
         v16 odd_keys = load_element(keys + dim_bytes, 0, half);
         for (uint32_t k = 0; k < n; k++) {
@@ -305,10 +307,11 @@ static void visit_run(struct part *part, const struct cm_visit *visits, uint32_t
         uint32_t page = (uint32_t)visits[i].page;
         run.keys[i] = cm_kv_keys(args->pool, page, args->layer, part->kv_head);
         run.values[i] = cm_kv_values(args->pool, page, args->layer, part->kv_head);
+        const struct cm_visit *ahead = visits + i + FETCH_VISITS < end ? visits + i + FETCH_VISITS
+                                                                       : end - 1;
+        run.coming[i] = cm_kv_keys(args->pool, (uint32_t)ahead->page, args->layer, part->kv_head);
     }
-    const struct cm_visit *next = visits + pages_count < end ? visits + pages_count : visits;
-    run.keys[pages_count] =
-        cm_kv_keys(args->pool, (uint32_t)next->page, args->layer, part->kv_head);
+    run.values_distance = run.values[0] - run.keys[0];
 
     int32_t row = visits->row_begin > part->row_begin ? visits->row_begin : part->row_begin;
     int32_t row_end = visits->row_end < part->row_end ? visits->row_end : part->row_end;
