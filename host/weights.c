@@ -105,6 +105,7 @@ struct matrix_sources {
     struct cm_tensor_slice weights[SOURCES_MAX];
     struct cm_tensor_slice biases[SOURCES_MAX];
     size_t count;
+    bool skewed_inputs;
 };
 
 static enum cm_status add_source(const struct loading *loading, const struct cm_tensor *weight,
@@ -116,6 +117,7 @@ static enum cm_status add_source(const struct loading *loading, const struct cm_
     CM_ASSERT(i < SOURCES_MAX);
     sources->sources[i].weight = &sources->weights[i].tensor;
     sources->sources[i].transposed = transposed;
+    sources->sources[i].skewed_inputs = sources->skewed_inputs;
     enum cm_status status =
         cm_tensor_slice_init(&sources->weights[i], weight, transposed ? columns : rows,
                              transposed ? rows : columns, loading->error);
@@ -157,7 +159,11 @@ static enum cm_status load_matrix(const struct loading *loading, const struct ma
                                   size_t parts_count, uint64_t n_in, struct cm_slice_range columns,
                                   struct cm_matrix **matrix)
 {
-    struct matrix_sources sources = { .count = 0 };
+    /* What the norm before attention lets through of the residual stream has outliers, and errors
+     * of queries and keys pass through the softmax. */
+    struct matrix_sources sources = {
+        .skewed_inputs = parts->name == loading->names->q || parts->name == loading->names->qkv,
+    };
     enum cm_status status = CM_OK;
     for (size_t i = 0; i < parts_count && status == CM_OK; i++) {
         status = add_part(loading, &parts[i], n_in, columns, &sources);

@@ -15,20 +15,16 @@
 #include <emmintrin.h>
 #endif
 
-/* Bytes of a panel and inputs per unit along K; see matmul_kernels.h. */
-static const struct {
-    uint32_t inputs;
-    uint32_t panel_bytes;
-} units[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { 1, CM_PANEL * sizeof(float) },
-    [CM_FORMAT_BF16] = { 2, CM_PANEL * 2 * sizeof(uint16_t) },
-    [CM_FORMAT_INT8] = { CM_INT8_GROUP, sizeof(struct cm_int8_unit) },
-    [CM_FORMAT_INT8_MIN] = { CM_INT8_GROUP,
-                             sizeof(struct cm_int8_unit) + CM_PANEL * sizeof(float) },
-    [CM_FORMAT_INT4] = { CM_INT8_GROUP, sizeof(struct cm_int4_unit) },
-    [CM_FORMAT_INT4_MIN] = { CM_INT8_GROUP,
-                             sizeof(struct cm_int4_unit) + CM_PANEL * sizeof(float) },
-};
+static uint32_t unit_inputs(enum cm_matrix_format format)
+{
+    return format == CM_FORMAT_F32 ? 1 : format == CM_FORMAT_BF16 ? 2 : CM_INT8_GROUP;
+}
+
+/* Bytes of a unit of a panel; see matmul_kernels.h. */
+static size_t unit_bytes(enum cm_matrix_format format)
+{
+    return format >= CM_FORMAT_INT8 ? cm_format_unit_bytes(format) : CM_PANEL * sizeof(float);
+}
 
 static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
                                                       enum cm_matrix_format format)
@@ -65,13 +61,16 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
         offsets_count += cm_quants_has_offset(dtype);
         nibbles_count += dtype == CM_Q4_0 || dtype == CM_Q4_1 || dtype == CM_Q4_K;
     }
+    enum cm_matrix_format format = offsets_count > 0 ? CM_FORMAT_INT8_MIN : CM_FORMAT_INT8;
     if (nibbles_count == sources_count && offsets_count == sources_count) {
-        return CM_FORMAT_INT4_MIN;
+        format = CM_FORMAT_INT4_MIN;
+    } else if (nibbles_count == sources_count && offsets_count == 0) {
+        format = CM_FORMAT_INT4;
     }
-    if (nibbles_count == sources_count && offsets_count == 0) {
-        return CM_FORMAT_INT4;
+    if (sources[0].skewed_inputs) {
+        format = (enum cm_matrix_format)(format - CM_FORMAT_INT8 + CM_FORMAT_INT8_OFFSET);
     }
-    return offsets_count > 0 ? CM_FORMAT_INT8_MIN : CM_FORMAT_INT8;
+    return format;
 }
 
 /* --- Creation --- */
@@ -79,11 +78,11 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
 static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backend,
                        enum cm_matrix_format format)
 {
-    uint32_t inputs = units[format].inputs;
+    uint32_t inputs = unit_inputs(format);
     matrix->format = format;
     matrix->kernels = select_kernels(backend->isa, format);
     matrix->units_count = (matrix->n_in + inputs - 1) / inputs;
-    matrix->panel_bytes = (size_t)matrix->units_count * units[format].panel_bytes;
+    matrix->panel_bytes = matrix->units_count * unit_bytes(format);
     /* Tiles begin at whole cache lines. */
     size_t row_bytes = (size_t)matrix->units_count * matrix->kernels->row_unit_bytes;
     matrix->row_bytes =
@@ -288,7 +287,7 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
  * better. */
 static uint32_t lines_to_fetch(const struct matmul *matmul)
 {
-    uint32_t lines = units[matmul->matrix->format].panel_bytes / CM_CACHE_LINE_BYTES;
+    uint32_t lines = (uint32_t)(unit_bytes(matmul->matrix->format) / CM_CACHE_LINE_BYTES);
     return matmul->n_rows < 4 ? 0 : (lines + matmul->tiles_count - 1) / matmul->tiles_count;
 }
 

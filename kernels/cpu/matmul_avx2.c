@@ -171,7 +171,7 @@ INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, u
     UNROLL
     for (uint32_t t = 0; t < rows; t++) {
         dots[t] = _mm256_madd_epi16(dots[t], _mm256_set1_epi16(1));
-        if (format == CM_FORMAT_INT4) {
+        if (!cm_format_has_minima(format)) {
             dots[t] = _mm256_add_epi32(dots[t], _mm256_set1_epi32(starts[t] / 16));
         }
     }
@@ -193,6 +193,7 @@ INSTANCE void multiply_integer_columns(const struct cm_matmul_tile *tile, uint32
         const float *scales = (const void *)(unit + cm_format_codes_bytes(format));
         const float *x_scales = (const void *)(x + (CM_INT8_QUADS + 1) * rows);
         const float *x_sums = x_scales + rows;
+        const float *totals = scales + (cm_format_has_minima(format) ? 2 : 1) * CM_PANEL;
         __m256i dots[INT8_ROWS];
         dot_unit(unit, x, column, rows, format, dots);
         __m256 scales8 = _mm256_loadu_ps(scales + column);
@@ -204,8 +205,12 @@ INSTANCE void multiply_integer_columns(const struct cm_matmul_tile *tile, uint32
                 sums[t] = _mm256_fmadd_ps(_mm256_loadu_ps(scales + CM_PANEL + column),
                                           _mm256_broadcast_ss(x_sums + t), sums[t]);
             }
+            if (cm_format_has_offsets(format)) {
+                sums[t] = _mm256_fmadd_ps(_mm256_loadu_ps(totals + column),
+                                          _mm256_broadcast_ss(x_sums + rows + t), sums[t]);
+            }
         }
-        x += rows * sizeof(struct cm_int8_row_unit) / sizeof *x;
+        x += rows * cm_format_row_unit_bytes(format) / sizeof *x;
     }
     UNROLL
     for (uint32_t t = 0; t < rows; t++) {
@@ -233,29 +238,28 @@ INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matri
     }
 }
 
-static void multiply_int8(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT8);
-}
+#define MULTIPLY(name, format)                                     \
+    static void multiply_##name(const struct cm_matmul_tile *tile) \
+    {                                                              \
+        multiply_integers(tile, format);                           \
+    }
 
-static void multiply_int8_min(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT8_MIN);
-}
+MULTIPLY(int8, CM_FORMAT_INT8)
+MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
+MULTIPLY(int4, CM_FORMAT_INT4)
+MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
+MULTIPLY(int8_offset, CM_FORMAT_INT8_OFFSET)
+MULTIPLY(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET)
+MULTIPLY(int4_offset, CM_FORMAT_INT4_OFFSET)
+MULTIPLY(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
 
-static void multiply_int4(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT4);
-}
-
-static void multiply_int4_min(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT4_MIN);
-}
-
-#define INTEGER_KERNELS(name)                                          \
-    {                                                                  \
-        INT8_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, name \
+#define INTEGER_KERNELS(name)                                 \
+    {                                                         \
+        INT8_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name \
+    }
+#define OFFSET_KERNELS(name)                                                \
+    {                                                                       \
+        INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name \
     }
 
 const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT] = {
@@ -265,4 +269,8 @@ const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT] = {
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
     [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
+    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(multiply_int8_offset),
+    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(multiply_int8_min_offset),
+    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(multiply_int4_offset),
+    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(multiply_int4_min_offset),
 };

@@ -143,16 +143,19 @@ struct packing {
     const float *x;
     uint32_t n_in;
     uint32_t rows;
+    bool offsets;
     uint32_t *units; /* of the tile */
 };
 
 INSTANCE uint32_t *unit_field(const struct packing *packing, uint32_t u, uint32_t field)
 {
-    const uint32_t fields = sizeof(struct cm_int8_row_unit) / sizeof(uint32_t);
+    const uint32_t fields =
+        (packing->offsets ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES) /
+        sizeof(uint32_t);
     return packing->units + ((size_t)u * fields + field) * packing->rows;
 }
 
-enum { FIELD_STARTS = CM_INT8_QUADS, FIELD_SCALES, FIELD_SUMS };
+enum { FIELD_STARTS = CM_INT8_QUADS, FIELD_SCALES, FIELD_SUMS, FIELD_OFFSETS };
 
 /* Group u of a row, zero past the end. */
 INSTANCE void load_group(const struct packing *packing, uint32_t u, uint32_t t, __m512 halves[2])
@@ -177,6 +180,45 @@ INSTANCE void find_largest(const struct packing *packing, uint32_t u)
     }
 }
 
+INSTANCE __m512i ordered_bits(__m512i bits)
+{
+    return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
+}
+
+/* With offsets: the ends of the range, in the places of the scale and the sum. */
+INSTANCE void find_range(const struct packing *packing, uint32_t u)
+{
+    for (uint32_t t = 0; t < packing->rows; t++) {
+        __m512 halves[2];
+        load_group(packing, u, t, halves);
+        __m512i first = ordered_bits(_mm512_castps_si512(halves[0]));
+        __m512i second = ordered_bits(_mm512_castps_si512(halves[1]));
+        unit_field(packing, u, FIELD_SCALES)[t] =
+            (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(first, second));
+        unit_field(packing, u, FIELD_SUMS)[t] =
+            (uint32_t)_mm512_reduce_min_epi32(_mm512_min_epi32(first, second));
+    }
+}
+
+INSTANCE void find_scales_offset(const struct packing *packing, uint32_t u)
+{
+    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
+    const __m512 steps = _mm512_set1_ps(254.0f);
+    __m512 highest = _mm512_castsi512_ps(
+        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SCALES))));
+    __m512 lowest = _mm512_castsi512_ps(
+        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SUMS))));
+    __m512 range = _mm512_sub_ps(highest, lowest);
+    __m512 offset = _mm512_mul_ps(_mm512_add_ps(highest, lowest), _mm512_set1_ps(0.5f));
+    __mmask16 some =
+        _knot_mask16(_mm512_cmp_ps_mask(range, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_OFFSETS), lanes, offset);
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SCALES), lanes,
+                          _mm512_maskz_div_ps(some, range, steps));
+    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
+                          _mm512_maskz_div_ps(some, steps, range));
+}
+
 INSTANCE void find_scales(const struct packing *packing, uint32_t u)
 {
     const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
@@ -198,6 +240,11 @@ INSTANCE void store_codes(const struct packing *packing, uint32_t u)
         __m512 inverse = _mm512_set1_ps(*float_at(inverses, t));
         __m512 halves[2];
         load_group(packing, u, t, halves);
+        if (packing->offsets) {
+            __m512 offset = _mm512_set1_ps(*float_at(unit_field(packing, u, FIELD_OFFSETS), t));
+            halves[0] = _mm512_sub_ps(halves[0], offset);
+            halves[1] = _mm512_sub_ps(halves[1], offset);
+        }
         __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(halves[0], inverse));
         __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(halves[1], inverse));
         uint32_t quads[CM_INT8_QUADS];
@@ -225,17 +272,17 @@ INSTANCE void store_sums(const struct packing *packing, uint32_t u)
                           _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sums)));
 }
 
-static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+INSTANCE void pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets, void *tile)
 {
-    const struct packing packing = { x, n_in, rows, tile };
+    const struct packing packing = { x, n_in, rows, offsets, tile };
     uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
     for (uint32_t begin = 0; begin < units_count; begin += PACK_UNITS) {
         uint32_t end = begin + PACK_UNITS < units_count ? begin + PACK_UNITS : units_count;
         for (uint32_t u = begin; u < end; u++) {
-            find_largest(&packing, u);
+            offsets ? find_range(&packing, u) : find_largest(&packing, u);
         }
         for (uint32_t u = begin; u < end; u++) {
-            find_scales(&packing, u);
+            offsets ? find_scales_offset(&packing, u) : find_scales(&packing, u);
         }
         for (uint32_t u = begin; u < end; u++) {
             store_codes(&packing, u);
@@ -244,6 +291,16 @@ static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
             store_sums(&packing, u);
         }
     }
+}
+
+static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    pack_integers(x, n_in, rows, false, tile);
+}
+
+static void pack_int8_offset(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    pack_integers(x, n_in, rows, true, tile);
 }
 
 /* sums[i] += w[4i..4i+3] (unsigned) . x[0..3] (signed). Written out because GCC 12 moves the
@@ -273,11 +330,25 @@ INSTANCE __m512i load_quad(const uint8_t *unit, bool int4, uint32_t quad, uint32
 
 INSTANCE __m512i start_of(enum cm_matrix_format format, int32_t start)
 {
-    if (format == CM_FORMAT_INT4_MIN) {
+    if (cm_format_is_int4(format) && cm_format_has_minima(format)) {
         return _mm512_setzero_si512();
     }
     __m512i starts = _mm512_set1_epi32(start);
-    return format == CM_FORMAT_INT4 ? _mm512_srai_epi32(starts, 4) : starts;
+    return cm_format_is_int4(format) ? _mm512_srai_epi32(starts, 4) : starts;
+}
+
+/* sums[t][:] += columns[:] * x[t] */
+INSTANCE void add_outer_product(const float *columns, const float *x, uint32_t rows,
+                                __m512 sums[INT8_ROWS][2])
+{
+    __m512 columns0 = _mm512_loadu_ps(columns);
+    __m512 columns1 = _mm512_loadu_ps(columns + 16);
+    UNROLL_ROWS
+    for (uint32_t t = 0; t < rows; t++) {
+        __m512 value = _mm512_set1_ps(x[t]);
+        sums[t][0] = _mm512_fmadd_ps(columns0, value, sums[t][0]);
+        sums[t][1] = _mm512_fmadd_ps(columns1, value, sums[t][1]);
+    }
 }
 
 INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t rows,
@@ -324,18 +395,14 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
                                          _mm512_mul_ps(scale1, scale), sums[t][1]);
         }
         if (cm_format_has_minima(format)) {
-            const float *x_sums = float_at(x_scales, rows);
-            __m512 minimum0 = _mm512_loadu_ps(scales + CM_PANEL);
-            __m512 minimum1 = _mm512_loadu_ps(scales + CM_PANEL + 16);
-            UNROLL_ROWS
-            for (uint32_t t = 0; t < rows; t++) {
-                __m512 sum = _mm512_set1_ps(x_sums[t]);
-                sums[t][0] = _mm512_fmadd_ps(minimum0, sum, sums[t][0]);
-                sums[t][1] = _mm512_fmadd_ps(minimum1, sum, sums[t][1]);
-            }
+            scales += CM_PANEL;
+            add_outer_product(scales, float_at(x_scales, rows), rows, sums);
+        }
+        if (cm_format_has_offsets(format)) {
+            add_outer_product(scales + CM_PANEL, float_at(x_scales, 2 * rows), rows, sums);
         }
         weights += cm_format_unit_bytes(format);
-        x += rows * sizeof(struct cm_int8_row_unit) / sizeof *x;
+        x += rows * cm_format_row_unit_bytes(format) / sizeof *x;
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -371,29 +438,28 @@ INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matri
     }
 }
 
-static void multiply_int8(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT8);
-}
+#define MULTIPLY(name, format)                                     \
+    static void multiply_##name(const struct cm_matmul_tile *tile) \
+    {                                                              \
+        multiply_integers(tile, format);                           \
+    }
 
-static void multiply_int8_min(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT8_MIN);
-}
+MULTIPLY(int8, CM_FORMAT_INT8)
+MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
+MULTIPLY(int4, CM_FORMAT_INT4)
+MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
+MULTIPLY(int8_offset, CM_FORMAT_INT8_OFFSET)
+MULTIPLY(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET)
+MULTIPLY(int4_offset, CM_FORMAT_INT4_OFFSET)
+MULTIPLY(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
 
-static void multiply_int4(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT4);
-}
-
-static void multiply_int4_min(const struct cm_matmul_tile *tile)
-{
-    multiply_integers(tile, CM_FORMAT_INT4_MIN);
-}
-
-#define INTEGER_KERNELS(name)                                       \
-    {                                                               \
-        INT8_ROWS, sizeof(struct cm_int8_row_unit), pack_int8, name \
+#define INTEGER_KERNELS(name)                              \
+    {                                                      \
+        INT8_ROWS, CM_INT8_ROW_UNIT_BYTES, pack_int8, name \
+    }
+#define OFFSET_KERNELS(name)                                             \
+    {                                                                    \
+        INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, pack_int8_offset, name \
     }
 
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
@@ -403,4 +469,8 @@ const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
     [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
+    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(multiply_int8_offset),
+    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(multiply_int8_min_offset),
+    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(multiply_int4_offset),
+    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(multiply_int4_min_offset),
 };

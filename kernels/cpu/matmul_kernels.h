@@ -13,6 +13,7 @@
  *   INT8_MIN   32                 struct cm_int8_unit, float minima[32] the same
  *   INT4       32                 struct cm_int4_unit                   the same
  *   INT4_MIN   32                 struct cm_int4_unit, float minima[32] the same
+ *   ..._OFFSET 32                 as above, and float totals[32]        the same, and offsets
  *
  * Accumulation, the same for every T, so that a row's result does not depend on the tile it fell
  * into:
@@ -20,9 +21,10 @@
  *     error then grows with the number of chunks rather than of products. AVX2 and AVX-512 fuse
  *     multiply and add and agree bit for bit in F32; the portable kernels round the product. Native
  *     BF16 dots add the odd and then the even product of a pair, as vdpbf16ps does.
- *   INT8, INT4: with weights scale_w * q (+ minimum) and activations scale_x * p in a unit,
+ *   INT8, INT4: with weights scale_w * q (+ minimum) and activations scale_x * p (+ offset) in a
+ *     unit, and total the sum of a column's weights in it,
  *     y = bias + sum over units of scale_w * scale_x * (sum of q * p)
- *                                 (+ minimum * (scale_x * sum of p)),
+ *                                 (+ minimum * (scale_x * sum of p)) (+ total * offset),
  *     integer sums exact and thus the same in all variants, units in rising order.
  *
  * All memory is aligned to 64 bytes at the start of a panel; tiles to 4 bytes.
@@ -31,6 +33,8 @@
 #define CM_KERNELS_CPU_MATMUL_KERNELS_H
 
 #include "kernels/cpu/cpu_backend.h"
+
+#include <stddef.h>
 
 enum {
     CM_PANEL = 32,
@@ -57,12 +61,18 @@ struct cm_int4_unit {
     float scales[CM_PANEL];
 };
 
-/* A unit of a tile of T rows: these four arrays with [T] in place of [1], one after the other. */
+/* A unit of a tile of T rows: these arrays with [T] in place of [1], one after the other. */
 struct cm_int8_row_unit {
     int8_t codes[CM_INT8_QUADS][1][4];
     int32_t starts[1]; /* -128 * sum of the codes; INT4 wants a sixteenth of it */
     float scales[1];
-    float sums[1]; /* scale * sum of the codes */
+    float sums[1];    /* scale * sum of the codes */
+    float offsets[1]; /* in the formats with offsets only */
+};
+
+enum {
+    CM_INT8_ROW_UNIT_BYTES = offsetof(struct cm_int8_row_unit, offsets),
+    CM_INT8_OFFSET_ROW_UNIT_BYTES = sizeof(struct cm_int8_row_unit),
 };
 
 enum cm_matrix_format {
@@ -72,20 +82,40 @@ enum cm_matrix_format {
     CM_FORMAT_INT8_MIN,
     CM_FORMAT_INT4,
     CM_FORMAT_INT4_MIN,
+    /* For activations that lie far from zero, or on one side of it: their groups have an offset. */
+    CM_FORMAT_INT8_OFFSET,
+    CM_FORMAT_INT8_MIN_OFFSET,
+    CM_FORMAT_INT4_OFFSET,
+    CM_FORMAT_INT4_MIN_OFFSET,
     CM_FORMAT_COUNT
 };
 
+static inline bool cm_format_has_offsets(enum cm_matrix_format format)
+{
+    return format >= CM_FORMAT_INT8_OFFSET;
+}
+
+/* The format without offsets of an integer format. */
+static inline enum cm_matrix_format cm_format_plain(enum cm_matrix_format format)
+{
+    return cm_format_has_offsets(format)
+               ? (enum cm_matrix_format)(format - CM_FORMAT_INT8_OFFSET + CM_FORMAT_INT8)
+               : format;
+}
+
 static inline bool cm_format_has_minima(enum cm_matrix_format format)
 {
-    return format == CM_FORMAT_INT8_MIN || format == CM_FORMAT_INT4_MIN;
+    return cm_format_plain(format) == CM_FORMAT_INT8_MIN ||
+           cm_format_plain(format) == CM_FORMAT_INT4_MIN;
 }
 
 static inline bool cm_format_is_int4(enum cm_matrix_format format)
 {
-    return format == CM_FORMAT_INT4 || format == CM_FORMAT_INT4_MIN;
+    return cm_format_plain(format) == CM_FORMAT_INT4 ||
+           cm_format_plain(format) == CM_FORMAT_INT4_MIN;
 }
 
-/* Of a unit of the integer formats; scales and then minima follow the codes. */
+/* Of a unit of the integer formats; scales, then minima, then totals follow the codes. */
 static inline size_t cm_format_codes_bytes(enum cm_matrix_format format)
 {
     return cm_format_is_int4(format) ? CM_PANEL * CM_INT8_GROUP / 2 : CM_PANEL * CM_INT8_GROUP;
@@ -93,8 +123,14 @@ static inline size_t cm_format_codes_bytes(enum cm_matrix_format format)
 
 static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)
 {
-    return cm_format_codes_bytes(format) +
-           (cm_format_has_minima(format) ? 2 : 1) * CM_PANEL * sizeof(float);
+    size_t arrays =
+        1 + (cm_format_has_minima(format) ? 1 : 0) + (cm_format_has_offsets(format) ? 1 : 0);
+    return cm_format_codes_bytes(format) + arrays * CM_PANEL * sizeof(float);
+}
+
+static inline size_t cm_format_row_unit_bytes(enum cm_matrix_format format)
+{
+    return cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES;
 }
 
 struct cm_matrix {

@@ -112,12 +112,22 @@ static void store_code(uint8_t *codes, enum cm_matrix_format format, uint32_t co
     size_t at = (size_t)column * 4 + i % 4;
     int quad = i / 4;
     if (cm_format_is_int4(format)) {
-        int nibble = code + (format == CM_FORMAT_INT4 ? CM_INT4_ZERO : 0);
+        int nibble = code + (cm_format_has_minima(format) ? 0 : CM_INT4_ZERO);
         at += (size_t)(quad % CM_INT4_PAIRS) * CM_PANEL * 4;
         codes[at] |= (uint8_t)(nibble << (quad < CM_INT4_PAIRS ? 0 : 4));
     } else {
         codes[at + (size_t)quad * CM_PANEL * 4] = (uint8_t)(code + CM_INT8_ZERO);
     }
+}
+
+/* The sum of a group's weights. */
+static float total_of(const struct cm_quant_group *group)
+{
+    int sum = 0;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        sum += group->codes[i];
+    }
+    return (float)((double)group->scales[0] * sum + (double)group->offset * CM_INT8_GROUP);
 }
 
 static void pack_column_integers(const struct packing *packing, uint8_t *panel, uint32_t column,
@@ -137,7 +147,11 @@ static void pack_column_integers(const struct packing *packing, uint8_t *panel, 
         }
         scales[column] = group.scales[0];
         if (cm_format_has_minima(matrix->format)) {
-            scales[CM_PANEL + column] = group.offset;
+            scales += CM_PANEL;
+            scales[column] = group.offset;
+        }
+        if (cm_format_has_offsets(matrix->format)) {
+            scales[CM_PANEL + column] = total_of(&group);
         }
     }
 }

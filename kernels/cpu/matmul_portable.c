@@ -76,7 +76,10 @@ static void dot_unit(const uint8_t *codes, bool int4, const int8_t *x, size_t qu
 
 static int32_t start_of(enum cm_matrix_format format, int32_t start)
 {
-    return format == CM_FORMAT_INT4_MIN ? 0 : format == CM_FORMAT_INT4 ? start / 16 : start;
+    if (cm_format_is_int4(format)) {
+        return cm_format_has_minima(format) ? 0 : start / 16;
+    }
+    return start;
 }
 
 static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
@@ -85,6 +88,7 @@ static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
     const uint8_t *weights = tile->weights;
     const uint8_t *x = (const uint8_t *)tile->x + t * 4;
     size_t stride = (size_t)tile->rows * 4; /* between the fields of one row */
+    const bool minima = cm_format_has_minima(format);
     float *out = tile->out + t * tile->out_stride;
     memcpy(out, tile->bias, CM_PANEL * sizeof *out);
     for (uint32_t u = 0; u < tile->units_count; u++) {
@@ -93,19 +97,26 @@ static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
         int32_t start;
         float scale;
         float scaled_sum;
+        float offset = 0.0f;
         int32_t sums[CM_PANEL];
         memcpy(&start, x + CM_INT8_QUADS * stride, sizeof start);
         memcpy(&scale, x + (CM_INT8_QUADS + 1) * stride, sizeof scale);
         memcpy(&scaled_sum, x + (CM_INT8_QUADS + 2) * stride, sizeof scaled_sum);
+        if (cm_format_has_offsets(format)) {
+            memcpy(&offset, x + (CM_INT8_QUADS + 3) * stride, sizeof offset);
+        }
         dot_unit(codes, cm_format_is_int4(format), (const int8_t *)x, stride,
                  start_of(format, start), sums);
         for (int c = 0; c < CM_PANEL; c++) {
             out[c] += (float)sums[c] * (scales[c] * scale);
-            if (cm_format_has_minima(format)) {
+            if (minima) {
                 out[c] += scales[CM_PANEL + c] * scaled_sum;
             }
+            if (cm_format_has_offsets(format)) {
+                out[c] += scales[(minima ? 2 : 1) * CM_PANEL + c] * offset;
+            }
         }
-        x += tile->rows * sizeof(struct cm_int8_row_unit);
+        x += tile->rows * cm_format_row_unit_bytes(format);
     }
 }
 
@@ -121,10 +132,18 @@ MULTIPLY(int8, CM_FORMAT_INT8)
 MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
 MULTIPLY(int4, CM_FORMAT_INT4)
 MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
+MULTIPLY(int8_offset, CM_FORMAT_INT8_OFFSET)
+MULTIPLY(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET)
+MULTIPLY(int4_offset, CM_FORMAT_INT4_OFFSET)
+MULTIPLY(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
 
-#define INTEGER_KERNELS(name)                                          \
-    {                                                                  \
-        TILE_ROWS, sizeof(struct cm_int8_row_unit), cm_pack_int8, name \
+#define INTEGER_KERNELS(name)                                 \
+    {                                                         \
+        TILE_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name \
+    }
+#define OFFSET_KERNELS(name)                                                \
+    {                                                                       \
+        TILE_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name \
     }
 
 const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT] = {
@@ -134,4 +153,8 @@ const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT] = {
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
     [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
+    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(multiply_int8_offset),
+    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(multiply_int8_min_offset),
+    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(multiply_int4_offset),
+    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(multiply_int4_min_offset),
 };

@@ -60,10 +60,44 @@ static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[
     return largest / 127.0f;
 }
 
-static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+/* Integers ordered like the floats they come from, a positive NaN last and a negative one first. */
+static inline int32_t cm_ordered_bits(int32_t bits)
+{
+    return bits ^ (bits >> 31 & 0x7fffffff);
+}
+
+/* codes[i] = round((x[i] - offset) / scale), where the offset is the middle of the group's range
+ * and its ends become -127 and 127. Returns the scale as cm_int8_quantise does. */
+static inline float cm_int8_quantise_offset(const float x[CM_INT8_GROUP],
+                                            int8_t codes[CM_INT8_GROUP], float *offset)
+{
+    int32_t lowest_bits = INT32_MAX;
+    int32_t highest_bits = INT32_MIN;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        int32_t bits = cm_ordered_bits(cm_bits_of_float(x[i]));
+        lowest_bits = bits < lowest_bits ? bits : lowest_bits;
+        highest_bits = bits > highest_bits ? bits : highest_bits;
+    }
+    float lowest = cm_float_of_bits(cm_ordered_bits(lowest_bits));
+    float highest = cm_float_of_bits(cm_ordered_bits(highest_bits));
+    float range = highest - lowest;
+    *offset = (highest + lowest) * 0.5f;
+    if (range < CM_INT8_LEAST) {
+        memset(codes, 0, CM_INT8_GROUP);
+        return 0.0f;
+    }
+    float inverse = 254.0f / range;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        codes[i] = (int8_t)cm_bits_of_float((x[i] - *offset) * inverse + 0x1.8p23f);
+    }
+    return range / 254.0f;
+}
+
+static inline void cm_pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets,
+                                    void *tile)
 {
     uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
-    size_t unit_bytes = rows * sizeof(struct cm_int8_row_unit);
+    size_t unit_bytes = rows * (offsets ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES);
     for (uint32_t t = 0; t < rows; t++) {
         for (uint32_t u = 0; u < units_count; u++) {
             const float *group = x + (size_t)t * n_in + (size_t)u * CM_INT8_GROUP;
@@ -74,7 +108,9 @@ static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, vo
                 group = padded;
             }
             int8_t codes[CM_INT8_GROUP];
-            float scale = cm_int8_quantise(group, codes);
+            float offset = 0.0f;
+            float scale = offsets ? cm_int8_quantise_offset(group, codes, &offset)
+                                  : cm_int8_quantise(group, codes);
             int32_t sum = 0;
             for (int i = 0; i < CM_INT8_GROUP; i++) {
                 sum += codes[i];
@@ -89,8 +125,21 @@ static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, vo
             memcpy(unit, &start, sizeof start);
             memcpy(unit + rows, &scale, sizeof scale);
             memcpy(unit + 2 * rows, &scaled_sum, sizeof scaled_sum);
+            if (offsets) {
+                memcpy(unit + 3 * rows, &offset, sizeof offset);
+            }
         }
     }
+}
+
+static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    cm_pack_integers(x, n_in, rows, false, tile);
+}
+
+static inline void cm_pack_int8_offset(const float *x, uint32_t n_in, uint32_t rows, void *tile)
+{
+    cm_pack_integers(x, n_in, rows, true, tile);
 }
 
 /* float x[T] per input; zero up to a multiple of `unit_inputs`. */

@@ -55,8 +55,9 @@ static struct cm_matrix *create(struct cm_trial *trial, const struct shape *shap
     uint32_t columns = shape->transposed ? shape->n_out : shape->n_in;
     const struct cm_tensor weight = tensor_of("weight", values, rows, columns);
     const struct cm_tensor bias = tensor_of("bias", values + weights_count, shape->n_out, 0);
-    const struct cm_matrix_source source = { &weight, shape->with_bias ? &bias : NULL,
-                                             shape->transposed };
+    const struct cm_matrix_source source = { .weight = &weight,
+                                             .bias = shape->with_bias ? &bias : NULL,
+                                             .transposed = shape->transposed };
     if (cm_matrix_create(trial->backend, &source, 1, &matrix, &error) != CM_OK) {
         cm_trial_fail(trial, "%.200s", error.message);
     }
@@ -143,8 +144,8 @@ static void stacked(struct cm_trial *trial, uint32_t number)
                                          { BLOCK_ROWS, N_IN }, blocks,  sizeof blocks };
     const struct cm_tensor second = tensor_of("plain", plain, PLAIN_ROWS, N_IN);
     const struct cm_tensor bias = tensor_of("bias", bias_values, PLAIN_ROWS, 0);
-    const struct cm_matrix_source sources[] = { { &quantised, NULL, false },
-                                                { &second, &bias, false } };
+    const struct cm_matrix_source sources[] = { { .weight = &quantised },
+                                                { .weight = &second, .bias = &bias } };
     uint32_t n_rows = row_counts[number];
     const float *x = put_x(trial, n_rows, N_IN);
     float *y = cm_trial_floats(trial, "y", (size_t)n_rows * (BLOCK_ROWS + PLAIN_ROWS), 2e-4, 0);

@@ -97,8 +97,9 @@ static void check_shape(struct cm_backend *backend, const struct shape *shape)
     uint32_t columns = shape->transposed ? shape->n_out : shape->n_in;
     struct cm_tensor weight = tensor_of("weight", subject.weights, rows, columns);
     struct cm_tensor bias = tensor_of("bias", subject.bias, shape->n_out, 0);
-    struct cm_matrix_source source = { &weight, shape->with_bias ? &bias : NULL,
-                                       shape->transposed };
+    struct cm_matrix_source source = { .weight = &weight,
+                                       .bias = shape->with_bias ? &bias : NULL,
+                                       .transposed = shape->transposed };
     struct cm_matrix *matrix = NULL;
     struct cm_error error = { 0 };
     assert_int_equal(cm_matrix_create(backend, &source, 1, &matrix, &error), CM_OK);
@@ -150,8 +151,8 @@ static void sources_are_stacked(void **state)
                                    blocks,      sizeof blocks };
     struct cm_tensor second = tensor_of("plain", plain, PLAIN_ROWS, N_IN);
     struct cm_tensor bias = tensor_of("bias", bias_values, PLAIN_ROWS, 0);
-    const struct cm_matrix_source sources[] = { { &quantised, NULL, false },
-                                                { &second, &bias, false } };
+    const struct cm_matrix_source sources[] = { { .weight = &quantised },
+                                                { .weight = &second, .bias = &bias } };
     struct cm_matrix *matrix = NULL;
     float x[N_IN] = { 0 };
     float y[N_OUT];

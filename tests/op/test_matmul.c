@@ -117,9 +117,29 @@ static float bf16_rounded(float value)
     return cm_float_from_bf16(cm_bf16_from_float(value));
 }
 
+/* x[k] as int8 codes hold it: symmetric about zero, or about the middle of the group's range. */
+static double int8_rounded(const float *x, uint32_t n, uint32_t k, bool offsets)
+{
+    if (!offsets) {
+        float largest = group_largest(x, n, k);
+        return (double)(largest / 127.0f) * (double)rintf(x[k] * (127.0f / largest));
+    }
+    float lowest = INFINITY;
+    float highest = -INFINITY;
+    for (uint32_t i = k / GROUP * GROUP; i < k / GROUP * GROUP + GROUP; i++) {
+        float value = i < n ? x[i] : 0.0f; /* groups are filled up with zeros */
+        lowest = fminf(lowest, value);
+        highest = fmaxf(highest, value);
+    }
+    float middle = (highest + lowest) * 0.5f;
+    float range = highest - lowest;
+    return (double)(range / 254.0f) * (double)rintf((x[k] - middle) * (254.0f / range)) +
+           (double)middle;
+}
+
 /* What is multiplied: exact values, bf16 roundings, or int8 codes times their scale. */
-static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, const float *x,
-                         const float *w, uint32_t n_in, struct operands *operands)
+static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, bool offsets,
+                         const float *x, const float *w, uint32_t n_in, struct operands *operands)
 {
     bool weights_exact = cm_quants_is_block_type(dtype) && dtype != CM_Q6_K;
     for (uint32_t k = 0; k < n_in; k++) {
@@ -132,8 +152,7 @@ static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, 
                 operands->x[k] = (double)bf16_rounded(x[k]);
             }
         } else if (backend->precision == CM_PRECISION_INT8) {
-            float largest = group_largest(x, n_in, k);
-            operands->x[k] = (double)(largest / 127.0f) * (double)rintf(x[k] * (127.0f / largest));
+            operands->x[k] = int8_rounded(x, n_in, k, offsets);
             if (!weights_exact) {
                 float step = group_largest(w, n_in, k) / 127.0f;
                 operands->w_err[k] = (dtype == CM_Q6_K ? 0.75 : 0.5001) * (double)step;
@@ -142,14 +161,16 @@ static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, 
     }
 }
 
-static void check_row(const struct cm_backend *backend, const struct cm_tensor *weight,
+static void check_row(const struct cm_backend *backend, const struct cm_matrix_source *source,
                       const float *w_values, const float *x, const float *y)
 {
+    const struct cm_tensor *weight = source->weight;
     uint32_t n_in = (uint32_t)weight->dims[1];
     struct operands operands = { calloc(n_in, sizeof(double)), calloc(n_in, sizeof(double)),
                                  calloc(n_in, sizeof(double)) };
     for (uint32_t n = 0; n < weight->dims[0]; n++) {
-        set_operands(backend, weight->dtype, x, w_values + (size_t)n * n_in, n_in, &operands);
+        set_operands(backend, weight->dtype, source->skewed_inputs, x, w_values + (size_t)n * n_in,
+                     n_in, &operands);
         double sum = 0;
         double magnitude = 0;
         double allowed = 0;
@@ -199,13 +220,14 @@ static struct cm_matrix *create_matrix(struct cm_backend *backend,
 /* All rows at once, some at a time, in every count and with `threads` threads, must have the bits
  * that each row has alone on one thread. */
 static void check_invariance(enum cm_cpu_isa isa, enum cm_precision precision, uint32_t threads,
-                             const struct cm_tensor *weight, const float *x, const float *alone)
+                             const struct cm_matrix_source *source, const float *x,
+                             const float *alone)
 {
+    const struct cm_tensor *weight = source->weight;
     uint32_t n_in = (uint32_t)weight->dims[1];
     uint32_t n_out = (uint32_t)weight->dims[0];
     struct cm_backend *backend = open_backend(isa, precision, threads);
-    struct cm_matrix_source source = { weight, NULL, false };
-    struct cm_matrix *matrix = create_matrix(backend, &source, 1);
+    struct cm_matrix *matrix = create_matrix(backend, source, 1);
     float *y = malloc(sizeof *y * ROWS_MAX * n_out);
     for (size_t i = 0; i < sizeof rows_counts / sizeof *rows_counts; i++) {
         uint32_t rows = rows_counts[i];
@@ -225,7 +247,7 @@ static void check_invariance(enum cm_cpu_isa isa, enum cm_precision precision, u
 }
 
 static void check_matmul(enum cm_cpu_isa isa, enum cm_precision precision, enum cm_dtype dtype,
-                         uint32_t n_in, uint32_t n_out, bool thoroughly)
+                         uint32_t n_in, uint32_t n_out, bool skewed, bool thoroughly)
 {
     struct cm_tensor weight = random_tensor(dtype, n_out, n_in);
     float *w_values = malloc(sizeof *w_values * n_in * n_out);
@@ -234,18 +256,21 @@ static void check_matmul(enum cm_cpu_isa isa, enum cm_precision precision, enum 
     float *y = malloc(sizeof *y * ROWS_MAX * n_out);
 
     struct cm_backend *backend = open_backend(isa, precision, 1);
-    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_matrix_source source = { .weight = &weight, .skewed_inputs = skewed };
+    for (size_t i = 0; skewed && i < (size_t)ROWS_MAX * n_in; i++) {
+        x[i] += i % n_in < 64 ? 5.0f : 0.0f; /* two groups on one side of zero */
+    }
     struct cm_matrix *matrix = create_matrix(backend, &source, 1);
     uint32_t rows = thoroughly ? ROWS_MAX : 3;
     for (uint32_t r = 0; r < rows; r++) {
         cm_op_matmul(backend, matrix, x + (size_t)r * n_in, 1, y + (size_t)r * n_out);
         if (r < 3) {
-            check_row(backend, &weight, w_values, x + (size_t)r * n_in, y + (size_t)r * n_out);
+            check_row(backend, &source, w_values, x + (size_t)r * n_in, y + (size_t)r * n_out);
         }
     }
     assert_int_equal(cm_matrix_rows_count(matrix), rows);
     for (uint32_t threads = 1; thoroughly && threads <= 3; threads++) {
-        check_invariance(isa, precision, threads, &weight, x, y);
+        check_invariance(isa, precision, threads, &source, x, y);
     }
     cm_matrix_close(matrix);
     cm_backend_close(backend);
@@ -266,7 +291,9 @@ static void every_type_and_precision_matches_the_oracle(void **state)
                 uint32_t block = cm_dtype_info((enum cm_dtype)dtype)->block_elements;
                 uint32_t n_in = block == 1 ? 176 : block == 32 ? 608 : 512;
                 check_matmul((enum cm_cpu_isa)isa, precisions[p], (enum cm_dtype)dtype, n_in, 41,
-                             false);
+                             false, false);
+                check_matmul((enum cm_cpu_isa)isa, precisions[p], (enum cm_dtype)dtype, n_in, 41,
+                             true, false);
             }
         }
     }
@@ -287,7 +314,7 @@ static void a_row_does_not_see_the_others(void **state)
         for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
             for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 check_matmul((enum cm_cpu_isa)isa, precisions[p], cases[i].dtype, cases[i].n_in,
-                             cases[i].n_out, true);
+                             cases[i].n_out, i % 2 == 1, true);
             }
         }
     }
@@ -307,9 +334,9 @@ static void sources_are_stacked_with_their_biases(void **state)
         biases[i].n_dims = 1;
         biases[i].dims[0] = biases[i].dims[1];
     }
-    struct cm_matrix_source sources[3] = { { &weights[0], &biases[0], false },
-                                           { &weights[1], NULL, true },
-                                           { &weights[2], &biases[1], false } };
+    struct cm_matrix_source sources[3] = { { &weights[0], &biases[0], false, false },
+                                           { &weights[1], NULL, true, false },
+                                           { &weights[2], &biases[1], false, false } };
     float values[3][N_B * N_IN];
     float bias_a[N_A];
     float bias_c[N_C];
@@ -373,7 +400,7 @@ static void extreme_codes_do_not_saturate(void **state)
             put_u16(data, cm_half_from_float(1.0f));
             put_u16(data + 34, cm_half_from_float(1.0f));
             struct cm_tensor weight = { "w", CM_Q8_0, 2, { 1, N_IN }, data, sizeof data };
-            struct cm_matrix_source source = { &weight, NULL, false };
+            struct cm_matrix_source source = { &weight, NULL, false, false };
             struct cm_matrix *matrix = create_matrix(backend, &source, 1);
             for (float sign = -1; sign <= 1; sign += 2) {
                 float x[N_IN];
@@ -400,7 +427,7 @@ static void exact_sums_agree_between_avx2_and_avx512(void **state)
     }
     enum { N_IN = 300, N_OUT = 70, ROWS = 9 };
     struct cm_tensor weight = random_tensor(CM_F32, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     float *x = random_rows(ROWS, N_IN);
     float y[2][ROWS * N_OUT];
     for (int i = 0; i < 2; i++) {
@@ -421,7 +448,7 @@ static void zeros_and_not_a_number_stay_what_they_are(void **state)
     (void)state;
     enum { N_IN = 96, N_OUT = 33 };
     struct cm_tensor weight = random_tensor(CM_Q4_1, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
         struct cm_backend *backend = open_backend((enum cm_cpu_isa)isa, CM_PRECISION_INT8, 1);
         struct cm_matrix *matrix = create_matrix(backend, &source, 1);
@@ -446,7 +473,7 @@ static void q6_k_loses_little(void **state)
     (void)state;
     enum { N_IN = 256, N_OUT = 32 };
     struct cm_tensor weight = random_tensor(CM_Q6_K, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     struct cm_backend *backend = open_backend(CM_CPU_PORTABLE, CM_PRECISION_INT8, 1);
     struct cm_matrix *matrix = create_matrix(backend, &source, 1);
     static float values[N_OUT * N_IN];
@@ -507,9 +534,9 @@ static void unfit_sources_are_refused(void **state)
     struct cm_matrix *matrix = NULL;
     struct cm_tensor a = random_tensor(CM_F32, 4, 32);
     struct cm_tensor b = random_tensor(CM_Q8_0, 4, 64);
-    struct cm_matrix_source stacked[2] = { { &a, NULL, false }, { &b, NULL, false } };
-    struct cm_matrix_source transposed = { &b, NULL, true };
-    struct cm_matrix_source biased = { &a, &a, false };
+    struct cm_matrix_source stacked[2] = { { &a, NULL, false, false }, { &b, NULL, false, false } };
+    struct cm_matrix_source transposed = { &b, NULL, true, false };
+    struct cm_matrix_source biased = { &a, &a, false, false };
     assert_int_equal(cm_matrix_create(backend, stacked, 2, &matrix, &error), CM_INVALID_DATA);
     assert_int_equal(cm_matrix_create(backend, &transposed, 1, &matrix, &error), CM_UNSUPPORTED);
     assert_int_equal(cm_matrix_create(backend, &biased, 1, &matrix, &error), CM_INVALID_DATA);
@@ -527,7 +554,7 @@ static void every_failed_allocation_is_reported(void **state)
 {
     (void)state;
     struct cm_tensor weight = random_tensor(CM_F32, 40, 64);
-    struct cm_matrix_source source = { &weight, NULL, false };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     for (uint64_t nth = 1;; nth++) {
         struct cm_backend_options options = { .threads = 2, .rows_max = 8 };
         struct cm_backend *backend = NULL;
