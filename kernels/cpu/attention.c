@@ -32,7 +32,7 @@ enum {
     GROUP_HEADS_MAX = 128, /* query heads per KV head; 71 is the most that was published */
     RUN_PAGES_MAX = 4,     /* keys and values of a run stay in the first cache */
     PART_ROWS_MIN = 8,
-    FETCH_VISITS = 2,      /* pages are asked for this many visits before they are needed */
+    FETCH_VISITS = 2, /* pages are asked for this many visits before they are needed */
 };
 
 /* Consecutive pages that the same rows visit, of one layer and KV head. */
@@ -307,8 +307,8 @@ static void visit_run(struct part *part, const struct cm_visit *visits, uint32_t
         uint32_t page = (uint32_t)visits[i].page;
         run.keys[i] = cm_kv_keys(args->pool, page, args->layer, part->kv_head);
         run.values[i] = cm_kv_values(args->pool, page, args->layer, part->kv_head);
-        const struct cm_visit *ahead = visits + i + FETCH_VISITS < end ? visits + i + FETCH_VISITS
-                                                                       : end - 1;
+        const struct cm_visit *ahead =
+            visits + i + FETCH_VISITS < end ? visits + i + FETCH_VISITS : end - 1;
         run.coming[i] = cm_kv_keys(args->pool, (uint32_t)ahead->page, args->layer, part->kv_head);
     }
     run.values_distance = run.values[0] - run.keys[0];
