@@ -52,6 +52,10 @@ struct cm_engine_options {
     double device_timeout_s; /* a device that does not answer for so long has failed; 0: 120 */
     uint32_t
         context_tokens; /* longest prompt plus output of any request; 0: the model's own maximum */
+
+    /* Of CUDA devices, for tests and for the case of a driver that is at odds with them. */
+    uint32_t waves; /* steps that take turns: 1 or 2; 0: 2 */
+    bool eager;     /* no CUDA graphs: every op is launched by itself */
 };
 
 /* Opens the model, packs its weights and reserves all memory. CM_NOT_FOUND, CM_INVALID_DATA,

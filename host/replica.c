@@ -17,6 +17,7 @@ enum {
 
 /* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
 static const uint32_t default_batch[] = { [CM_DEVICE_CPU] = 64, [CM_DEVICE_CUDA] = 256 };
+static const uint32_t spare_pages[] = { [CM_DEVICE_CPU] = 0, [CM_DEVICE_CUDA] = CM_SPARE_PAGES };
 static const uint32_t replica_waves[] = { [CM_DEVICE_CPU] = 1, [CM_DEVICE_CUDA] = 2 };
 
 /* Part of the memory that KV pages may take when no limit is given: of the machine's, which has
@@ -36,7 +37,8 @@ struct cm_replica {
     pthread_mutex_t lock; /* guards the scheduler; not held while the device computes */
 
     struct cm_engine_counters counters;
-    double taken_s; /* when the results of the last step were there */
+    uint64_t padding_rows; /* through the matrices for nobody */
+    double taken_s;        /* when the results of the last step were there */
 };
 
 /* --- Opening --- */
@@ -218,6 +220,7 @@ static enum cm_status open_rank(struct cm_rank *rank, void *context, struct cm_e
     struct cm_wave_options wave = task->wave;
     wave.follows = rank->index > 0;
     for (uint32_t i = 0; i < task->waves_count && status == CM_OK; i++) {
+        wave.index = i;
         status = cm_wave_open(rank->backend, &wave, &rank->waves[i], error);
     }
     return status;
@@ -226,10 +229,12 @@ static enum cm_status open_rank(struct cm_rank *rank, void *context, struct cm_e
 /* Devices that compute together have one step at a time: what candidates leave undecided is sampled
  * again from the same activations. */
 static enum cm_status open_steps(struct cm_replica *replica, enum cm_device device,
-                                 uint32_t rows_max, struct cm_error *error)
+                                 const struct cm_engine_options *options, uint32_t rows_max,
+                                 struct cm_error *error)
 {
-    replica->waves_count = cm_ranks_count(replica->ranks) > 1 ? 1 : replica_waves[device];
-    const struct cm_scheduler_options options = {
+    bool together = cm_ranks_count(replica->ranks) > 1;
+    replica->waves_count = together || options->waves == 1 ? 1 : replica_waves[device];
+    const struct cm_scheduler_options scheduler_options = {
         .batch = replica->info.batch,
         .rows_max = rows_max,
         .waves = replica->waves_count,
@@ -238,18 +243,20 @@ static enum cm_status open_steps(struct cm_replica *replica, enum cm_device devi
         .tokenizer = replica->tokenizer,
     };
     struct steps_task task = {
-        .pages_count = replica->info.kv_pages_count,
+        .pages_count = replica->info.kv_pages_count + spare_pages[device],
         .waves_count = replica->waves_count,
         .wave = { .rows_max = rows_max,
+                  .records = device == CM_DEVICE_CUDA && !together && !options->eager,
+                  .spare_page = replica->info.kv_pages_count,
                   .sampler = { .n_vocab = replica->config->n_vocab,
-                               .batch = replica->info.batch,
+                               .batch = replica->info.batch + CM_PADDING_ROWS_MAX,
                                .context_tokens = replica->info.context_tokens,
                                .stop_tokens_count =
                                    cm_tokenizer_stops_count(replica->tokenizer) } },
     };
-    if (cm_scheduler_open(&options, replica->pages, &replica->scheduler) != CM_OK) {
+    if (cm_scheduler_open(&scheduler_options, replica->pages, &replica->scheduler) != CM_OK) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory for a batch of %u",
-                            options.batch);
+                            replica->info.batch);
     }
     return cm_ranks_run(replica->ranks, open_rank, &task, error);
 }
@@ -277,7 +284,7 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
         status = open_pages(opened, devices[0].kind, options, error);
     }
     if (status == CM_OK) {
-        status = open_steps(opened, devices[0].kind, rows_max, error);
+        status = open_steps(opened, devices[0].kind, options, rows_max, error);
     }
     if (status != CM_OK) {
         cm_replica_close(opened);
@@ -361,8 +368,9 @@ enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
 
 /* --- A step --- */
 
-static void count_step(struct cm_replica *replica, const struct cm_step_work *work, double seconds)
+static void count_step(struct cm_replica *replica, struct cm_wave *wave, double seconds)
 {
+    const struct cm_step_work *work = cm_wave_work(wave);
     struct cm_engine_counters *counters = &replica->counters;
     double rows = (double)work->prefill_rows + work->decode_rows;
     counters->steps++;
@@ -370,7 +378,8 @@ static void count_step(struct cm_replica *replica, const struct cm_step_work *wo
     counters->decode_tokens += work->decode_rows;
     counters->prefill_s += seconds * work->prefill_rows / rows;
     counters->decode_s += seconds * work->decode_rows / rows;
-    counters->computed_tokens = cm_matrix_rows_count(replica->leader->weights->layers[0].qkv);
+    counters->computed_tokens =
+        cm_matrix_rows_count(replica->leader->weights->layers[0].qkv) - replica->padding_rows;
 }
 
 /* A wave of all ranks; its work is the leader's. */
@@ -412,16 +421,22 @@ static enum cm_status launch(struct cm_replica *replica, uint32_t index, struct 
 {
     struct cm_step_work *work = cm_wave_work(replica->leader->waves[index]);
     struct wave_task task = { .wave = index, .work = work };
+    cm_backend_range_begin(replica->leader->backend, "plan");
     pthread_mutex_lock(&replica->lock);
     enum cm_status status = cm_scheduler_plan(replica->scheduler, index, work);
     pthread_mutex_unlock(&replica->lock);
+    cm_backend_range_end(replica->leader->backend);
     if (status != CM_OK) {
         return status;
     }
     for (uint32_t i = 1; i < cm_ranks_count(replica->ranks); i++) {
         cm_wave_follow(cm_ranks_at(replica->ranks, i)->waves[index], work);
     }
-    return cm_ranks_run(replica->ranks, launch_rank, &task, error);
+    status = cm_ranks_run(replica->ranks, launch_rank, &task, error);
+    if (work->sequences_count > 0) {
+        replica->padding_rows += cm_wave_padding_rows(replica->leader->waves[index]);
+    }
+    return status;
 }
 
 /* Takes the results of the wave's step. */
@@ -437,10 +452,12 @@ static enum cm_status collect(struct cm_replica *replica, uint32_t index, struct
     double begin_s = cm_wave_submitted_s(wave);
     begin_s = begin_s > replica->taken_s ? begin_s : replica->taken_s;
     replica->taken_s = cm_clock_s();
+    cm_backend_range_begin(replica->leader->backend, "complete");
     pthread_mutex_lock(&replica->lock);
     cm_scheduler_complete(replica->scheduler, cm_wave_work(wave), task.samples);
-    count_step(replica, cm_wave_work(wave), replica->taken_s - begin_s);
+    count_step(replica, wave, replica->taken_s - begin_s);
     pthread_mutex_unlock(&replica->lock);
+    cm_backend_range_end(replica->leader->backend);
     return CM_OK;
 }
 

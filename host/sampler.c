@@ -254,6 +254,20 @@ enum cm_status cm_sampler_describe(struct cm_sampler *sampler, const struct cm_s
     return status;
 }
 
+bool cm_sampler_has_beams(const struct cm_sampler *sampler)
+{
+    return sampler->beams_count > 0;
+}
+
+void cm_sampler_pad(struct cm_sampler *sampler, uint32_t rows_count)
+{
+    CM_ASSERT(sampler->beams_count == 0 && rows_count <= sampler->options.batch);
+    while (sampler->texts_count < rows_count) {
+        sampler->host_rows[sampler->texts_count++] =
+            (struct cm_sample_row){ .top_p = 1.0f, .repetition_penalty = 1.0f };
+    }
+}
+
 void cm_sampler_send(struct cm_sampler *sampler)
 {
     struct cm_backend *backend = sampler->backend;

@@ -17,7 +17,7 @@ struct cm_sampler;
 
 struct cm_sampler_options {
     uint32_t n_vocab;
-    uint32_t batch;             /* most texts of a step, every beam counted */
+    uint32_t batch;             /* most rows of a step that want logits */
     uint32_t context_tokens;    /* of one text */
     uint32_t stop_tokens_count; /* that a beam search has to think of */
 };
@@ -30,6 +30,13 @@ void cm_sampler_close(struct cm_sampler *sampler);
  * CM_OUT_OF_MEMORY: the lists of the step are longer than any before. */
 enum cm_status cm_sampler_describe(struct cm_sampler *sampler, const struct cm_step_work *work,
                                    struct cm_step_plan *plan) CM_MUST_CHECK;
+
+/* Whether a beam search is in the step. */
+bool cm_sampler_has_beams(const struct cm_sampler *sampler);
+
+/* Adds greedy rows that nobody reads, for those of cm_step_plan_pad; not where a beam search is in
+ * the step. */
+void cm_sampler_pad(struct cm_sampler *sampler, uint32_t rows_count);
 
 /* Sends what was described to the device, without waiting (see cm_backend_send). */
 void cm_sampler_send(struct cm_sampler *sampler);

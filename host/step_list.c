@@ -35,6 +35,7 @@ enum cm_status cm_step_list_reserve(struct cm_step_list *list, size_t more)
     if (status != CM_OK) {
         return status;
     }
+    cm_backend_forget(list->backend); /* of which the old address may be a part */
     memcpy(grown.host, list->host, list->count * sizeof *list->host);
     grown.count = list->count;
     cm_step_list_deinit(list);

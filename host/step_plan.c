@@ -252,6 +252,22 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
     }
 }
 
+void cm_step_plan_pad(struct cm_step_plan *plan, uint32_t rows_count, uint32_t spare_page)
+{
+    uint32_t first = plan->n_rows;
+    CM_ASSERT(rows_count <= plan->rows_max && rows_count - first <= CM_PADDING_ROWS_MAX);
+    CM_ASSERT(rows_count <= plan->n_chunks * CM_ATTENTION_CHUNK_ROWS);
+    for (uint32_t row = first; row < rows_count; row++) {
+        uint32_t slot = row - first;
+        plan->host.tokens[row] = 0;
+        plan->host.positions[row] = (int32_t)(slot % CM_PAGE_TOKENS);
+        plan->host.row_pages[row] = (int32_t)(spare_page + slot / CM_PAGE_TOKENS);
+        plan->host.logits_rows[plan->n_logits++] = (int32_t)row;
+    }
+    plan->n_rows = rows_count;
+    plan->host.chunks[plan->n_chunks - 1].row_end = (int32_t)rows_count;
+}
+
 void cm_step_plan_send(struct cm_step_plan *plan)
 {
     size_t fixed_bytes = (size_t)((unsigned char *)plan->host.visits - plan->host_block);

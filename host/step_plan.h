@@ -65,6 +65,12 @@ void cm_step_plan_close(struct cm_step_plan *plan);
 void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequences,
                         uint32_t sequences_count);
 
+/* Adds rows that nobody reads, up to `rows_count`, so that steps of nearly the same size are of one
+ * size. They want logits, visit no page and write into pages from `spare_page` on, which belong to
+ * nobody, a slot of its own for each of up to CM_PADDING_ROWS_MAX. */
+enum { CM_PADDING_ROWS_MAX = 2 * CM_PAGE_TOKENS };
+void cm_step_plan_pad(struct cm_step_plan *plan, uint32_t rows_count, uint32_t spare_page);
+
 /* Sends the tables to the device, without waiting (see cm_backend_send). */
 void cm_step_plan_send(struct cm_step_plan *plan);
 

@@ -5,8 +5,13 @@
 
 #include <string.h>
 
+/* Where a step's attention ends is part of what is recorded: by powers of two, from this on. */
+enum { POSITIONS_MIN = 512 };
+
 struct cm_wave {
     struct cm_backend *backend;
+    struct cm_wave_options options;
+    uint32_t padding_rows;
     struct cm_step_work work;
     struct cm_step_sequence *own_rows; /* [batch] of work that is followed; NULL: none is */
     struct cm_forward *forward;        /* of the step in flight */
@@ -25,6 +30,7 @@ enum cm_status cm_wave_open(struct cm_backend *backend, const struct cm_wave_opt
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
     }
     opened->backend = backend;
+    opened->options = *options;
     enum cm_status status = cm_step_plan_open(backend, options->rows_max, options->sampler.batch,
                                               options->sampler.context_tokens, &opened->plan);
     if (status == CM_OK) {
@@ -90,9 +96,71 @@ bool cm_wave_in_flight(const struct cm_wave *wave)
     return wave->in_flight;
 }
 
+uint32_t cm_wave_padding_rows(const struct cm_wave *wave)
+{
+    return wave->padding_rows;
+}
+
 double cm_wave_submitted_s(const struct cm_wave *wave)
 {
     return wave->submitted_s;
+}
+
+/* Rows that a step of `rows` is filled up to: every multiple of a chunk of attention is one of
+ * them, and less than CM_PADDING_ROWS_MAX are added. */
+static uint32_t bucket_of(uint32_t rows)
+{
+    uint32_t grain = rows <= 64 ? 8 : rows <= 256 ? 16 : 32;
+    if (rows > 4) {
+        return (rows + grain - 1) / grain * grain;
+    }
+    return rows == 3 ? 4 : rows;
+}
+
+/* Fills a step of decoding alone up to its bucket; returns the key of its recording, 0: it runs op
+ * by op. Beam searches do, whose tables have no fixed width, and steps with prompt tokens, which
+ * are of all sizes and keep the device busy longer than the host needs for their launches. */
+static uint64_t fit_to_recording(struct cm_wave *wave)
+{
+    const struct cm_wave_options *options = &wave->options;
+    struct cm_step_plan *plan = wave->plan;
+    uint32_t rows = bucket_of(plan->n_rows);
+    wave->padding_rows = 0;
+    if (!options->records || wave->work.prefill_rows > 0 || cm_sampler_has_beams(wave->sampler)) {
+        return 0;
+    }
+    uint32_t context_tokens = options->sampler.context_tokens;
+    uint32_t positions_end = POSITIONS_MIN;
+    while (positions_end < plan->positions_end) {
+        positions_end = positions_end <= context_tokens / 2 ? 2 * positions_end : context_tokens;
+    }
+    wave->padding_rows = rows - plan->n_rows;
+    cm_step_plan_pad(plan, rows, options->spare_page);
+    cm_sampler_pad(wave->sampler, rows);
+    plan->positions_end = positions_end;
+    return (uint64_t)(options->index + 1) << 56 | (uint64_t)positions_end << 24 | rows;
+}
+
+static void run_ops(struct cm_wave *wave, struct cm_forward *forward)
+{
+    cm_backend_range_begin(wave->backend, "step");
+    cm_forward_step(forward, wave->plan);
+    cm_backend_range_end(wave->backend);
+    cm_backend_range_begin(wave->backend, "sample");
+    cm_sampler_run(wave->sampler, forward, wave->plan);
+    cm_backend_range_end(wave->backend);
+}
+
+static void run(struct cm_wave *wave, struct cm_forward *forward, uint64_t key)
+{
+    if (key != 0 && cm_backend_replay(wave->backend, key)) {
+        return;
+    }
+    bool records = key != 0 && cm_backend_record_begin(wave->backend, key);
+    run_ops(wave, forward);
+    if (records && !cm_backend_record_end(wave->backend)) {
+        run_ops(wave, forward);
+    }
 }
 
 enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
@@ -101,15 +169,17 @@ enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
     CM_ASSERT(!wave->in_flight);
     struct cm_step_work *work = &wave->work;
     wave->submitted_s = cm_clock_s();
+    cm_backend_range_begin(wave->backend, "describe");
     cm_step_plan_build(wave->plan, work->rows, work->sequences_count);
     enum cm_status status = cm_sampler_describe(wave->sampler, work, wave->plan);
+    cm_backend_range_end(wave->backend);
     if (status != CM_OK) {
         return cm_error_set(error, status, "out of memory for the constraints of a step");
     }
+    uint64_t key = fit_to_recording(wave);
     cm_step_plan_send(wave->plan);
     cm_sampler_send(wave->sampler);
-    cm_forward_step(forward, wave->plan);
-    cm_sampler_run(wave->sampler, forward, wave->plan);
+    run(wave, forward, key);
     cm_sampler_fetch(wave->sampler);
     cm_fence_record(wave->fence);
     wave->forward = forward;
@@ -121,7 +191,9 @@ enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples *
                             struct cm_error *error)
 {
     CM_ASSERT(wave->in_flight);
+    cm_backend_range_begin(wave->backend, "wait");
     cm_fence_wait(wave->fence);
+    cm_backend_range_end(wave->backend);
     enum cm_status status = cm_backend_status(wave->backend, error);
     if (status == CM_OK && cm_sampler_settle(wave->sampler, wave->forward, wave->plan)) {
         cm_sampler_fetch(wave->sampler);

@@ -17,10 +17,15 @@
 struct cm_wave;
 
 struct cm_wave_options {
+    uint32_t index;    /* of the waves that share the back end */
     uint32_t rows_max; /* of a step */
     bool follows;      /* cm_wave_follow is called */
+    bool records;      /* steps of decoding alone are recorded and run again (cm_backend_replay) */
+    uint32_t spare_page; /* with `records`: the first of CM_SPARE_PAGES that belong to nobody */
     struct cm_sampler_options sampler;
 };
+
+enum { CM_SPARE_PAGES = CM_PADDING_ROWS_MAX / CM_PAGE_TOKENS };
 
 /* Borrows the back end. */
 enum cm_status cm_wave_open(struct cm_backend *backend, const struct cm_wave_options *options,
@@ -37,7 +42,8 @@ void cm_wave_follow(struct cm_wave *wave, const struct cm_step_work *work);
 struct cm_step_plan *cm_wave_plan(struct cm_wave *wave);
 
 bool cm_wave_in_flight(const struct cm_wave *wave);
-double cm_wave_submitted_s(const struct cm_wave *wave); /* by cm_clock_s */
+uint32_t cm_wave_padding_rows(const struct cm_wave *wave); /* of its last step */
+double cm_wave_submitted_s(const struct cm_wave *wave);    /* by cm_clock_s */
 
 /* Hands the step of cm_wave_work to the device. CM_OUT_OF_MEMORY: its lists of ids are longer than
  * any before, and there is no room; nothing has been handed over. */

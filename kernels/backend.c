@@ -127,6 +127,36 @@ void cm_fence_wait(struct cm_fence *fence)
     functions_of(fence)->fence_wait(fence);
 }
 
+bool cm_backend_replay(struct cm_backend *backend, uint64_t key)
+{
+    return functions_of(backend)->backend_replay(backend, key);
+}
+
+bool cm_backend_record_begin(struct cm_backend *backend, uint64_t key)
+{
+    return functions_of(backend)->backend_record_begin(backend, key);
+}
+
+bool cm_backend_record_end(struct cm_backend *backend)
+{
+    return functions_of(backend)->backend_record_end(backend);
+}
+
+void cm_backend_forget(struct cm_backend *backend)
+{
+    functions_of(backend)->backend_forget(backend);
+}
+
+void cm_backend_range_begin(struct cm_backend *backend, const char *name)
+{
+    functions_of(backend)->backend_range_begin(backend, name);
+}
+
+void cm_backend_range_end(struct cm_backend *backend)
+{
+    functions_of(backend)->backend_range_end(backend);
+}
+
 void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
 {
     functions_of(backend)->backend_measure_limits(backend, limits);

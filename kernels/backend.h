@@ -101,6 +101,30 @@ void cm_fence_record(struct cm_fence *fence); /* here, whatever point it was bef
  * cm_backend_status tells. A device that does not get there in `timeout_s` has failed. */
 void cm_fence_wait(struct cm_fence *fence);
 
+/* --- Steps recorded once and run again with one call (CUDA graphs) --- */
+
+/* Runs the ops recorded under the key again, with the arguments of then: addresses, numbers of
+ * rows. What stands at the addresses may be other. False: nothing is recorded under it. */
+bool cm_backend_replay(struct cm_backend *backend, uint64_t key);
+
+/* The ops called from here on are recorded, not run, until the end. False: this back end does not
+ * record (now); there is then nothing to end. In between no copies, no memory, no fences. */
+bool cm_backend_record_begin(struct cm_backend *backend, uint64_t key) CM_MUST_CHECK;
+
+/* Runs what was recorded and keeps it for replays. False: the device does not take it; nothing has
+ * run, and the ops are to be called once more. */
+bool cm_backend_record_end(struct cm_backend *backend) CM_MUST_CHECK;
+
+/* Drops all that was recorded: an address has changed. May wait for the device. */
+void cm_backend_forget(struct cm_backend *backend);
+
+/* --- Names for a profiler --- */
+
+/* What the calling thread does until the end has this name in the time line of Nsight Systems;
+ * ranges may stand in each other. Nothing where no profiler looks on. */
+void cm_backend_range_begin(struct cm_backend *backend, const char *name);
+void cm_backend_range_end(struct cm_backend *backend);
+
 /* --- Weights --- */
 
 /* A packed weight matrix [n_out, n_in] with an optional bias [n_out]. */

@@ -31,6 +31,12 @@
     EACH(fence_close)              \
     EACH(fence_record)             \
     EACH(fence_wait)               \
+    EACH(backend_replay)           \
+    EACH(backend_record_begin)     \
+    EACH(backend_record_end)       \
+    EACH(backend_forget)           \
+    EACH(backend_range_begin)      \
+    EACH(backend_range_end)        \
     EACH(backend_measure_limits)   \
     EACH(matrix_create)            \
     EACH(matrix_close)             \

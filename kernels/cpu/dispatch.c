@@ -30,6 +30,12 @@
         .fence_close = cm_cpu_fence_close,                                   \
         .fence_record = cm_cpu_fence_record,                                 \
         .fence_wait = cm_cpu_fence_wait,                                     \
+        .backend_replay = cm_cpu_backend_replay,                             \
+        .backend_record_begin = cm_cpu_backend_record_begin,                 \
+        .backend_record_end = cm_cpu_backend_record_end,                     \
+        .backend_forget = cm_cpu_backend_forget,                             \
+        .backend_range_begin = cm_cpu_backend_range_begin,                   \
+        .backend_range_end = cm_cpu_backend_range_end,                       \
         .backend_measure_limits = cm_cpu_backend_measure_limits,             \
         .matrix_create = cm_cpu_matrix_create,                               \
         .matrix_close = cm_cpu_matrix_close,                                 \

@@ -1,5 +1,5 @@
 /* What lets a host go on while a device computes. Here every op is over when it returns, so copies
- * are plain and a fence has always passed. */
+ * are plain, a fence has always passed, and there is nothing to gain by recording ops. */
 #include "base/memory.h"
 #include "kernels/cpu/cpu_backend.h"
 
@@ -52,4 +52,40 @@ void cm_cpu_fence_record(struct cm_fence *fence)
 void cm_cpu_fence_wait(struct cm_fence *fence)
 {
     (void)fence;
+}
+
+bool cm_cpu_backend_replay(struct cm_backend *backend, uint64_t key)
+{
+    (void)backend;
+    (void)key;
+    return false;
+}
+
+bool cm_cpu_backend_record_begin(struct cm_backend *backend, uint64_t key)
+{
+    (void)backend;
+    (void)key;
+    return false;
+}
+
+bool cm_cpu_backend_record_end(struct cm_backend *backend)
+{
+    (void)backend;
+    return false;
+}
+
+void cm_cpu_backend_forget(struct cm_backend *backend)
+{
+    (void)backend;
+}
+
+void cm_cpu_backend_range_begin(struct cm_backend *backend, const char *name)
+{
+    (void)backend;
+    (void)name;
+}
+
+void cm_cpu_backend_range_end(struct cm_backend *backend)
+{
+    (void)backend;
 }

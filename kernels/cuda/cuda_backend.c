@@ -147,6 +147,8 @@ void cm_cuda_backend_close(struct cm_backend *backend)
     if (backend->stream != NULL && !backend->stuck) {
         cm_cuda_wait_stream(backend, backend->stream, "closing");
     }
+    cm_cuda_backend_forget(backend);
+    cm_free(backend->recordings);
     if (backend->stuck) { /* to give anything back would wait for it */
         cm_free(backend);
         return;
@@ -159,7 +161,7 @@ void cm_cuda_backend_close(struct cm_backend *backend)
     }
     cudaFree(backend->workspace);
     cudaFree(backend->narrow);
-    cudaFreeHost(backend->staging);
+    cm_cuda_backend_host_free(backend, backend->staging);
     cm_free(backend);
 }
 

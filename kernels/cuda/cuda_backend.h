@@ -35,6 +35,20 @@ struct cm_backend {
     bool stuck;             /* it will not answer any more: nothing may wait for it */
     struct cm_comm *comm;   /* the group that it is a rank of, or NULL */
     uint32_t rank;
+
+    struct cm_cuda_recording *recordings; /* [recordings_count] */
+    uint32_t recordings_count;
+    bool records;     /* between record_begin and record_end */
+    bool never_again; /* the driver did not take a recording */
+};
+
+/* Ops recorded under a key, see recording.c. */
+struct cm_cuda_recording {
+    uint64_t key;
+    cudaGraphExec_t graph;
+    struct cm_cuda_product *products; /* [products_count] to be counted when it runs again */
+    uint32_t products_count;
+    size_t products_capacity;
 };
 
 struct cm_fence {
@@ -99,6 +113,10 @@ void cm_cuda_fail(struct cm_backend *backend, const char *what, const char *reas
 void cm_cuda_wait_stream(struct cm_backend *backend, cudaStream_t stream, const char *what);
 void cm_cuda_wait_event(struct cm_backend *backend, cudaEvent_t event, const char *what);
 
+/* Some device of the process is stuck: memory of the host, which all devices can reach, cannot be
+ * given back without waiting for it. */
+bool cm_cuda_any_stuck(void);
+
 /* For other loops that ask: how long, and a pause after the first few times. */
 double cm_cuda_timeout_s(const struct cm_backend *backend);
 void cm_cuda_pause(uint64_t polls);
@@ -106,6 +124,11 @@ void cm_cuda_pause(uint64_t polls);
 /* False: this back end has failed, or another of its group has. Then it has left the group, so that
  * its stream need not wait for the others. */
 bool cm_cuda_comm_check(struct cm_backend *backend);
+
+/* --- recording.c --- */
+
+/* A product has been called: it is counted, now and when a recording of it runs again. */
+void cm_cuda_count_rows(struct cm_matrix *matrix, uint32_t n_rows);
 
 /* Device memory that is not zeroed; NULL when there is no more. */
 void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;

@@ -304,5 +304,5 @@ void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, con
                                 backend->workspace, CM_CUDA_WORKSPACE_BYTES, backend->stream);
     }
     cm_cuda_check_blas(backend, result, "matmul");
-    matrix->rows_count += n_rows;
+    cm_cuda_count_rows(matrix, n_rows);
 }

@@ -1,9 +1,15 @@
-/* What lets the host go on while the device computes: copies to and from page-locked memory, and
- * events in the stream to wait for. */
+/* What lets the host go on while the device computes: copies to and from page-locked memory, events
+ * in the stream to wait for, and names for a profiler. */
 #include "base/memory.h"
 #include "kernels/cuda/cuda_backend.h"
 
 #include <string.h>
+
+/* NVTX is headers alone, which the toolkit has; its wheels may be missing. */
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define CM_HAS_NVTX 1
+#endif
 
 /* --- Memory and copies --- */
 
@@ -23,7 +29,7 @@ void *cm_cuda_backend_host_alloc(struct cm_backend *backend, size_t bytes)
 
 void cm_cuda_backend_host_free(struct cm_backend *backend, void *memory)
 {
-    if (memory != NULL && !backend->stuck) {
+    if (memory != NULL && !cm_cuda_any_stuck()) {
         cudaSetDevice(backend->device);
         cm_cuda_check(backend, cudaFreeHost(memory), "giving memory of the host back");
     }
@@ -93,4 +99,23 @@ void cm_cuda_fence_wait(struct cm_fence *fence)
     if (cm_cuda_begin(fence->backend)) {
         cm_cuda_wait_event(fence->backend, fence->event, "running a step");
     }
+}
+
+/* --- Names for a profiler --- */
+
+void cm_cuda_backend_range_begin(struct cm_backend *backend, const char *name)
+{
+    (void)backend;
+    (void)name;
+#if defined(CM_HAS_NVTX)
+    nvtxRangePushA(name);
+#endif
+}
+
+void cm_cuda_backend_range_end(struct cm_backend *backend)
+{
+    (void)backend;
+#if defined(CM_HAS_NVTX)
+    nvtxRangePop();
+#endif
 }

@@ -7,10 +7,18 @@
 #include "base/clock.h"
 #include "kernels/cuda/cuda_backend.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
 enum { POLLS_WITHOUT_PAUSE = 64, PAUSE_NS = 20 * 1000, TIMEOUT_DEFAULT_S = 120, LEAVING_S = 2 };
+
+static atomic_bool any_stuck;
+
+bool cm_cuda_any_stuck(void)
+{
+    return atomic_load(&any_stuck);
+}
 
 double cm_cuda_timeout_s(const struct cm_backend *backend)
 {
@@ -48,6 +56,7 @@ static void wait_for(struct cm_backend *backend, cudaError_t (*ask)(const void *
         }
         if (late && gave_up) {
             backend->stuck = true;
+            atomic_store(&any_stuck, true);
         } else if (!gave_up && !cm_cuda_comm_check(backend)) {
             gave_up = true;
             end_s = cm_clock_s() + LEAVING_S;

@@ -195,6 +195,12 @@ extern "C" cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
     return set_error(device_now().sticky);
 }
 
+static uint64_t count_allocation()
+{
+    machine.counts.allocations++;
+    return ++machine.mallocs;
+}
+
 extern "C" cudaError_t cudaMalloc(void **address, size_t bytes)
 {
     Call call;
@@ -205,7 +211,7 @@ extern "C" cudaError_t cudaMalloc(void **address, size_t bytes)
     if (cudaError_t error = refused_in_capture()) {
         return set_error(error);
     }
-    if (!is_fault(Fault::Kind::malloc_fails, current_device, ++machine.mallocs)) {
+    if (!is_fault(Fault::Kind::malloc_fails, current_device, count_allocation())) {
         *address = device_now().memory.allocate(bytes);
     }
     return set_error(*address ? cudaSuccess : cudaErrorMemoryAllocation);
@@ -217,6 +223,7 @@ extern "C" cudaError_t cudaFree(void *address)
     if (!address) {
         return cudaSuccess;
     }
+    machine.counts.frees++;
     if (cudaError_t error = refused_in_capture()) {
         return set_error(error);
     }
@@ -237,7 +244,7 @@ extern "C" cudaError_t cudaHostAlloc(void **address, size_t bytes, unsigned)
     if (cudaError_t error = device_now().sticky ? device_now().sticky : refused_in_capture()) {
         return set_error(error);
     }
-    if (!is_fault(Fault::Kind::malloc_fails, current_device, ++machine.mallocs)) {
+    if (!is_fault(Fault::Kind::malloc_fails, current_device, count_allocation())) {
         *address = pinned_memory.allocate(bytes);
     }
     return set_error(*address ? cudaSuccess : cudaErrorMemoryAllocation);
@@ -254,6 +261,7 @@ extern "C" cudaError_t cudaFreeHost(void *address)
     if (!address) {
         return cudaSuccess;
     }
+    machine.counts.frees++;
     cudaError_t error = cudaSuccess;
     for (int i = 0; i < machine.settings.devices_count; i++) {
         cudaError_t device_error = finish_device(call, i, false);
@@ -372,6 +380,7 @@ static cudaError_t copy(Copy copy, cudaStream_t handle, bool is_async)
     }
     std::shared_ptr<std::vector<char>> snapshot;
     if (is_pageable(copy.from)) {
+        machine.counts.waits++; /* mostly */
         const char *begin = static_cast<const char *>(copy.from);
         snapshot = std::make_shared<std::vector<char>>(
             begin, begin + extent_of(copy.from_pitch, copy.width, copy.rows));

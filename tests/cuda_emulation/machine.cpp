@@ -112,6 +112,7 @@ void turn_off()
     machine.devices.clear();
     machine.settings = Settings();
     machine.mallocs = machine.calls = 0;
+    machine.counts = {};
     machine.is_on = false;
     last_error = cudaSuccess;
 }
@@ -296,6 +297,7 @@ static void note_standstill(int device)
 cudaError_t run_until(Call &call, int device, Stream *first, const std::function<bool()> &done)
 {
     using namespace std::chrono;
+    machine.counts.waits++;
     auto standstill = steady_clock::now() + seconds(30);
     bool is_noted = false;
     while (machine.devices[device].sticky == cudaSuccess && !done()) {
@@ -335,6 +337,17 @@ cudaError_t finish_device(Call &call, int device, bool only_blocking)
 using namespace emu;
 
 extern "C" {
+
+void emu_count(struct emu_counts *counts)
+{
+    Call call;
+    *counts = machine.counts;
+}
+
+void emu_restart(void)
+{
+    turn_off();
+}
 
 cudaError_t cudaGetLastError(void)
 {

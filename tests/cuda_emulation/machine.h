@@ -5,6 +5,7 @@
 #ifndef CM_TESTS_CUDA_EMULATION_MACHINE_H
 #define CM_TESTS_CUDA_EMULATION_MACHINE_H
 
+#include "counts.h"
 #include "memory.h"
 
 #include <cuda_runtime_api.h>
@@ -95,6 +96,7 @@ struct Machine {
     std::list<Stream> streams;
     std::list<Graph *> captures; /* going on */
     uint64_t mallocs = 0, calls = 0;
+    emu_counts counts = {};
 };
 extern Machine machine;
 

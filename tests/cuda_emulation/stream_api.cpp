@@ -52,6 +52,7 @@ cudaError_t emu::enqueue_launch(cudaStream_t handle, Launch launch)
     if (!is_possible(launch)) {
         return set_error(cudaErrorInvalidConfiguration);
     }
+    machine.counts.launches++;
     int device = stream->device;
     Step step = [device, launch = std::move(launch)] { return run_launch(device, launch); };
     return set_error(submit(call, *stream, [step] { return step; }));
@@ -146,6 +147,7 @@ extern "C" cudaError_t cudaStreamQuery(cudaStream_t handle)
     if (!was_done && !advance(*stream)) {
         advance_others(stream, -1);
     }
+    machine.counts.waits += was_done;
     cudaError_t error = machine.devices[stream->device].sticky;
     return set_error(error ? error : was_done ? cudaSuccess : cudaErrorNotReady);
 }
@@ -219,6 +221,7 @@ extern "C" cudaError_t cudaEventQuery(cudaEvent_t handle)
     if (!was_done) {
         advance_others(nullptr, -1);
     }
+    machine.counts.event_waits += was_done;
     cudaError_t error = machine.devices[event.device].sticky;
     return set_error(error ? error : was_done ? cudaSuccess : cudaErrorNotReady);
 }
@@ -231,6 +234,8 @@ extern "C" cudaError_t cudaEventSynchronize(cudaEvent_t handle)
         return set_error(cudaErrorCapturedEvent);
     }
     auto mark = event.mark;
+    machine.counts.event_waits++;
+    machine.counts.waits--; /* which run_until counts */
     return set_error(
         run_until(call, event.device, nullptr, [=] { return !mark || mark->is_done; }));
 }
@@ -336,6 +341,7 @@ extern "C" cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGra
     if (device_now().sticky) {
         return set_error(device_now().sticky);
     }
+    machine.counts.recordings++;
     *executable = reinterpret_cast<cudaGraphExec_t>(new Graph(*reinterpret_cast<Graph *>(graph)));
     return cudaSuccess;
 }
@@ -366,6 +372,7 @@ extern "C" cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t 
     if (device_now().sticky) {
         return set_error(device_now().sticky);
     }
+    machine.counts.graph_launches++;
     for (const Work &work : reinterpret_cast<Graph *>(executable)->work) {
         if (cudaError_t error = submit(call, *stream, work)) {
             return set_error(error);
