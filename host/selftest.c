@@ -71,6 +71,6 @@ enum cm_status cm_device_selftest(const char *name, const char *only, cm_device_
     if (status != CM_OK) {
         return status;
     }
-    const struct cm_selftest_options options = { device.kind, device.index, only };
+    const struct cm_selftest_options options = { device.kind, device.index, only, false };
     return cm_selftest_run(&options, pass_on, &forward, error);
 }

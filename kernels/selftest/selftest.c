@@ -88,6 +88,8 @@ static enum cm_status run_precision(uint32_t device_index, const struct precisio
     if (status == CM_OK) {
         run_cases(&stand, precision->group);
         stand.mode = &CM_CUDA_GRAPH_MODE;
+    }
+    if (status == CM_OK && !stand.quick) {
         run_cases(&stand, precision->graph_group);
     }
     cm_backend_close(stand.oracle);

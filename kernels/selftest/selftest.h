@@ -33,6 +33,7 @@ struct cm_selftest_options {
     enum cm_device device;
     uint32_t device_index;
     const char *only; /* tests whose group or name holds this text; NULL: all */
+    bool quick;       /* one shape of four, and no graphs: for the emulated device */
 };
 
 /* Runs all of it; a minute on a device at most. Answers that are wrong are answers: the status

@@ -97,6 +97,7 @@ struct cm_trial_stand {
     struct cm_backend *backend;
     const struct cm_trial_mode *mode;
     const char *only; /* as in cm_selftest_options */
+    bool quick;
     cm_selftest_sink *sink;
     void *context;
 };

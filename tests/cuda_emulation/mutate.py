@@ -1,6 +1,6 @@
 """Takes one safeguard after the other out of the kernels and shows that a test notices.
 
-    mutate.py BUILD [--kinds KIND,...] [--sample N] [--jobs N] [--file NAME]
+    mutate.py BUILD [--kinds KIND,...] [--sample N] [--jobs N] [--file NAME] [--table FILE]
 
 BUILD is the folder of an emulated build: of cuda-emulated-tsan for the kinds barrier, syncwarp and
 wait, of cuda-emulated-asan for the kind shared. A mutant differs from the source in one place:
@@ -10,12 +10,16 @@ wait, of cuda-emulated-asan for the kind shared. A mutant differs from the sourc
     wait      a cm_cp_async_wait<N>() is gone
     shared    a shared array has one row less, or a launch asks for 16 bytes less
 
-The mutant's object files are linked before the library that holds the real ones; nothing in the
-source or build folders changes. Prints a table; exits with 1 when a mutant survives all op tests.
+All mutants of the first three kinds are compiled at once: each statement becomes one that is left
+out where $EMU_MUTANT is its number. The others are compiled one by one. The object files are linked
+before the library that holds the real ones; nothing in the source or build folders changes. Prints
+a table, which --table adds to a file, too; exits with 1 when a mutant survives all tests, or when a
+test fails without any.
 """
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -24,15 +28,31 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels" / "cuda"
-# Which tests are likely to notice, by the kernel file's name; then all others.
-FAMILIES = {"attention": "test_attention", "rope": "test_attention", "beam": "test_beam",
-            "sample": "test_sample", "distribution": "test_sample", "narrow": "test_matmul"}
-TESTS = ("test_row_ops", "test_matmul", "test_attention", "test_sample", "test_beam")
-TEST_TIMEOUT_S = 300
+# What may notice, by the beginning of the kernel file's name: programs with their arguments, the
+# quickest first. emulation_kernels is the product's own self-test.
+KERNEL_TEST = "emulation_kernels"
+FAMILIES = {
+    "answers": [(KERNEL_TEST, "wrapper")],
+    "attention": [(KERNEL_TEST, "attention"), ("test_cuda_attention",), ("test_attention",)],
+    "beam": [(KERNEL_TEST, "beam"), ("test_beam",)],
+    "device": [(KERNEL_TEST, "sums"), (KERNEL_TEST, "norm"), ("test_row_ops",)],
+    "distribution": [(KERNEL_TEST, "sample"), (KERNEL_TEST, "beam"), ("test_sample",),
+                     ("test_beam",), ("test_comm",)],
+    "matmul": [(KERNEL_TEST, "matmul"), ("test_cuda_matmul",), ("test_matmul",)],
+    "norm": [(KERNEL_TEST, "norm"), ("test_row_ops",)],
+    "rope": [(KERNEL_TEST, "attention"), ("test_attention",)],
+    "sample_split": [("test_comm",)],
+    "sample": [(KERNEL_TEST, "sample"), ("test_sample",)],
+}
+OTHERS = [(KERNEL_TEST, ""), ("test_comm",)]
+TESTS = (KERNEL_TEST, "test_attention", "test_beam", "test_comm", "test_cuda_attention",
+         "test_cuda_matmul", "test_matmul", "test_row_ops", "test_sample")
+TEST_TIMEOUT_S = 600
 STATEMENTS = {"barrier": r"__syncthreads\(\);", "syncwarp": r"__syncwarp\([^;]*\);",
               "wait": r"cm_cp_async_wait<[^;]*>\(\);"}
 
@@ -43,6 +63,7 @@ class Mutant(NamedTuple):
     line: int
     what: str
     text: str  # of the whole file
+    span: tuple  # of what is changed
 
 
 def blank_comments(text):
@@ -54,7 +75,7 @@ def replaced(path, text, kind, span, by):
     begin, end = span
     line = text.count("\n", 0, begin) + 1
     what = " ".join(text[begin:end].split())
-    return Mutant(path, kind, line, what, text[:begin] + by + text[end:])
+    return Mutant(path, kind, line, what, text[:begin] + by + text[end:], span)
 
 
 def first_dimensions(code, begin, end):
@@ -165,8 +186,9 @@ def users_of(path, sources):
 
 
 def summary_of(output):
-    for pattern in (r"WARNING: (ThreadSanitizer: .*?) \(pid", r"ERROR: (AddressSanitizer: \S+)",
-                    r"runtime error: (.*)", r"cuda emulation: (.*)", r"(static assertion failed.*)",
+    for pattern in (r"(.*WRONG: .*)", r"WARNING: (ThreadSanitizer: .*?) \(pid",
+                    r"ERROR: (AddressSanitizer: \S+)", r"runtime error: (.*)",
+                    r"cuda emulation: (.*)", r"(static assertion failed.*)",
                     r"\[  ERROR   \] --- (.*)"):
         match = re.search(pattern, output)
         if match:
@@ -174,30 +196,108 @@ def summary_of(output):
     return "failed"
 
 
-def try_mutant(build, mutant):
-    """What noticed the mutant, or None."""
+def tests_of(path):
+    """The longest beginning of the file's name that FAMILIES knows."""
+    known = [name for name in FAMILIES if path.stem.startswith(name)]
+    return FAMILIES[max(known, key=len)] if known else OTHERS
+
+
+def run_test(program, arguments, number=0):
+    """What the test says against the mutant, or None."""
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "EMU_SEED": "1",
+                   "EMU_DEVICES": "4" if program.name == "test_comm" else "1",
+                   "EMU_MUTANT": str(number)}
+    try:
+        result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False,
+                                errors="replace", env=environment, timeout=TEST_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return None  # slow is not noticed; the emulation reports a deadlock by itself
+    if result.returncode in (0, 77):
+        return None
+    return summary_of(result.stdout + result.stderr)
+
+
+class Programs:
+    """Tests linked with some object files, when they are first asked for."""
+
+    def __init__(self, build, objects, shadow):
+        self.build, self.objects, self.shadow = build, objects, shadow
+        self.lock = threading.Lock()
+        self.linked = {}
+
+    def get(self, test):
+        with self.lock:
+            if test not in self.linked:
+                self.linked[test] = self.build.link(test, self.objects, self.shadow)
+            return self.linked[test]
+
+    def noticed(self, path, number=0):
+        for test, *arguments in tests_of(path):
+            complaint = run_test(self.get(test), arguments, number)
+            if complaint:
+                return f"{' '.join((test, *arguments))}: {complaint}"
+        return None
+
+
+def compile_all(build, sources, shadow):
+    objects = []
+    for source in sources:
+        target, result = build.compile(source, shadow)
+        if result.returncode != 0:
+            raise RuntimeError(f"cannot compile {source.name}:\n{result.stderr}")
+        objects.append(target)
+    return objects
+
+
+def statement_programs(build, mutants, shadow):
+    """All statements of all files, each left out on demand; number 0 leaves out none."""
+    folder = shadow / "kernels" / "cuda"
+    folder.mkdir(parents=True)
+    by_path = {}
+    for number, mutant in enumerate(mutants, 1):
+        by_path.setdefault(mutant.path, []).append((mutant.span, number))
+    for path, places in by_path.items():
+        text = path.read_text()
+        for (begin, end), number in sorted(places, reverse=True):
+            text = f"{text[:begin]}if (emu_mutant != {number}) {text[begin:end]}{text[end:]}"
+        (folder / path.name).write_text(f'extern "C" int emu_mutant;\n#line 1\n{text}')
+    source = shadow / "mutant.c"
+    source.write_text("#include <stdlib.h>\nint emu_mutant;\n"
+                      "__attribute__((constructor)) static void read_number(void)\n{\n"
+                      '    const char *text = getenv("EMU_MUTANT");\n'
+                      "    emu_mutant = text == NULL ? 0 : atoi(text);\n}\n")
+    target = shadow / "mutant.o"
+    subprocess.run(["cc", "-c", "-o", target, source], check=True)
+    users = {user for path in by_path for user in users_of(path, build.compiles)}
+    return Programs(build, [target, *compile_all(build, sorted(users), shadow)], shadow)
+
+
+def try_statements(build, mutants, jobs):
+    """Yields (mutant, what noticed it)."""
+    if not mutants:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        programs = statement_programs(build, mutants, pathlib.Path(folder))
+        for path in sorted({mutant.path for mutant in mutants}):
+            complaint = programs.noticed(path)
+            if complaint:
+                raise RuntimeError(f"{path.name}: fails without a mutant: {complaint}")
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            answers = pool.map(lambda pair: programs.noticed(pair[1].path, pair[0]),
+                               enumerate(mutants, 1))
+            yield from zip(mutants, answers)
+
+
+def try_array(build, mutant):
     with tempfile.TemporaryDirectory() as folder:
         shadow = pathlib.Path(folder)
         (shadow / "kernels" / "cuda").mkdir(parents=True)
         (shadow / "kernels" / "cuda" / mutant.path.name).write_text(mutant.text)
-        objects = []
-        for source in users_of(mutant.path, build.compiles):
-            target, result = build.compile(source, shadow)
-            if result.returncode != 0:
-                return "compiler: " + summary_of(result.stderr)
-            objects.append(target)
-        first = FAMILIES.get(mutant.path.stem.split("_")[0], TESTS[0])
-        for test in (first, *(t for t in TESTS if t != first)):
-            program = build.link(test, objects, shadow)
-            environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "EMU_SEED": "1"}
-            try:
-                result = subprocess.run([program], capture_output=True, text=True, check=False,
-                                        errors="replace", env=environment, timeout=TEST_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                continue  # slow is not noticed; the emulation reports a deadlock by itself
-            if result.returncode not in (0, 77):
-                return f"{test}: {summary_of(result.stdout + result.stderr)}"
-    return None
+        try:
+            objects = compile_all(build, users_of(mutant.path, build.compiles), shadow)
+        except RuntimeError as error:
+            return "compiler: " + summary_of(str(error))
+        return Programs(build, objects, shadow).noticed(mutant.path)
 
 
 def choose(mutants, count):
@@ -215,6 +315,7 @@ def main():
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--file", default="")
+    parser.add_argument("--table")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     if not KERNELS.is_dir():
@@ -225,12 +326,22 @@ def main():
                and arguments.file in path.name for mutant in mutants_of(path)
                if mutant.kind in kinds]
     chosen = choose(mutants, arguments.sample)
+    statements = [mutant for mutant in chosen if mutant.kind in STATEMENTS]
+    arrays = [mutant for mutant in chosen if mutant.kind not in STATEMENTS]
     survivors = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for mutant, noticed in zip(chosen, pool.map(lambda m: try_mutant(build, m), chosen)):
+        answers = itertools.chain(
+            try_statements(build, statements, arguments.jobs),
+            zip(arrays, pool.map(lambda mutant: try_array(build, mutant), arrays)))
+        for mutant, noticed in answers:
             survivors += noticed is None
-            print(f"{mutant.kind:<8} {mutant.path.name}:{mutant.line:<4} {mutant.what[:40]:<40} "
-                  f"{noticed or 'SURVIVES'}", flush=True)
+            line = (f"{mutant.kind:<8} {mutant.path.name}:{mutant.line:<4} {mutant.what[:40]:<40} "
+                    f"{noticed or 'SURVIVES'}")
+            print(line, flush=True)
+            if arguments.table:
+                with open(arguments.table, "a", encoding="utf-8") as file:
+                    file.write(f"| {mutant.kind} | {mutant.path.name}:{mutant.line} | "
+                               f"`{mutant.what[:60]}` | {noticed or '**survives**'} |\n")
     print(f"{len(chosen)} of {len(mutants)} mutants tried, {survivors} survive")
     return 1 if survivors else 0
 
