@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { POLLS_WITHOUT_PAUSE = 64, PAUSE_NS = 20 * 1000, TIMEOUT_DEFAULT_S = 120, LEAVING_S = 2 };
+enum { POLLS_WITHOUT_PAUSE = 2000, PAUSE_NS = 50 * 1000, TIMEOUT_DEFAULT_S = 120, LEAVING_S = 2 };
 
 static atomic_bool any_stuck;
 

@@ -61,7 +61,7 @@ Shared &shared(ncclComm_t handle)
     return *reinterpret_cast<Shared *>(handle);
 }
 
-/* --- Arithmetic, in the order of the ranks --- */
+/* --- Arithmetic, in an order that depends on the size, as NCCL's rings and trees do --- */
 
 size_t bytes_of(ncclDataType_t type)
 {
@@ -151,11 +151,14 @@ double combine(double a, double b, ncclRedOp_t reduction)
 std::vector<double> reduce_all(const Round &round, size_t count)
 {
     const Request &first = round.requests.begin()->second;
+    const size_t ranks = round.requests.size(), ring_elements = 64;
     std::vector<double> values(count);
-    for (const auto &[rank, request] : round.requests) {
-        for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
+        size_t begin = (count + i / ring_elements) % ranks;
+        for (size_t turn = 0; turn < ranks; turn++) {
+            const Request &request = round.requests.at((int)((begin + turn) % ranks));
             double value = load(request.send, i, request.type);
-            values[i] = rank == 0 ? value : combine(values[i], value, request.reduction);
+            values[i] = turn == 0 ? value : combine(values[i], value, request.reduction);
         }
     }
     for (double &value : values) {

@@ -4,7 +4,7 @@ import csv
 import random
 import unittest
 
-from harness import ROW_COLUMNS, CopymillTest, by_key, rows_of, write_csv
+from harness import ROW_COLUMNS, CopymillTest, by_key, is_tiny, rows_of, write_csv
 
 
 class SameTextTest(CopymillTest):
@@ -73,6 +73,17 @@ class SameTextTest(CopymillTest):
         for name, batch in (("one", self.smallest_batch), ("many", 64)):
             self.run_job(f"{name}.csv", "--precision", "exact", "--batch", batch, "--limit", "3")
         self.assertEqual(self.bytes_of("one.csv"), self.bytes_of("many.csv"))
+
+    @unittest.skipUnless(is_tiny(), "other models' heads may not be even in number")
+    def test_devices_that_compute_together(self):
+        """Groups of threads of the CPU stand for devices; they round in a way of their own."""
+        texts = []
+        for batch in (self.smallest_batch, 7, 64):
+            out = f"together-{batch}.csv"
+            self.run_job(out, "--device", "cpu", "--tp", 2, "--batch", batch, "--limit", 3)
+            texts.append(self.bytes_of(out))
+        self.assertEqual(texts[0], texts[1])
+        self.assertEqual(texts[0], texts[2])
 
 
 if __name__ == "__main__":

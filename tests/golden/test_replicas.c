@@ -118,14 +118,15 @@ static struct cm_constraint *open_ban(const struct cm_tokenizer *tokenizer,
     return ban;
 }
 
-static enum cm_status run_job(uint32_t replicas, struct texts *texts)
+static enum cm_status run_groups(uint32_t replicas, uint32_t ranks, struct texts *texts)
 {
     const struct cm_engine_options options = {
         .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
         .precision = CM_ENGINE_EXACT,
         .device = "cpu",
         .replicas = replicas,
-        .threads = replicas,
+        .tp = ranks,
+        .threads = replicas * ranks,
         .batch = 6,
         .context_tokens = 128,
     };
@@ -157,6 +158,11 @@ static enum cm_status run_job(uint32_t replicas, struct texts *texts)
     cm_token_subset_close(subset);
     cm_ban_list_close(list);
     return status;
+}
+
+static enum cm_status run_job(uint32_t replicas, struct texts *texts)
+{
+    return run_groups(replicas, 1, texts);
 }
 
 static void assert_same_texts(const struct texts *texts, const struct texts *expected)
@@ -208,6 +214,28 @@ static void a_lost_devices_requests_go_to_the_others(void **state)
     cm_free(texts);
 }
 
+/* One of two devices that compute together fails, and the other cannot go on without it. */
+static void a_lost_devices_group_goes_with_it(void **state)
+{
+    (void)state;
+    struct texts *expected = cm_alloc(1, sizeof *expected);
+    struct texts *texts = cm_alloc(1, sizeof *texts);
+    set_failures(1 << 30, 0);
+    assert_int_equal(run_groups(1, 2, expected), CM_OK);
+    assert_int_equal(run_groups(2, 2, texts), CM_OK);
+    assert_same_texts(texts, expected);
+    for (int steps = 0; steps < 100; steps += 33) {
+        set_failures(steps, 1);
+        assert_int_equal(run_groups(2, 2, texts), CM_OK);
+        assert_same_texts(texts, expected);
+        assert_int_equal(texts->counters.devices_lost, failures_left <= 0 ? 2 : 0);
+    }
+    set_failures(20, 1);
+    assert_int_equal(run_groups(1, 2, texts), CM_DEVICE_FAILED);
+    cm_free(expected);
+    cm_free(texts);
+}
+
 /* Two losses: rows that ran on both are given up, all others are as ever. */
 static void a_row_that_loses_two_devices_is_given_up(void **state)
 {
@@ -248,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replicas_write_what_one_writes),
         cmocka_unit_test(a_lost_devices_requests_go_to_the_others),
+        cmocka_unit_test(a_lost_devices_group_goes_with_it),
         cmocka_unit_test(a_row_that_loses_two_devices_is_given_up),
         cmocka_unit_test(with_no_device_left_the_engine_says_so),
     };

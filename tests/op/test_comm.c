@@ -465,7 +465,7 @@ static void a_rank_that_does_not_come_ends_the_group(void **state)
 {
     (void)state;
     struct group group;
-    if (!open_group(CM_DEVICE_CUDA, 3, 0.2, &group)) {
+    if (!open_group(CM_DEVICE_CUDA, 3, 2, &group)) {
         return;
     }
     run_group(&group, reduce_unless_last, &group);
