@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* About 50 us on current processors: longer than the gap between two ops of a step, shorter than
+/* 25 to 50 us on current processors: longer than the gap between two ops of a step, shorter than
  * anything a person or a meter of electricity would notice. */
 enum { WATCH_PAUSES = 1000 };
 
