@@ -94,7 +94,9 @@ def judged(folder, out):
         for row, written in zip(rows, csv.DictReader(file)):
             row["run_flags"] = written["flags"]
             row["judgement"] = json.loads(row["judgement"] or "{}")
-            row["rules"] = {flag["rule"] for flag in row["judgement"].get("flags", [])}
+            # A reply that says that nothing is known claims nothing.
+            row["rules"] = {flag["rule"] for flag in row["judgement"].get("flags", [])
+                            if (flag["rule"], flag["severity"]) != ("not-in-facts", "low")}
     variety = re.search(r"distinct-2 ([\d.]+), (\d+) near duplicates, self-BLEU ([\d.]+)", summary)
     return rows, variety.groups()
 
