@@ -2,11 +2,12 @@
  * on one device or several, with one that fails or hangs, a job writes the same texts; and a step
  * asks the driver for no memory and waits for nothing but its own results.
  *
- * The reference is one wave on one device, op by op. */
+ * The reference is one wave on one device, op by op. With TEST_FEW, for builds that are slow, one
+ * small job in all ways on one device. */
 #include "base/memory.h"
+#include "counts.h"
 #include "host/engine.h"
 #include "jobs/ban_list.h"
-#include "tests/cuda_emulation/counts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,8 +184,13 @@ static void assert_same_texts(const struct texts *texts, const struct texts *exp
 
 static const struct job plain_job = {
     .device = "cuda:0",
+#if defined(TEST_FEW)
+    .requests_count = 18,
+    .output_tokens = 2,
+#else
     .requests_count = 44,
     .output_tokens = 3,
+#endif
     .waves = 1,
     .eager = true,
     .beams = true,
@@ -217,7 +223,8 @@ static void waves_and_recordings_write_the_same(void **state)
         assert_same_texts(&texts, &expected);
         assert_int_equal(texts.counters.computed_tokens,
                          texts.counters.prefill_tokens + texts.counters.decode_tokens);
-        assert_int_equal(texts.recordings > 0, !job.eager);
+        assert_true(texts.recordings == 0 || !job.eager);
+        assert_true(texts.recordings > 0 || job.eager);
     }
 }
 
@@ -321,6 +328,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_step_allocates_nothing_and_waits_once),
         cmocka_unit_test(steps_of_decoding_are_replayed),
     };
-    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
+#if defined(TEST_FEW)
+    const char *filter = "waves_*";
+#else
+    const char *filter = NULL;
+#endif
+    cmocka_set_test_filter(argc > 1 ? argv[1] : filter);
     return cmocka_run_group_tests(tests, make_reference, NULL);
 }
