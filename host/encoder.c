@@ -71,11 +71,9 @@ static enum cm_precision precision_of(enum cm_engine_precision precision)
         return CM_PRECISION_EXACT;
     case CM_ENGINE_INT8:
         return CM_PRECISION_INT8;
-    case CM_ENGINE_AUTO: /* the checkpoints are float32 or float16 */
-    case CM_ENGINE_BF16:
-        break;
+    default: /* the checkpoints are float32 or float16 */
+        return CM_PRECISION_BF16;
     }
-    return CM_PRECISION_BF16;
 }
 
 static void *buffer(struct cm_encoder *encoder, size_t count, size_t element_bytes, bool *failed)

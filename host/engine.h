@@ -36,6 +36,9 @@ enum cm_engine_precision {
     CM_ENGINE_EXACT,
     CM_ENGINE_BF16,
     CM_ENGINE_INT8,
+    CM_ENGINE_FP16, /* this and what follows on CUDA devices only */
+    CM_ENGINE_INT4,
+    CM_ENGINE_FP8,
 };
 
 struct cm_engine_options {

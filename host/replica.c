@@ -65,8 +65,14 @@ static enum cm_precision choose_precision(enum cm_engine_precision precision, en
         return CM_PRECISION_EXACT;
     case CM_ENGINE_BF16:
         return CM_PRECISION_BF16;
+    case CM_ENGINE_FP16:
+        return CM_PRECISION_FP16;
     case CM_ENGINE_INT8:
         return CM_PRECISION_INT8;
+    case CM_ENGINE_INT4:
+        return CM_PRECISION_INT4;
+    case CM_ENGINE_FP8:
+        return CM_PRECISION_FP8;
     case CM_ENGINE_AUTO:
         break;
     }

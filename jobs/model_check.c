@@ -19,6 +19,7 @@ struct cm_check_rules cm_check_rules(enum cm_engine_precision precision,
     case CM_ENGINE_EXACT:
         return (struct cm_check_rules){ is_tiny ? 5e-5 : 5e-4, INFINITY, 1.0, true };
     case CM_ENGINE_BF16:
+    case CM_ENGINE_FP16:
         return (struct cm_check_rules){ is_tiny ? 0.15 : INFINITY, is_tiny ? 0.02 : INFINITY, 0.5,
                                         false };
     default:

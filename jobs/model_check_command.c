@@ -157,9 +157,9 @@ static bool parse_precision(const char *text, enum cm_engine_precision *precisio
     static const struct {
         const char *name;
         enum cm_engine_precision value;
-    } names[] = { { "exact", CM_ENGINE_EXACT },
-                  { "bf16", CM_ENGINE_BF16 },
-                  { "int8", CM_ENGINE_INT8 } };
+    } names[] = { { "exact", CM_ENGINE_EXACT }, { "bf16", CM_ENGINE_BF16 },
+                  { "fp16", CM_ENGINE_FP16 },   { "int8", CM_ENGINE_INT8 },
+                  { "int4", CM_ENGINE_INT4 },   { "fp8", CM_ENGINE_FP8 } };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(text, names[i].name) == 0) {
             *precision = names[i].value;
@@ -182,6 +182,7 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
         "  --expected FILE  the reference\n"
         "  --precision P    exact (default), bf16 or int8\n"
 #if defined(COPYMILL_CUDA)
+        "                   on CUDA devices also fp16, int4 and fp8\n"
         "  --device D       auto (default), cpu, cuda, or as in cuda:0,1\n"
         "  --tp N           devices that compute the model together, tensor parallel (1)\n"
 #endif
@@ -209,7 +210,9 @@ enum cm_exit cm_model_check_command(int argc, char **argv)
             break;
         case 'p':
             if (!parse_precision(optarg, &engine.precision)) {
-                return cm_model_wrong_usage("check", "--precision is exact, bf16 or int8.");
+                return cm_model_wrong_usage(
+                    "check",
+                    "--precision is exact, bf16, int8, or on CUDA devices fp16, int4 or fp8.");
             }
             break;
         case 'h':

@@ -5,7 +5,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#if defined(COPYMILL_CUDA)
+static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8",
+                                          "fp16", "int4",  "fp8",  NULL };
+#define PRECISIONS_HELP "auto, exact, bf16, int8; fp16, int4, fp8 on CUDA (auto)"
+#else
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
+#define PRECISIONS_HELP "auto, exact, bf16 or int8 (auto)"
+#endif
 const char *const CM_FACT_LOCK_MODES[] = { "off", "on", "words", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
@@ -101,8 +108,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .offset = FIELD(batch), .minimum = 1, .maximum = 65536 },
     { "memory", "GIB", "most memory for the copies in work (what --batch needs)", CM_OPTION_DOUBLE,
       .offset = FIELD(memory_gib), .minimum = 0, .maximum = 65536, .above_minimum = true },
-    { "precision", "NAME", "auto, exact, bf16 or int8 (auto)", CM_OPTION_CHOICE,
-      .offset = FIELD(precision), .choices = PRECISIONS },
+    { "precision", "NAME", PRECISIONS_HELP, CM_OPTION_CHOICE, .offset = FIELD(precision),
+      .choices = PRECISIONS },
     { "dry-run", NULL, "check everything, estimate tokens, time and memory; write nothing",
       CM_OPTION_FLAG, .offset = FIELD(dry_run) },
     { "progress", "MODE", "auto, tty, plain, json or none (auto)", CM_OPTION_CHOICE,

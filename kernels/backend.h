@@ -27,7 +27,10 @@ enum cm_precision {
     CM_PRECISION_AUTO,  /* the fastest that keeps the file's own accuracy */
     CM_PRECISION_EXACT, /* float32 weights, KV and arithmetic: the reference */
     CM_PRECISION_BF16,
-    CM_PRECISION_INT8,
+    CM_PRECISION_INT8, /* weights as integers of 8 bits with a scale per group */
+    CM_PRECISION_FP16, /* this and what follows on CUDA devices only */
+    CM_PRECISION_INT4, /* as int8, and of 4 bits where the file has no more */
+    CM_PRECISION_FP8,  /* weights and KV as e4m3, compute capability 8.9 or later */
 };
 
 struct cm_backend;
@@ -228,7 +231,8 @@ struct cm_kv_shape {
     uint32_t head_dim;
 };
 
-/* Element type follows the precision: float32 for exact, else float16. Pages start undefined. */
+/* Element type follows the precision: float32 for exact, e4m3 with a scale for each position and
+ * head for fp8, else float16. Pages start undefined. */
 size_t cm_kv_page_bytes(const struct cm_backend *backend, const struct cm_kv_shape *shape);
 enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_shape *shape,
                                  uint32_t pages_count, struct cm_kv_pool **pool,

@@ -104,6 +104,19 @@ void cm_matrix_source_row(const struct cm_matrix_source *sources, uint64_t row, 
     }
 }
 
+const uint8_t *cm_matrix_source_blocks(const struct cm_matrix_source **sources, uint64_t *row,
+                                       uint32_t n_in)
+{
+    while (*row >= source_rows(*sources)) {
+        *row -= source_rows(*sources);
+        (*sources)++;
+    }
+    const struct cm_tensor *weight = (*sources)->weight;
+    const struct cm_dtype_info *info = cm_dtype_info(weight->dtype);
+    size_t row_bytes = (size_t)(n_in / info->block_elements) * info->block_bytes;
+    return is_plain(weight->dtype) ? NULL : (const uint8_t *)weight->data + *row * row_bytes;
+}
+
 bool cm_matrix_source_bias(const struct cm_matrix_source *sources, size_t sources_count,
                            float *bias)
 {

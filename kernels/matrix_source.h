@@ -19,6 +19,11 @@ enum cm_status cm_matrix_source_shape(const struct cm_matrix_source *sources, si
 void cm_matrix_source_row(const struct cm_matrix_source *sources, uint64_t row, uint32_t n_in,
                           float *out);
 
+/* The blocks of row *row of the stack, and which source and which of its rows that is; NULL where
+ * the source's type is plain. */
+const uint8_t *cm_matrix_source_blocks(const struct cm_matrix_source **sources, uint64_t *row,
+                                       uint32_t n_in);
+
 /* The stacked biases, [n_out]; sources without one leave theirs as it is. False: none has. */
 bool cm_matrix_source_bias(const struct cm_matrix_source *sources, size_t sources_count,
                            float *bias);

@@ -2,7 +2,14 @@
 
 #include <string.h>
 
+#if defined(COPYMILL_CUDA)
+static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8",
+                                          "fp16", "int4",  "fp8",  NULL };
+#define PRECISIONS_HELP "auto, exact, bf16, int8; fp16, int4, fp8 on CUDA (auto)"
+#else
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
+#define PRECISIONS_HELP "auto, exact, bf16 or int8 (auto)"
+#endif
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
 #define FIELD(name) offsetof(struct cm_batch_options, name)
@@ -32,8 +39,8 @@ const struct cm_option CM_BATCH_OPTIONS[] = {
       .offset = FIELD(max_length), .minimum = 1, .maximum = 1e6 },
 
     { .help = "How it runs" },
-    { "precision", "NAME", "auto, exact, bf16 or int8 (auto)", CM_OPTION_CHOICE,
-      .offset = FIELD(precision), .choices = PRECISIONS },
+    { "precision", "NAME", PRECISIONS_HELP, CM_OPTION_CHOICE, .offset = FIELD(precision),
+      .choices = PRECISIONS },
     { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
     { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
     { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,

@@ -6,11 +6,11 @@
  * exp(s - m'),  c = exp(m - m') l' = c l + sum(p),  a' = c a + sum_t p_t V[t, :] and out = a / l at
  * the end.
  *
- * q [row, head, head_dim] float32 inside qkv; pages as in launch.h, float32 (precision exact) or
- * float16; all arithmetic float32. A score sums the dimensions in rising order, sum(p) is a tree
- * over the 16 positions, values are added in rising position; a row's positions are cut into parts
- * which are folded in order (attention_split.h). Nothing depends on the other queries of a tile or
- * on the cut of the work, so a row has the same bits in whatever company.
+ * q [row, head, head_dim] float32 inside qkv; pages as in launch.h, float32 (precision exact),
+ * float16 or e4m3; all arithmetic float32. A score sums the dimensions in rising order, sum(p) is a
+ * tree over the 16 positions, values are added in rising position; a row's positions are cut into
+ * parts which are folded in order (attention_split.h). Nothing depends on the other queries of a
+ * tile or on the cut of the work, so a row has the same bits in whatever company.
  *
  * A block takes 8 queries (rows x heads of the group) of one chunk and KV head, 16 threads a query:
  * one thread a score, then one thread for every 16th dimension. Chosen for precision exact, and for
@@ -18,6 +18,8 @@
  * Flops: 4 head_dim a query and position. Bytes: a page's keys and values for every 8 queries,
  * which mostly come out of the second-level cache. */
 #include "kernels/cuda/attention_split.h"
+
+#include <cuda_fp8.h>
 
 enum {
     QUERIES = 8,
@@ -34,6 +36,21 @@ static __device__ __forceinline__ float to_float(float value)
 static __device__ __forceinline__ float to_float(__half value)
 {
     return __half2float(value);
+}
+
+static __device__ __forceinline__ float to_float(__nv_fp8_e4m3 value)
+{
+    return 256.0f * __half2float(__ushort_as_half((unsigned short)half2_of_e4m3(value.__x)));
+}
+
+/* What the elements of a page's slot count times; `page` is a head's keys or values. */
+template <class T>
+static __device__ __forceinline__ float factor_of_slot(const T *page, uint32_t dim, uint32_t slot)
+{
+    if constexpr (sizeof(T) == 1) {
+        return power_of_slot(reinterpret_cast<const int8_t *>(page + CM_PAGE_TOKENS * dim)[slot]);
+    }
+    return 1.0f;
 }
 
 static __device__ __forceinline__ float maximum_of_lanes(float value)
@@ -68,9 +85,11 @@ static __device__ __forceinline__ void load_page(const struct cm_attention_args 
     const T *keys = (const T *)kv.pages + (size_t)page * kv.page_stride +
                     args.layer * kv.layer_stride + kv_head * kv.head_stride;
     const T *values = keys + kv.values_stride;
-    for (uint32_t i = threadIdx.x; i < CM_PAGE_TOKENS * args.head_dim; i += THREADS) {
-        tile->keys[i / args.head_dim][i % args.head_dim] = to_float(keys[i]);
-        tile->values[i / args.head_dim][i % args.head_dim] = to_float(values[i]);
+    uint32_t dim = args.head_dim;
+    for (uint32_t i = threadIdx.x; i < CM_PAGE_TOKENS * dim; i += THREADS) {
+        uint32_t slot = i / dim;
+        tile->keys[slot][i % dim] = to_float(keys[i]) * factor_of_slot(keys, dim, slot);
+        tile->values[slot][i % dim] = to_float(values[i]) * factor_of_slot(values, dim, slot);
     }
 }
 
@@ -247,6 +266,12 @@ extern "C" cudaError_t cm_cuda_attention(const struct cm_attention_args *args,
                                          const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
     static_assert(sizeof(struct tile) <= 48 << 10, "more would have to be asked for");
-    return kv->half ? launch<__half>(args, kv, parts, stream)
-                    : launch<float>(args, kv, parts, stream);
+    switch (kv->type) {
+    case CM_CUDA_KV_F32:
+        return launch<float>(args, kv, parts, stream);
+    case CM_CUDA_KV_F16:
+        return launch<__half>(args, kv, parts, stream);
+    default:
+        return launch<__nv_fp8_e4m3>(args, kv, parts, stream);
+    }
 }

@@ -3,8 +3,9 @@
  * The same online softmax as in attention.cu, page by page in position order, with base 2:
  *     m' = max(m, s),  p = 2^(s - m'),  c = 2^(m - m'),  s = scale log2(e) q k
  *     l' = c l + sum(p),  a' = c a + p V
- * q [row, head, head_dim] float32 inside qkv, rounded to float16; pages as in launch.h, float16; p
- * rounded to float16 for the product with V; sums float32. head_dim: 32, 64, 80, 96, 128 or 256.
+ * q [row, head, head_dim] float32 inside qkv, rounded to float16; pages as in launch.h, float16 or
+ * e4m3; p rounded to float16 for the product with V; sums float32. head_dim: 32, 64, 80, 96, 128 or
+ * 256.
  *
  * A block takes 64 queries (rows x heads of the group) of one chunk and KV head, a warp 16 of them:
  * one m16n8k16 tile. Decode and prefill are the same code: queries of all rows that share a page
@@ -16,104 +17,7 @@
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
  * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries. */
-#include "kernels/cuda/attention_split.h"
-
-enum {
-    WARPS = 4,
-    THREADS = 32 * WARPS,
-    TILE = 16, /* queries of a warp */
-    QUERIES = WARPS * TILE,
-    STAGES = 2,
-};
-
-/* Shared memory for head size D. Rows are longer by 16 bytes, an odd number of 16-byte pieces, so
- * that the eight rows of an ldmatrix lie in different banks. */
-template <int D> struct layout {
-    static constexpr int pages = D <= 128 ? 4 : 1; /* of a stage */
-    static constexpr int pitch = D + 8;
-    __half q[QUERIES][pitch];
-    __half keys[STAGES][pages][CM_PAGE_TOKENS][pitch];
-    __half values[STAGES][pages][CM_PAGE_TOKENS][pitch];
-    struct cm_visit visits[STAGES][pages];
-    int32_t positions[CM_ATTENTION_CHUNK_ROWS];
-};
-
-/* Walks over the visits that concern the block's rows; the same in every warp. */
-struct cursor {
-    const struct cm_visit *visits;
-    int32_t end;
-    int32_t base;     /* of the 32 visits looked at last */
-    unsigned pending; /* those of them that concern us, not yet taken */
-    int32_t first_row;
-    int32_t last_row;
-    struct reach reach;
-};
-
-/* The next visit, or -1. */
-static __device__ __forceinline__ int32_t next_visit(struct cursor &cursor)
-{
-    while (cursor.pending == 0) {
-        cursor.base += 32;
-        if (cursor.base >= cursor.end) {
-            return -1;
-        }
-        int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
-        bool ours = at < cursor.end && cursor.visits[at].row_begin <= cursor.last_row &&
-                    cursor.visits[at].row_end > cursor.first_row &&
-                    cursor.visits[at].first_position >= cursor.reach.begin &&
-                    cursor.visits[at].first_position < cursor.reach.end;
-        cursor.pending = __ballot_sync(0xffffffffu, ours);
-    }
-    int32_t taken = cursor.base + __ffs((int)cursor.pending) - 1;
-    cursor.pending &= cursor.pending - 1;
-    return taken;
-}
-
-/* Positions of the page that somebody has written: those up to the last of its visitors'. */
-static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &visit,
-                                                        const struct cm_attention_chunk &chunk,
-                                                        const int32_t *positions)
-{
-    int32_t lane = (int32_t)(threadIdx.x % 32);
-    int32_t row = chunk.row_begin + lane;
-    bool visits = row < chunk.row_end && row >= visit.row_begin && row < visit.row_end;
-    int32_t last = __reduce_max_sync(0xffffffffu, visits ? positions[lane] : -1);
-    return last - visit.first_position + 1;
-}
-
-/* Starts copying the next pages; returns how many. */
-template <int D>
-static __device__ __forceinline__ int
-start_stage(const struct cm_attention_args &args, const struct cm_cuda_kv &kv,
-            const struct cm_attention_chunk &chunk, struct cursor &cursor, int stage,
-            layout<D> *shared)
-{
-    constexpr int PIECES = D / 8; /* of 16 bytes in a row */
-    int count = 0;
-    for (; count < layout<D>::pages; count++) {
-        int32_t at = next_visit(cursor);
-        if (at < 0) {
-            break;
-        }
-        struct cm_visit visit = args.visits[at];
-        int32_t written = written_slots(visit, chunk, shared->positions);
-        const __half *keys = (const __half *)kv.pages + (size_t)visit.page * kv.page_stride +
-                             args.layer * kv.layer_stride + blockIdx.y * kv.head_stride;
-        for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += THREADS) {
-            int slot = i / PIECES;
-            int column = i % PIECES * 8;
-            const __half *from = keys + slot * D + column;
-            cm_cp_async_16(&shared->keys[stage][count][slot][column], from, slot < written);
-            cm_cp_async_16(&shared->values[stage][count][slot][column], from + kv.values_stride,
-                           slot < written);
-        }
-        if (threadIdx.x == 0) {
-            shared->visits[stage][count] = visit;
-        }
-    }
-    cm_cp_async_commit();
-    return count;
-}
+#include "kernels/cuda/attention_pages.h"
 
 /* What a lane knows of its two queries: rows g and g + 8 of the warp's tile, g = lane / 4. */
 struct queries {
@@ -174,9 +78,8 @@ static __device__ __forceinline__ uint32_t pack(float low, float high)
 template <int D>
 static __device__ __forceinline__ void
 visit_page(const struct cm_attention_args &args, const struct cm_visit &visit, float scale,
-           const __half (*q)[layout<D>::pitch], const __half (*keys)[layout<D>::pitch],
-           const __half (*values)[layout<D>::pitch], struct queries &queries,
-           float (&sums)[D / 8][4])
+           const __half (*q)[D + 8], const __half (*keys)[D + 8], const __half (*values)[D + 8],
+           struct queries &queries, float (&sums)[D / 8][4])
 {
     uint32_t lane = threadIdx.x % 32;
     float scores[2][4] = { { 0 } };
@@ -214,10 +117,10 @@ visit_page(const struct cm_attention_args &args, const struct cm_visit &visit, f
 }
 
 /* q of the block's queries as float16, zeros for those that are not there. */
-template <int D>
+template <int D, bool FP8>
 static __device__ __forceinline__ void
 load_queries(const struct cm_attention_args &args, const struct cm_attention_chunk &chunk,
-             uint32_t first, uint32_t queries_count, layout<D> *shared)
+             uint32_t first, uint32_t queries_count, layout<D, FP8> *shared)
 {
     uint32_t group = args.n_heads / args.n_kv_heads;
     size_t stride = (size_t)(args.n_heads + 2 * args.n_kv_heads) * D;
@@ -331,11 +234,12 @@ static __device__ __forceinline__ void store(const struct cm_attention_args &arg
     }
 }
 
-template <int D>
+template <int D, bool FP8>
 static __global__ void __launch_bounds__(THREADS, 2)
     attend(struct cm_attention_args args, struct cm_cuda_kv kv, struct share share)
 {
-    CM_DYNAMIC_SHARED(layout<D>, shared);
+    using shared_layout = layout<D, FP8>;
+    CM_DYNAMIC_SHARED(shared_layout, shared);
     struct cm_attention_chunk chunk = args.chunks[share.first_chunk + blockIdx.x % share.chunks];
     uint32_t group = args.n_heads / args.n_kv_heads;
     uint32_t queries_count = (uint32_t)(chunk.row_end - chunk.row_begin) * group;
@@ -350,7 +254,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     if (reach.begin >= reach.end) {
         return; /* a part that none of the rows has; the merge does not ask for it */
     }
-    load_queries<D>(args, chunk, first, queries_count, shared);
+    load_queries<D, FP8>(args, chunk, first, queries_count, shared);
     __syncthreads();
 
     uint32_t warp = threadIdx.x / 32;
@@ -373,17 +277,22 @@ static __global__ void __launch_bounds__(THREADS, 2)
     struct cursor cursor = { args.visits, chunk.visit_end, chunk.visit_begin - 32,
                              0,           first_row,       last_row,
                              reach };
-    int count = start_stage<D>(args, kv, chunk, cursor, 0, shared);
+    int count = start_stage<D, FP8>(args, kv, chunk, cursor, 0, shared);
     for (int stage = 0; count > 0; stage ^= 1) {
-        int next_count = start_stage<D>(args, kv, chunk, cursor, stage ^ 1, shared);
+        int next_count = start_stage<D, FP8>(args, kv, chunk, cursor, stage ^ 1, shared);
         cm_cp_async_wait<1>();
         __syncthreads();
+        if constexpr (FP8) {
+            widen_stage<D>(stage, count, shared);
+            __syncthreads();
+        }
+        const int ready = FP8 ? 0 : stage;
         for (int i = 0; i < count; i++) {
             struct cm_visit visit = shared->visits[stage][i];
             if (visit.row_begin <= warp_last && visit.row_end > warp_first) {
                 begin_part<D>(args, visit, queries, sums);
-                visit_page<D>(args, visit, scale, shared->q + warp * TILE, shared->keys[stage][i],
-                              shared->values[stage][i], queries, sums);
+                visit_page<D>(args, visit, scale, shared->q + warp * TILE, shared->keys[ready][i],
+                              shared->values[ready][i], queries, sums);
             }
         }
         count = next_count;
@@ -392,7 +301,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     store<D>(args, share, chunk.row_begin, queries, sums);
 }
 
-template <int D>
+template <int D, bool FP8>
 static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                           const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
@@ -400,17 +309,25 @@ static cudaError_t launch(const struct cm_attention_args *args, const struct cm_
     uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
     uint32_t group = args->n_heads / args->n_kv_heads;
     uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
-    cudaError_t result =
-        cudaFuncSetAttribute((const void *)attend<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             (int)sizeof(layout<D>));
+    cudaError_t result = cudaFuncSetAttribute((const void *)attend<D, FP8>,
+                                              cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              (int)sizeof(layout<D, FP8>));
     if (result != cudaSuccess) {
         return result;
     }
     return launch_shares(*args, *parts, tiles, true, stream,
                          [&](dim3 grid, const struct share &share) {
-                             return CM_LAUNCH(attend<D>, grid, dim3(THREADS), sizeof(layout<D>),
-                                              stream, *args, *kv, share);
+                             return CM_LAUNCH((attend<D, FP8>), grid, dim3(THREADS),
+                                              sizeof(layout<D, FP8>), stream, *args, *kv, share);
                          });
+}
+
+template <int D>
+static cudaError_t launch_of(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
+                             const struct cm_cuda_parts *parts, cudaStream_t stream)
+{
+    return kv->type == CM_CUDA_KV_E4M3 ? launch<D, true>(args, kv, parts, stream)
+                                       : launch<D, false>(args, kv, parts, stream);
 }
 
 extern "C" cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args,
@@ -419,17 +336,17 @@ extern "C" cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *arg
 {
     switch (args->head_dim) {
     case 32:
-        return launch<32>(args, kv, parts, stream);
+        return launch_of<32>(args, kv, parts, stream);
     case 64:
-        return launch<64>(args, kv, parts, stream);
+        return launch_of<64>(args, kv, parts, stream);
     case 80:
-        return launch<80>(args, kv, parts, stream);
+        return launch_of<80>(args, kv, parts, stream);
     case 96:
-        return launch<96>(args, kv, parts, stream);
+        return launch_of<96>(args, kv, parts, stream);
     case 128:
-        return launch<128>(args, kv, parts, stream);
+        return launch_of<128>(args, kv, parts, stream);
     case 256:
-        return launch<256>(args, kv, parts, stream);
+        return launch_of<256>(args, kv, parts, stream);
     default:
         return cudaErrorInvalidValue;
     }

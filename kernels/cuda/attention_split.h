@@ -51,6 +51,25 @@ static __device__ __forceinline__ struct reach reach_of(const struct cm_attentio
     return reach;
 }
 
+/* --- Elements of type e4m3 --- */
+
+/* Two codes, in the lower bytes of the halves of a word, as float16 less a factor of 2^8: sign,
+ * exponent and mantissa only move, and subnormals stay subnormal. */
+static __device__ __forceinline__ uint32_t half2_of_e4m3(uint32_t codes)
+{
+    return (codes & 0x00800080) << 8 | (codes & 0x007f007f) << 7;
+}
+
+/* 2^exponent as float, within the limits of the cache: slots that nobody has written may have any
+ * exponent. */
+static __device__ __forceinline__ float power_of_slot(int exponent)
+{
+    const int lowest = CM_CUDA_KV_EXPONENT_MIN;
+    const int highest = CM_CUDA_KV_EXPONENT_MAX;
+    exponent = exponent < lowest ? lowest : exponent > highest ? highest : exponent;
+    return __int_as_float((127 + exponent) << 23);
+}
+
 /* --- Parts meet --- */
 
 /* The running maximum and sum, and the two factors of the last fold: one of them is 1, or both are

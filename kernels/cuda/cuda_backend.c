@@ -8,8 +8,13 @@
 #define CM_CUDA_MEMBER(name) .name = cm_cuda_##name,
 static const struct cm_backend_functions functions = { CM_BACKEND_FUNCTIONS(CM_CUDA_MEMBER) };
 
-/* Compute capability 8.0: bfloat16, cp.async. */
-enum { CAPABILITY_MIN = 80 };
+/* Compute capability 8.0: bfloat16, cp.async; 8.9: e4m3. */
+enum { CAPABILITY_MIN = 80, CAPABILITY_FP8_MIN = 89 };
+
+static const char *const precision_names[] = {
+    [CM_PRECISION_EXACT] = "exact", [CM_PRECISION_BF16] = "bf16", [CM_PRECISION_FP16] = "fp16",
+    [CM_PRECISION_INT8] = "int8",   [CM_PRECISION_INT4] = "int4", [CM_PRECISION_FP8] = "fp8",
+};
 
 /* --- Failures --- */
 
@@ -79,10 +84,18 @@ static enum cm_status find_device(const struct cm_backend_options *options,
         return cm_error_set(error, CM_DEVICE_FAILED, "CUDA device %u: %s", options->device_index,
                             cudaGetErrorString(result));
     }
-    if (10 * properties->major + properties->minor < CAPABILITY_MIN) {
+    int capability = 10 * properties->major + properties->minor;
+    if (capability < CAPABILITY_MIN) {
         return cm_error_set(error, CM_UNSUPPORTED,
                             "CUDA device %u, %s, has compute capability %d.%d; copymill needs 8.0 "
                             "(Ampere) or later. Use --device cpu",
+                            options->device_index, properties->name, properties->major,
+                            properties->minor);
+    }
+    if (options->precision == CM_PRECISION_FP8 && capability < CAPABILITY_FP8_MIN) {
+        return cm_error_set(error, CM_UNSUPPORTED,
+                            "CUDA device %u, %s, has compute capability %d.%d; --precision fp8 "
+                            "needs 8.9 (Ada, Hopper) or later. Use int8, int4 or bf16",
                             options->device_index, properties->name, properties->major,
                             properties->minor);
     }
@@ -110,11 +123,6 @@ enum cm_status cm_backend_open_cuda(const struct cm_backend_options *options,
     if (status != CM_OK) {
         return status;
     }
-    if (options->precision == CM_PRECISION_INT8) {
-        return cm_error_set(error, CM_UNSUPPORTED,
-                            "--precision int8 runs on the CPU only; on a CUDA device use bf16 or "
-                            "exact");
-    }
     if (options->rows_max == 0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT, "rows_max must be at least 1");
     }
@@ -127,11 +135,10 @@ enum cm_status cm_backend_open_cuda(const struct cm_backend_options *options,
     opened->rows_max = options->rows_max;
     opened->timeout_s = options->timeout_s;
     opened->precision =
-        options->precision == CM_PRECISION_EXACT ? CM_PRECISION_EXACT : CM_PRECISION_BF16;
+        options->precision == CM_PRECISION_AUTO ? CM_PRECISION_BF16 : options->precision;
     /* cuBLASLt's version chooses its kernels, and these the roundings. */
     snprintf(opened->variant, sizeof opened->variant, "cuda-sm%d%d-blas%zu-%s", properties.major,
-             properties.minor, cublasLtGetVersion(),
-             opened->precision == CM_PRECISION_EXACT ? "exact" : "bf16");
+             properties.minor, cublasLtGetVersion(), precision_names[opened->precision]);
     status = open_parts(opened, error);
     if (status != CM_OK) {
         cm_cuda_backend_close(opened);

@@ -20,14 +20,14 @@ enum {
 struct cm_backend {
     const struct cm_backend_functions *functions;
     int device;
-    enum cm_precision precision; /* EXACT or BF16 */
+    enum cm_precision precision; /* never AUTO */
     uint32_t rows_max;
     char variant[48];
     cudaStream_t stream;
     cublasLtHandle_t blas;
     void *workspace; /* [CM_CUDA_WORKSPACE_BYTES] of the products; NULL: no matrix yet */
-    void *narrow;    /* [rows_max, narrow_elements] bfloat16: a product's x */
-    uint32_t narrow_elements;
+    void *narrow;    /* [narrow_bytes] a product's x in the type of its weights */
+    size_t narrow_bytes;
     unsigned char *staging; /* [CM_CUDA_STAGING_BYTES] pinned */
     size_t staging_used;    /* what the stream may still read */
     char failure[256];      /* empty: none */
@@ -57,17 +57,29 @@ struct cm_fence {
     cudaEvent_t event;
 };
 
+/* How the weights of a matrix lie on the device. */
+enum cm_cuda_format {
+    CM_CUDA_F32,
+    CM_CUDA_BF16,
+    CM_CUDA_F16,
+    CM_CUDA_FP8,
+    CM_CUDA_INTEGERS,
+};
+
 struct cm_matrix {
     const struct cm_backend_functions *functions;
     struct cm_backend *backend;
+    enum cm_cuda_format format;
     uint32_t n_in;
     uint32_t n_out;
-    uint32_t padded; /* n_in, or the next multiple of what tensor cores want */
-    void *weights;   /* [n_out, padded] float32 (exact) or bfloat16 */
-    float *bias;     /* [n_out] or NULL */
+    uint32_t padded;                  /* n_in, or the next multiple of what tensor cores want */
+    void *weights;                    /* [n_out, padded] of the format's type, or units */
+    float *scales;                    /* [n_out] of e4m3, or NULL */
+    float *bias;                      /* [n_out] or NULL */
+    struct cm_cuda_integers integers; /* what its kernel needs to know of them */
     size_t bytes;
     uint64_t rows_count;
-    cublasLtMatmulDesc_t product;
+    cublasLtMatmulDesc_t product; /* this and what follows: all formats but integers */
     cublasLtMatrixLayout_t weights_layout;
     cublasLtMatrixLayout_t x_layout;
     cublasLtMatrixLayout_t y_layout;
@@ -129,6 +141,17 @@ bool cm_cuda_comm_check(struct cm_backend *backend);
 
 /* A product has been called: it is counted, now and when a recording of it runs again. */
 void cm_cuda_count_rows(struct cm_matrix *matrix, uint32_t n_rows);
+
+/* --- matmul_pack.c --- */
+
+/* How the matrix that these sources make is to be kept under a precision: its format, and for
+ * integers bits, scales, zero and minima. n_in and n_out are set. */
+void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
+                                  size_t sources_count);
+
+/* Reserves and fills weights, scales and bias, and sets `padded` and `bytes`. CM_OUT_OF_MEMORY. */
+enum cm_status cm_cuda_matrix_pack(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
+                                   size_t sources_count) CM_MUST_CHECK;
 
 /* Device memory that is not zeroed; NULL when there is no more. */
 void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;

@@ -1,23 +1,39 @@
 /* Memory of the paged KV cache: creation and the copy that a fork inside a page needs. A page holds
  * for every layer keys [n_kv_heads][CM_PAGE_TOKENS][head_dim], then values of the same shape, so
- * that the first positions of a head lie together. */
+ * that the first positions of a head lie together; of type e4m3 with the exponents behind each
+ * head. */
 #include "base/checked.h"
 #include "base/memory.h"
 #include "kernels/cuda/cuda_backend.h"
 
 struct sizes {
+    size_t element_bytes;
     size_t head_bytes; /* keys (or values) of one KV head of one layer in one page */
     size_t page_bytes;
 };
+
+static enum cm_cuda_kv_type type_of(const struct cm_backend *backend)
+{
+    return backend->precision == CM_PRECISION_EXACT ? CM_CUDA_KV_F32
+           : backend->precision == CM_PRECISION_FP8 ? CM_CUDA_KV_E4M3
+                                                    : CM_CUDA_KV_F16;
+}
 
 /* False where the shape is empty or its size overflows. */
 static bool sizes_of(const struct cm_backend *backend, const struct cm_kv_shape *shape,
                      struct sizes *sizes)
 {
-    size_t element_bytes = backend->precision == CM_PRECISION_EXACT ? sizeof(float) : 2;
+    static const size_t element_bytes[] = {
+        [CM_CUDA_KV_F32] = sizeof(float), [CM_CUDA_KV_F16] = sizeof(uint16_t), [CM_CUDA_KV_E4M3] = 1
+    };
+    enum cm_cuda_kv_type type = type_of(backend);
+    size_t exponents_bytes = type == CM_CUDA_KV_E4M3 ? CM_PAGE_TOKENS : 0;
     size_t layer_bytes;
+    sizes->element_bytes = element_bytes[type];
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
-           !cm_size_mul(element_bytes * CM_PAGE_TOKENS, shape->head_dim, &sizes->head_bytes) &&
+           !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
+                        &sizes->head_bytes) &&
+           !cm_size_add(sizes->head_bytes, exponents_bytes, &sizes->head_bytes) &&
            !cm_size_mul(sizes->head_bytes, 2 * (size_t)shape->n_kv_heads, &layer_bytes) &&
            !cm_size_mul(layer_bytes, shape->n_layers, &sizes->page_bytes);
 }
@@ -83,8 +99,8 @@ enum cm_status cm_cuda_kv_pool_create(struct cm_backend *backend, const struct c
     created->backend = backend;
     created->shape = *shape;
     created->pages_count = pages_count;
-    created->element_bytes = backend->precision == CM_PRECISION_EXACT ? sizeof(float) : 2;
-    created->kv.half = created->element_bytes == 2;
+    created->element_bytes = sizes.element_bytes;
+    created->kv.type = type_of(backend);
     created->kv.head_stride = sizes.head_bytes / created->element_bytes;
     created->kv.values_stride = created->kv.head_stride * shape->n_kv_heads;
     created->kv.layer_stride = 2 * created->kv.values_stride;
@@ -102,21 +118,32 @@ void cm_cuda_kv_pool_close(struct cm_kv_pool *pool)
     cm_free(pool);
 }
 
+/* Of every head of a page the same bytes. */
+static void copy_columns(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
+                         uint32_t to_page, size_t begin, size_t bytes)
+{
+    size_t head_bytes = pool->kv.head_stride * pool->element_bytes;
+    size_t page_bytes = pool->kv.page_stride * pool->element_bytes;
+    unsigned char *pages = (unsigned char *)pool->kv.pages + begin;
+    cm_cuda_check(backend,
+                  cudaMemcpy2DAsync(pages + to_page * page_bytes, head_bytes,
+                                    pages + from_page * page_bytes, head_bytes, bytes,
+                                    page_bytes / head_bytes, cudaMemcpyDeviceToDevice,
+                                    backend->stream),
+                  "copying a page");
+}
+
 void cm_cuda_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                             uint32_t to_page, uint32_t tokens)
 {
     CM_ASSERT(from_page < pool->pages_count && to_page < pool->pages_count);
     CM_ASSERT(tokens <= CM_PAGE_TOKENS && from_page != to_page);
-    size_t head_bytes = pool->kv.head_stride * pool->element_bytes;
-    size_t page_bytes = pool->kv.page_stride * pool->element_bytes;
-    size_t copied_bytes = (size_t)tokens * pool->shape.head_dim * pool->element_bytes;
-    unsigned char *pages = pool->kv.pages;
-    if (tokens > 0 && cm_cuda_begin(backend)) {
-        cm_cuda_check(backend,
-                      cudaMemcpy2DAsync(pages + to_page * page_bytes, head_bytes,
-                                        pages + from_page * page_bytes, head_bytes, copied_bytes,
-                                        page_bytes / head_bytes, cudaMemcpyDeviceToDevice,
-                                        backend->stream),
-                      "copying a page");
+    size_t token_bytes = pool->shape.head_dim * pool->element_bytes;
+    if (tokens == 0 || !cm_cuda_begin(backend)) {
+        return;
+    }
+    copy_columns(backend, pool, from_page, to_page, 0, tokens * token_bytes);
+    if (pool->kv.type == CM_CUDA_KV_E4M3) {
+        copy_columns(backend, pool, from_page, to_page, CM_PAGE_TOKENS * token_bytes, tokens);
     }
 }

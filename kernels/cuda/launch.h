@@ -16,18 +16,27 @@ extern "C" {
 enum {
     CM_CUDA_HEAD_DIM_MAX = 256,
     CM_CUDA_SPLIT_PAGES = 16, /* of a row's attention in one part; it decides roundings */
+    CM_CUDA_PANEL = 32,       /* outputs of a panel of integer weights */
 };
 
+#define CM_CUDA_E4M3_MAX 448.0f
+
+enum cm_cuda_kv_type { CM_CUDA_KV_F32, CM_CUDA_KV_F16, CM_CUDA_KV_E4M3 };
+
 /* The paged KV cache as kernels see it: a page of one layer and head is keys (or values)
- * [CM_PAGE_TOKENS][head_dim], float32 or float16. Strides count elements. */
+ * [CM_PAGE_TOKENS][head_dim]. Those of type e4m3 are followed by int8 exponents [CM_PAGE_TOKENS]:
+ * an element of a position counts times 2^exponent. Strides count elements. */
 struct cm_cuda_kv {
     void *pages;
     size_t page_stride;
     size_t layer_stride;
     size_t values_stride; /* from a head's keys to its values */
     size_t head_stride;
-    bool half;
+    enum cm_cuda_kv_type type;
 };
+
+/* e4m3 times a power of two in this range is a float16, whatever the code. */
+enum { CM_CUDA_KV_EXPONENT_MIN = -15, CM_CUDA_KV_EXPONENT_MAX = 7 };
 
 /* Room for parts of rows' attention, until they are merged; see attention_split.h. */
 struct cm_cuda_parts {
@@ -52,7 +61,7 @@ cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args, const st
                                 cudaStream_t stream);
 cudaError_t cm_cuda_attention(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                               const struct cm_cuda_parts *parts, cudaStream_t stream);
-/* float16 pages and a head_dim of 32, 64, 80, 96, 128 or 256. */
+/* float16 or e4m3 pages and a head_dim of 32, 64, 80, 96, 128 or 256. */
 cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                                   const struct cm_cuda_parts *parts, cudaStream_t stream);
 /* Of `chunks` chunks from `first_chunk` on; base_2: states and factors are powers of 2, not of e.
@@ -108,9 +117,34 @@ cudaError_t cm_cuda_split_decide(const struct cm_cuda_split_args *args, cudaStre
 cudaError_t cm_cuda_sum_parts(const float *parts /* [parts_count, n] */, uint32_t parts_count,
                               size_t n, float *out, cudaStream_t stream);
 
-/* Rows of float32 to bfloat16 (or float16), each padded with zeros to `padded` elements. */
+/* Rows of float32 to bfloat16 or float16, each padded with zeros to `padded` elements. */
 cudaError_t cm_cuda_narrow(const float *x, uint32_t n_rows, uint32_t dim, uint32_t padded,
-                           void *out, cudaStream_t stream);
+                           bool bf16, void *out, cudaStream_t stream);
+
+/* Rows of float32 to e4m3, padded likewise, with a scale each; and after the product the scales of
+ * rows and columns, and the bias. */
+cudaError_t cm_cuda_narrow_fp8(const float *x, uint32_t n_rows, uint32_t dim, uint32_t padded,
+                               void *out, float *scales, cudaStream_t stream);
+cudaError_t cm_cuda_scale(float *y, uint32_t n_rows, uint32_t n_out, const float *row_scales,
+                          const float *column_scales, const float *bias, cudaStream_t stream);
+
+/* Weights as integers; see matmul_integer.cu. */
+struct cm_cuda_integers {
+    const uint8_t *units; /* [panels][units_count][unit_bytes] */
+    const float *bias;    /* [n_out] or NULL */
+    uint32_t units_count; /* groups of 32 inputs */
+    uint32_t unit_bytes;
+    uint32_t n_out;
+    uint32_t bits;   /* 4 or 8 */
+    uint32_t scales; /* of a group: 1, or one for each half */
+    uint32_t zero;   /* that codes of 4 bits are stored with: 8 or 0 */
+    bool has_minima;
+};
+
+/* `fragments` is scratch of (n_rows rounded up to 16) * units_count * 64 bytes. */
+cudaError_t cm_cuda_integer_matmul(const struct cm_cuda_integers *matrix, const float *x,
+                                   uint32_t n_rows, uint32_t n_in, void *fragments, float *y,
+                                   cudaStream_t stream);
 
 #ifdef __cplusplus
 }

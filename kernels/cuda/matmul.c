@@ -1,101 +1,41 @@
 /* y[n_rows, n_out] f32 = x[n_rows, n_in] f32 * W[n_out, n_in]^T + bias[n_out] f32, by cuBLASLt
  *
- *   exact  W and x float32, float32 arithmetic (no TF32)
- *   bf16   W bfloat16, x rounded to bfloat16 (narrow.cu), products added in float32; n_in is padded
- *          with zeros to a multiple of 16 bytes
+ *   exact       W and x float32, float32 arithmetic (no TF32)
+ *   bf16, fp16  W and x rounded to that type (narrow.cu), products added in float32
+ *   fp8         W as e4m3 with a scale for each output, x as e4m3 with a scale for each row,
+ *               products added in float32; the scales and the bias come after (narrow.cu)
+ *   int8, int4  by a kernel of our own, see matmul_integer.cu
  *
- * Row-major x and W are column-major matrices [n_in, n_rows] and [n_in, n_out], so this is
- * y^T = W^T x with W transposed. Each matrix has one algorithm, chosen at creation for rows_max
- * rows among those that do not split the sum over n_in, and used for every n_rows: an element of y
- * is then the same sequence of operations however many rows there are.
- * Bytes: weights once, and x and y; flops: 2 n_rows n_in n_out. */
+ * Rows of narrow types are padded with zeros to a multiple of 16 bytes. Row-major x and W are
+ * column-major matrices [n_in, n_rows] and [n_in, n_out], so this is y^T = W^T x with W transposed.
+ * Each matrix has one algorithm, chosen at creation for rows_max rows among those that do not split
+ * the sum over n_in, and used for every n_rows: an element of y is then the same sequence of
+ * operations however many rows there are.
+ * Bytes: weights once, and x and y (fp8: y three times); flops: 2 n_rows n_in n_out. */
 #include "base/checked.h"
 #include "base/memory.h"
-#include "kernels/cpu/quants.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/matrix_source.h"
 
-#include <string.h>
-
-enum { TENSOR_CORE_ALIGNMENT = 8, ALGORITHMS_MAX = 16, PACK_BYTES_MAX = 4 << 20 };
-
-/* --- Weights --- */
-
-static bool is_exact(const struct cm_backend *backend)
+/* The workspace of cuBLASLt, and room for the rows of x in the type of the product. */
+static enum cm_status reserve_scratch(struct cm_matrix *matrix)
 {
-    return backend->precision == CM_PRECISION_EXACT;
-}
-
-static size_t element_bytes(const struct cm_backend *backend)
-{
-    return is_exact(backend) ? sizeof(float) : sizeof(uint16_t);
-}
-
-/* Dequantises some rows at a time in host memory and uploads them. */
-static enum cm_status pack(struct cm_matrix *matrix, const struct cm_matrix_source *sources)
-{
+    enum { ROWS = 16 }; /* integers take whole tiles of these */
     struct cm_backend *backend = matrix->backend;
-    size_t row_bytes = matrix->padded * element_bytes(backend);
-    uint32_t rows_max = (uint32_t)(PACK_BYTES_MAX / row_bytes);
-    rows_max = rows_max > 0 ? rows_max : 1;
-    float *row = cm_alloc(matrix->padded, sizeof *row);
-    unsigned char *rows = cm_alloc(rows_max, row_bytes);
-    enum cm_status status = row == NULL || rows == NULL ? CM_OUT_OF_MEMORY : CM_OK;
-    for (uint32_t begin = 0; status == CM_OK && begin < matrix->n_out;) {
-        uint32_t count = matrix->n_out - begin < rows_max ? matrix->n_out - begin : rows_max;
-        for (uint32_t i = 0; i < count; i++) {
-            cm_matrix_source_row(sources, begin + i, matrix->n_in, row);
-            unsigned char *to = rows + i * row_bytes;
-            if (is_exact(backend)) {
-                memcpy(to, row, row_bytes);
-                continue;
-            }
-            for (uint32_t k = 0; k < matrix->padded; k++) {
-                ((uint16_t *)(void *)to)[k] = cm_bf16_from_float(row[k]);
-            }
-        }
-        cm_cuda_backend_upload(backend, (unsigned char *)matrix->weights + begin * row_bytes, rows,
-                               count * row_bytes);
-        begin += count;
-    }
-    cm_free(row);
-    cm_free(rows);
-    return status;
-}
-
-static enum cm_status pack_bias(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
-                                size_t sources_count)
-{
-    float *bias = cm_alloc(matrix->n_out, sizeof *bias);
-    enum cm_status status = bias == NULL ? CM_OUT_OF_MEMORY : CM_OK;
-    if (status == CM_OK && cm_matrix_source_bias(sources, sources_count, bias)) {
-        matrix->bias = cm_cuda_reserve(matrix->backend, matrix->n_out * sizeof *bias);
-        if (matrix->bias == NULL) {
-            status = CM_OUT_OF_MEMORY;
-        } else {
-            cm_cuda_backend_upload(matrix->backend, matrix->bias, bias,
-                                   matrix->n_out * sizeof *bias);
-        }
-    }
-    cm_free(bias);
-    return status;
-}
-
-/* The workspace, and room for the rows of x as bfloat16, as wide as the widest matrix. */
-static enum cm_status reserve_scratch(struct cm_backend *backend, uint32_t elements)
-{
+    size_t rows = ((size_t)backend->rows_max + ROWS - 1) / ROWS * ROWS;
+    size_t row_bytes = (size_t)matrix->padded * sizeof(uint16_t) + sizeof(float);
     size_t bytes;
-    if (backend->workspace == NULL) {
+    if (backend->workspace == NULL && matrix->format != CM_CUDA_INTEGERS) {
         backend->workspace = cm_cuda_reserve(backend, CM_CUDA_WORKSPACE_BYTES);
+        if (backend->workspace == NULL) {
+            return CM_OUT_OF_MEMORY;
+        }
     }
-    if (backend->workspace == NULL) {
+    if (cm_size_mul(rows, row_bytes, &bytes)) {
         return CM_OUT_OF_MEMORY;
     }
-    if (is_exact(backend) || elements <= backend->narrow_elements) {
+    if (matrix->format == CM_CUDA_F32 || bytes <= backend->narrow_bytes) {
         return CM_OK;
-    }
-    if (cm_size_mul(elements * sizeof(uint16_t), backend->rows_max, &bytes)) {
-        return CM_OUT_OF_MEMORY;
     }
     void *narrow = cm_cuda_reserve(backend, bytes);
     if (narrow == NULL) {
@@ -103,7 +43,7 @@ static enum cm_status reserve_scratch(struct cm_backend *backend, uint32_t eleme
     }
     cm_cuda_backend_free(backend, backend->narrow);
     backend->narrow = narrow;
-    backend->narrow_elements = elements;
+    backend->narrow_bytes = bytes;
     return CM_OK;
 }
 
@@ -111,9 +51,14 @@ static enum cm_status reserve_scratch(struct cm_backend *backend, uint32_t eleme
 
 static cublasStatus_t create_layouts(struct cm_matrix *matrix)
 {
-    const struct cm_backend *backend = matrix->backend;
-    cudaDataType_t type = is_exact(backend) ? CUDA_R_32F : CUDA_R_16BF;
-    uint64_t rows = backend->rows_max;
+    static const cudaDataType_t types[] = {
+        [CM_CUDA_F32] = CUDA_R_32F,
+        [CM_CUDA_BF16] = CUDA_R_16BF,
+        [CM_CUDA_F16] = CUDA_R_16F,
+        [CM_CUDA_FP8] = CUDA_R_8F_E4M3,
+    };
+    const cudaDataType_t type = types[matrix->format];
+    uint64_t rows = matrix->backend->rows_max;
     cublasStatus_t result = cublasLtMatrixLayoutCreate(
         &matrix->weights_layout, type, matrix->padded, matrix->n_out, matrix->padded);
     if (result == CUBLAS_STATUS_SUCCESS) {
@@ -137,7 +82,7 @@ static cublasStatus_t create_product(struct cm_matrix *matrix)
         result = cublasLtMatmulDescSetAttribute(matrix->product, CUBLASLT_MATMUL_DESC_TRANSA,
                                                 &transposed, sizeof transposed);
     }
-    if (result == CUBLAS_STATUS_SUCCESS && matrix->bias != NULL) {
+    if (result == CUBLAS_STATUS_SUCCESS && matrix->bias != NULL && matrix->format != CM_CUDA_FP8) {
         const cudaDataType_t type = CUDA_R_32F;
         result = cublasLtMatmulDescSetAttribute(matrix->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                                 &epilogue, sizeof epilogue);
@@ -206,18 +151,17 @@ enum cm_status cm_cuda_matrix_create(struct cm_backend *backend,
     if (status != CM_OK) {
         goto done;
     }
-    created->padded = is_exact(backend) ? created->n_in
-                                        : (created->n_in + TENSOR_CORE_ALIGNMENT - 1) &
-                                              ~(uint32_t)(TENSOR_CORE_ALIGNMENT - 1);
-    created->bytes = (size_t)created->n_out * created->padded * element_bytes(backend);
-    created->weights = cm_cuda_reserve(backend, created->bytes);
-    if (created->weights == NULL || pack(created, sources) != CM_OK ||
-        pack_bias(created, sources, sources_count) != CM_OK ||
-        reserve_scratch(backend, created->padded) != CM_OK) {
+    cm_cuda_matrix_choose_format(created, sources, sources_count);
+    if (cm_cuda_matrix_pack(created, sources, sources_count) != CM_OK ||
+        reserve_scratch(created) != CM_OK) {
         status = cm_error_set(error, CM_OUT_OF_MEMORY,
                               "no device memory for matrix %s [%u, %u]; use a smaller model or "
                               "more devices",
                               name, created->n_out, created->n_in);
+        goto done;
+    }
+    if (created->format == CM_CUDA_INTEGERS) {
+        status = cm_cuda_backend_status(backend, error);
         goto done;
     }
     cublasStatus_t result = create_layouts(created);
@@ -237,6 +181,7 @@ done:
 void cm_cuda_matrix_close(struct cm_matrix *matrix)
 {
     cm_cuda_backend_free(matrix->backend, matrix->weights);
+    cm_cuda_backend_free(matrix->backend, matrix->scales);
     cm_cuda_backend_free(matrix->backend, matrix->bias);
     if (matrix->product != NULL) {
         cublasLtMatmulDescDestroy(matrix->product);
@@ -273,24 +218,36 @@ uint64_t cm_cuda_matrix_rows_count(const struct cm_matrix *matrix)
 
 /* --- The op --- */
 
-void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
-                       uint32_t n_rows, float *y)
+/* x in the type of the product; for e4m3 with the rows' scales behind. */
+static const void *narrow(const struct cm_matrix *matrix, const float *x, uint32_t n_rows,
+                          float **row_scales)
 {
-    CM_ASSERT(n_rows <= backend->rows_max);
-    if (n_rows == 0 || !cm_cuda_begin(backend)) {
-        return;
+    struct cm_backend *backend = matrix->backend;
+    cudaError_t result = cudaSuccess;
+    if (matrix->format == CM_CUDA_F32) {
+        return x;
     }
-    const void *operand = x;
+    if (matrix->format == CM_CUDA_FP8) {
+        *row_scales = (float *)(void *)((unsigned char *)backend->narrow +
+                                        (size_t)backend->rows_max * matrix->padded);
+        result = cm_cuda_narrow_fp8(x, n_rows, matrix->n_in, matrix->padded, backend->narrow,
+                                    *row_scales, backend->stream);
+    } else {
+        result = cm_cuda_narrow(x, n_rows, matrix->n_in, matrix->padded,
+                                matrix->format == CM_CUDA_BF16, backend->narrow, backend->stream);
+    }
+    cm_cuda_check(backend, result, "narrow");
+    return backend->narrow;
+}
+
+static void multiply(struct cm_matrix *matrix, const float *x, uint32_t n_rows, float *y)
+{
+    struct cm_backend *backend = matrix->backend;
     const uint64_t rows = n_rows;
     const float one = 1.0f;
     const float zero = 0.0f;
-    if (!is_exact(backend)) {
-        cm_cuda_check(backend,
-                      cm_cuda_narrow(x, n_rows, matrix->n_in, matrix->padded, backend->narrow,
-                                     backend->stream),
-                      "narrow");
-        operand = backend->narrow;
-    }
+    float *row_scales = NULL;
+    const void *operand = narrow(matrix, x, n_rows, &row_scales);
     cublasStatus_t result = cublasLtMatrixLayoutSetAttribute(
         matrix->x_layout, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     if (result == CUBLAS_STATUS_SUCCESS) {
@@ -304,5 +261,28 @@ void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, con
                                 backend->workspace, CM_CUDA_WORKSPACE_BYTES, backend->stream);
     }
     cm_cuda_check_blas(backend, result, "matmul");
+    if (matrix->format == CM_CUDA_FP8) {
+        cm_cuda_check(backend,
+                      cm_cuda_scale(y, n_rows, matrix->n_out, row_scales, matrix->scales,
+                                    matrix->bias, backend->stream),
+                      "scale");
+    }
+}
+
+void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                       uint32_t n_rows, float *y)
+{
+    CM_ASSERT(n_rows <= backend->rows_max);
+    if (n_rows == 0 || !cm_cuda_begin(backend)) {
+        return;
+    }
+    if (matrix->format == CM_CUDA_INTEGERS) {
+        cm_cuda_check(backend,
+                      cm_cuda_integer_matmul(&matrix->integers, x, n_rows, matrix->n_in,
+                                             backend->narrow, y, backend->stream),
+                      "matmul");
+    } else {
+        multiply(matrix, x, n_rows, y);
+    }
     cm_cuda_count_rows(matrix, n_rows);
 }

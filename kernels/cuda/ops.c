@@ -70,7 +70,7 @@ void cm_cuda_op_rope_append(struct cm_backend *backend, const struct cm_rope_app
 static bool suits_tensor_cores(const struct cm_kv_pool *pool)
 {
     uint32_t dim = pool->shape.head_dim;
-    return pool->kv.half &&
+    return pool->kv.type != CM_CUDA_KV_F32 &&
            (dim == 32 || dim == 64 || dim == 80 || dim == 96 || dim == 128 || dim == 256);
 }
 

@@ -5,7 +5,8 @@
  *     b' = b cos(p f_i) + a sin(p f_i)
  * for the i-th pair (a, b): neighbours, or elements head_dim / 2 apart. The angle p f_i is a
  * float32 product, as in Hugging Face's models. Keys and values then go to the row's page in the
- * cache's type (float16 rounds to nearest even). q is rotated in place; k and v inside qkv stay as
+ * cache's type (rounded to nearest even; e4m3 with the power of two for each head that brings its
+ * largest value into (224, 448]). q is rotated in place; k and v inside qkv stay as
  * they are, since only the pages are read after this.
  *
  * qkv [n_rows, (n_heads + 2 n_kv_heads) * head_dim] float32; head_dim a multiple of 16 up to 256.
@@ -16,6 +17,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
+#include <cuda_fp8.h>
 #include <math.h>
 
 enum { WARPS = 8, THREADS = 32 * WARPS, LANE_ELEMENTS = CM_CUDA_HEAD_DIM_MAX / 32 };
@@ -77,14 +79,56 @@ static __device__ __forceinline__ void rotate_head(const struct cm_rope_append_a
     }
 }
 
-static __device__ __forceinline__ void store(float *to, float value)
+static __device__ __forceinline__ void convert(float value, float, float *to)
 {
     *to = value;
 }
 
-static __device__ __forceinline__ void store(__half *to, float value)
+static __device__ __forceinline__ void convert(float value, float, __half *to)
 {
     *to = __float2half_rn(value);
+}
+
+static __device__ __forceinline__ void convert(float value, float factor, __nv_fp8_e4m3 *to)
+{
+    to->__x = __nv_cvt_float_to_fp8(value * factor, __NV_SATFINITE, __NV_E4M3);
+}
+
+/* The lowest exponent e with |x| <= 448 * 2^e for all of a head, within the limits. */
+static __device__ __forceinline__ int exponent_of_head(const float *x, uint32_t dim, uint32_t lane)
+{
+    float largest = 0.0f;
+    for (uint32_t i = lane; i < dim; i += 32) {
+        largest = fmaxf(largest, fabsf(x[i]));
+    }
+    for (int offset = 16; offset > 0; offset /= 2) {
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
+    }
+    int exponent = CM_CUDA_KV_EXPONENT_MIN;
+    float limit = CM_CUDA_E4M3_MAX / (1 << -CM_CUDA_KV_EXPONENT_MIN);
+    while (exponent < CM_CUDA_KV_EXPONENT_MAX && largest > limit) {
+        exponent++;
+        limit *= 2.0f;
+    }
+    return exponent;
+}
+
+/* A key's or value's head into slot `slot` of a page. */
+template <class T>
+static __device__ __forceinline__ void append(const float *x, uint32_t dim, uint32_t slot,
+                                              uint32_t lane, T *page)
+{
+    float factor = 1.0f;
+    if constexpr (sizeof(T) == 1) {
+        int exponent = exponent_of_head(x, dim, lane);
+        factor = __int_as_float((127 - exponent) << 23); /* 2^-exponent */
+        if (lane == 0) {
+            reinterpret_cast<int8_t *>(page + CM_PAGE_TOKENS * dim)[slot] = (int8_t)exponent;
+        }
+    }
+    for (uint32_t i = lane; i < dim; i += 32) {
+        convert(x[i], factor, page + slot * dim + i);
+    }
 }
 
 template <class T>
@@ -123,17 +167,17 @@ static __global__ void __launch_bounds__(THREADS)
             rotate_head(args, sines, cosines, lane, x);
             __syncwarp();
         }
-        size_t slot = (size_t)((uint32_t)position % CM_PAGE_TOKENS) * dim;
-        uint32_t kv_head = head - args.n_heads - (is_value ? args.n_kv_heads : 0);
-        T *to = (T *)kv.pages + (size_t)args.pages[row] * kv.page_stride +
-                args.layer * kv.layer_stride + (is_value ? kv.values_stride : 0) + slot;
-        for (uint32_t i = lane; i < dim; i += 32) {
-            if (is_query) {
+        if (is_query) {
+            for (uint32_t i = lane; i < dim; i += 32) {
                 from[i] = x[i];
-            } else {
-                store(to + kv_head * kv.head_stride + i, x[i]);
             }
+            continue;
         }
+        uint32_t kv_head = head - args.n_heads - (is_value ? args.n_kv_heads : 0);
+        T *page = (T *)kv.pages + (size_t)args.pages[row] * kv.page_stride +
+                  args.layer * kv.layer_stride + (is_value ? kv.values_stride : 0) +
+                  kv_head * kv.head_stride;
+        append(x, dim, (uint32_t)position % CM_PAGE_TOKENS, lane, page);
     }
 }
 
@@ -141,6 +185,12 @@ extern "C" cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *arg
                                            const struct cm_cuda_kv *kv, cudaStream_t stream)
 {
     dim3 grid(args->n_rows);
-    return kv->half ? CM_LAUNCH(rope_rows<__half>, grid, dim3(THREADS), 0, stream, *args, *kv)
-                    : CM_LAUNCH(rope_rows<float>, grid, dim3(THREADS), 0, stream, *args, *kv);
+    switch (kv->type) {
+    case CM_CUDA_KV_F32:
+        return CM_LAUNCH(rope_rows<float>, grid, dim3(THREADS), 0, stream, *args, *kv);
+    case CM_CUDA_KV_F16:
+        return CM_LAUNCH(rope_rows<__half>, grid, dim3(THREADS), 0, stream, *args, *kv);
+    default:
+        return CM_LAUNCH(rope_rows<__nv_fp8_e4m3>, grid, dim3(THREADS), 0, stream, *args, *kv);
+    }
 }

@@ -173,7 +173,7 @@ static double set_up(struct ladder *ladder, struct scene *scene, struct referenc
     args->scale = 1.0f / sqrtf(HEAD_DIM);
     args->positions_end = context;
     scene->blocks = (context + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
-    scene->kv.half = true;
+    scene->kv.type = CM_CUDA_KV_F16;
     scene->kv.head_stride = CM_PAGE_TOKENS * HEAD_DIM;
     scene->kv.values_stride = scene->kv.head_stride * args->n_kv_heads;
     scene->kv.layer_stride = 2 * scene->kv.values_stride;

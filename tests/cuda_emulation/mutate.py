@@ -43,7 +43,9 @@ FAMILIES = {
     "device": [(KERNEL_TEST, "sums"), (KERNEL_TEST, "norm"), ("test_row_ops",)],
     "distribution": [(KERNEL_TEST, "sample"), (KERNEL_TEST, "beam"), ("test_sample",),
                      ("test_beam",), ("test_comm",)],
-    "matmul": [(KERNEL_TEST, "matmul"), ("test_cuda_matmul",), ("test_matmul",)],
+    "matmul": [(KERNEL_TEST, "matmul"), ("test_cuda_matmul",),
+               ("test_cuda_quantised",)],
+    "narrow": [(KERNEL_TEST, "matmul"), ("test_cuda_quantised",)],
     "norm": [(KERNEL_TEST, "norm"), ("test_row_ops",)],
     "rope": [(KERNEL_TEST, "attention"), ("test_attention",)],
     "sample_split": [("test_comm",)],
@@ -51,7 +53,7 @@ FAMILIES = {
 }
 OTHERS = [(KERNEL_TEST, ""), ("test_comm",)]
 TESTS = (KERNEL_TEST, "test_attention", "test_beam", "test_comm", "test_cuda_attention",
-         "test_cuda_matmul", "test_matmul", "test_row_ops", "test_sample")
+         "test_cuda_matmul", "test_cuda_quantised", "test_row_ops", "test_sample")
 TEST_TIMEOUT_S = 600
 STATEMENTS = {"barrier": r"__syncthreads\(\);", "syncwarp": r"__syncwarp\([^;]*\);",
               "wait": r"cm_cp_async_wait<[^;]*>\(\);"}

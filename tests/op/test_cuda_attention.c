@@ -70,9 +70,31 @@ static size_t out_dim(const struct shape *shape)
     return (size_t)shape->n_heads * shape->head_dim;
 }
 
-/* Every slot of every page, by its number. */
+/* A head's keys or values as a device with --precision fp8 keeps them: e4m3 times the power of two
+ * that brings the largest into (224, 448]. */
+static void round_head(float *head, uint32_t dim)
+{
+    float largest = 0.0f;
+    int exponent;
+    for (uint32_t i = 0; i < dim; i++) {
+        largest = fmaxf(largest, fabsf(head[i]));
+    }
+    double unit = 1;
+    for (; largest > 448 * unit; unit *= 2) {
+    }
+    for (; largest <= 224 * unit; unit /= 2) {
+    }
+    for (uint32_t i = 0; i < dim; i++) {
+        double value = head[i] / unit;
+        frexp(value, &exponent);
+        double step = ldexp(1, (exponent > -5 ? exponent : -5) - 4);
+        head[i] = (float)(rint(value / step) * step * unit);
+    }
+}
+
+/* Every slot of every page, by its number; `rounded` as fp8 would. */
 static void fill_pages(struct cm_backend *backend, struct cm_kv_pool *pool,
-                       const struct shape *shape, const struct scene *scene)
+                       const struct shape *shape, const struct scene *scene, bool rounded)
 {
     int32_t positions[FILL_ROWS];
     int32_t pages[FILL_ROWS];
@@ -88,6 +110,10 @@ static void fill_pages(struct cm_backend *backend, struct cm_kv_pool *pool,
                            (int32_t)((begin + i) % CM_PAGE_TOKENS);
             for (size_t k = 0; k < qkv_dim(shape); k++) {
                 qkv[i * qkv_dim(shape) + k] = 2.0f * op_random(&seed);
+            }
+            for (uint32_t h = shape->n_heads; rounded && h < shape->n_heads + 2 * shape->n_kv_heads;
+                 h++) {
+                round_head(qkv + i * qkv_dim(shape) + (size_t)h * shape->head_dim, shape->head_dim);
             }
         }
         op_rope_append(backend, &(struct cm_rope_append_args){
@@ -105,14 +131,14 @@ static void fill_pages(struct cm_backend *backend, struct cm_kv_pool *pool,
 }
 
 static struct cm_kv_pool *open_pool(struct cm_backend *backend, const struct shape *shape,
-                                    const struct scene *scene)
+                                    const struct scene *scene, bool rounded)
 {
     struct cm_kv_pool *pool = NULL;
     const struct cm_kv_shape kv = { 1, shape->n_kv_heads, shape->head_dim };
     struct cm_error error = { 0 };
     assert_int_equal(cm_kv_pool_create(backend, &kv, (uint32_t)scene->pages_count, &pool, &error),
                      CM_OK);
-    fill_pages(backend, pool, shape, scene);
+    fill_pages(backend, pool, shape, scene, rounded);
     return pool;
 }
 
@@ -190,10 +216,12 @@ static void check_scene(const struct shape *shape, const struct scene *scene,
                         enum cm_precision precision)
 {
     struct cm_backend *cuda = op_cuda_backend(precision, ROWS);
-    struct cm_backend *cpu = op_backend(CM_CPU_PORTABLE, 2, precision);
+    bool is_fp8 = precision == CM_PRECISION_FP8;
+    struct cm_backend *cpu =
+        op_backend(CM_CPU_PORTABLE, 2, is_fp8 ? CM_PRECISION_EXACT : precision);
     uint32_t count = scene->sequences_count;
-    struct cm_kv_pool *cuda_pool = open_pool(cuda, shape, scene);
-    struct cm_kv_pool *cpu_pool = open_pool(cpu, shape, scene);
+    struct cm_kv_pool *cuda_pool = open_pool(cuda, shape, scene, false);
+    struct cm_kv_pool *cpu_pool = open_pool(cpu, shape, scene, is_fp8);
     float *together = attend(cuda, cuda_pool, shape, scene, 0, count, CONTEXT);
     float *expected = attend(cpu, cpu_pool, shape, scene, 0, count, 0);
     double tolerance = precision == CM_PRECISION_EXACT ? 4e-6 : 3e-3;
@@ -220,7 +248,9 @@ static void check_scene(const struct shape *shape, const struct scene *scene,
     cm_backend_close(cpu);
 }
 
-static const enum cm_precision precisions[] = { CM_PRECISION_EXACT, CM_PRECISION_BF16 };
+enum { PRECISIONS = 3 };
+static const enum cm_precision precisions[PRECISIONS] = { CM_PRECISION_EXACT, CM_PRECISION_BF16,
+                                                          CM_PRECISION_FP8 };
 
 static void skip_without_device(void)
 {
@@ -255,7 +285,7 @@ static void batches_match_the_cpu(void **state)
                 uint32_t last = lasts[(k + b) % (sizeof lasts / sizeof lasts[0])];
                 add_sequence(scene, k % 2 == 0 ? 260 : 530, last, last);
             }
-            for (size_t p = 0; p < 2; p++) {
+            for (size_t p = 0; p < PRECISIONS; p++) {
                 check_scene(&shapes[i], scene, precisions[p]);
             }
         }
@@ -268,10 +298,10 @@ static void beams_of_every_depth_match_the_cpu(void **state)
 {
     (void)state;
     skip_without_device();
-    const struct shape shapes[] = { { 2, 1, 32, 0 }, { 4, 2, 64, 40 } };
+    const struct shape shapes[] = { { 2, 1, 32, 0 }, { 4, 2, 64, 40 }, { 3, 1, 32, 100 } };
     struct scene *scene = cm_alloc(1, sizeof *scene);
     assert_non_null(scene);
-    for (uint32_t i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < PRECISIONS; i++) {
         *scene = (struct scene){ 0 };
         add_sequence(scene, 0, 300, 300);
         for (uint32_t depth = 1; depth < SEQUENCES_MAX; depth += is_long() ? 1 : 6) {
@@ -296,7 +326,7 @@ static void prefill_across_an_edge_matches_the_cpu(void **state)
     add_sequence(scene, 0, 0, 20);
     add_sequence(scene, 272, 271, 271);
     for (size_t i = 0; i < 3; i++) {
-        for (size_t p = 0; p < 2; p++) {
+        for (size_t p = 0; p < PRECISIONS; p++) {
             check_scene(&shapes[i], scene, precisions[p]);
         }
     }
@@ -320,10 +350,10 @@ static void rows_without_visits_are_zeros(void **state)
         visits[chunk.visit_end] = (struct cm_visit){ scene->pages[0][chunk.visit_end],
                                                      chunk.visit_end * CM_PAGE_TOKENS, 1, 2 };
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 2 * PRECISIONS; i++) {
         float out[3 * 2 * 64];
-        struct cm_backend *cuda = op_cuda_backend(precisions[i % 2], ROWS);
-        struct cm_kv_pool *pool = open_pool(cuda, &shape, scene);
+        struct cm_backend *cuda = op_cuda_backend(precisions[i % PRECISIONS], ROWS);
+        struct cm_kv_pool *pool = open_pool(cuda, &shape, scene, false);
         op_attention(cuda, &(struct cm_attention_args){
                                .pool = pool,
                                .n_rows = 3,
@@ -336,7 +366,7 @@ static void rows_without_visits_are_zeros(void **state)
                                .visits = visits,
                                .chunks = &chunk,
                                .n_chunks = 1,
-                               .positions_end = i < 2 ? 0 : 301,
+                               .positions_end = i < PRECISIONS ? 0 : 301,
                                .out = out,
                            });
         for (size_t k = 0; k < out_dim(&shape); k++) {

@@ -187,12 +187,11 @@ static void refusals_are_clear(void **state)
     enum cm_status status = cm_backend_open(&options, &backend, &error);
     assert_true(status == CM_NOT_FOUND || status == CM_UNSUPPORTED);
     assert_non_null(strstr(error.message, "CUDA"));
-    if (options.device_index > 0) {
-        options.device_index = 0;
-        options.precision = CM_PRECISION_INT8;
-        assert_int_equal(cm_backend_open(&options, &backend, &error), CM_UNSUPPORTED);
-        assert_non_null(strstr(error.message, "bf16"));
-    }
+    assert_null(backend);
+    options.device = CM_DEVICE_CPU;
+    options.precision = CM_PRECISION_FP8;
+    assert_int_equal(cm_backend_open(&options, &backend, &error), CM_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "--device cuda"));
     assert_null(backend);
 }
 

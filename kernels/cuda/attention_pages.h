@@ -1,0 +1,184 @@
+/* How pages come into shared memory for attention_mma.cu: the block walks over the visits that
+ * concern its rows and copies a few pages at a time, asynchronously, while the ones before are
+ * computed. Pages of float16 are used as they come. Pages of e4m3 come into a buffer of their own
+ * and are made float16 when their turn has come: each is a float16 times a power of two that
+ * float16 holds exactly, so nothing is rounded. */
+#ifndef CM_KERNELS_CUDA_ATTENTION_PAGES_H
+#define CM_KERNELS_CUDA_ATTENTION_PAGES_H
+
+#include "kernels/cuda/attention_split.h"
+
+#include <type_traits>
+
+enum {
+    WARPS = 4,
+    THREADS = 32 * WARPS,
+    TILE = 16, /* queries of a warp */
+    QUERIES = WARPS * TILE,
+    STAGES = 2,
+};
+
+/* Pages as they stand in memory, for what is not float16 there. */
+template <int D, bool FP8> struct raw_pages {
+};
+
+template <int D> struct raw_pages<D, true> {
+    static constexpr int pages = D <= 128 ? 4 : 1;
+    uint8_t keys[STAGES][pages][CM_PAGE_TOKENS + 1][D]; /* the last: exponents */
+    uint8_t values[STAGES][pages][CM_PAGE_TOKENS + 1][D];
+};
+
+/* Shared memory for head size D. Rows are longer by 16 bytes, an odd number of 16-byte pieces, so
+ * that the eight rows of an ldmatrix lie in different banks. */
+template <int D, bool FP8> struct layout {
+    static constexpr int pages = D <= 128 ? 4 : 1; /* of a stage */
+    static constexpr int pitch = D + 8;
+    static constexpr int stages = FP8 ? 1 : STAGES; /* of float16 */
+    __half q[QUERIES][pitch];
+    __half keys[stages][pages][CM_PAGE_TOKENS][pitch];
+    __half values[stages][pages][CM_PAGE_TOKENS][pitch];
+    struct raw_pages<D, FP8> raw;
+    struct cm_visit visits[STAGES][pages];
+    int32_t positions[CM_ATTENTION_CHUNK_ROWS];
+};
+
+/* Walks over the visits that concern the block's rows; the same in every warp. */
+struct cursor {
+    const struct cm_visit *visits;
+    int32_t end;
+    int32_t base;     /* of the 32 visits looked at last */
+    unsigned pending; /* those of them that concern us, not yet taken */
+    int32_t first_row;
+    int32_t last_row;
+    struct reach reach;
+};
+
+/* The next visit, or -1. */
+static __device__ __forceinline__ int32_t next_visit(struct cursor &cursor)
+{
+    while (cursor.pending == 0) {
+        cursor.base += 32;
+        if (cursor.base >= cursor.end) {
+            return -1;
+        }
+        int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
+        bool ours = at < cursor.end && cursor.visits[at].row_begin <= cursor.last_row &&
+                    cursor.visits[at].row_end > cursor.first_row &&
+                    cursor.visits[at].first_position >= cursor.reach.begin &&
+                    cursor.visits[at].first_position < cursor.reach.end;
+        cursor.pending = __ballot_sync(0xffffffffu, ours);
+    }
+    int32_t taken = cursor.base + __ffs((int)cursor.pending) - 1;
+    cursor.pending &= cursor.pending - 1;
+    return taken;
+}
+
+/* Positions of the page that somebody has written: those up to the last of its visitors'. */
+static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &visit,
+                                                        const struct cm_attention_chunk &chunk,
+                                                        const int32_t *positions)
+{
+    int32_t lane = (int32_t)(threadIdx.x % 32);
+    int32_t row = chunk.row_begin + lane;
+    bool visits = row < chunk.row_end && row >= visit.row_begin && row < visit.row_end;
+    int32_t last = __reduce_max_sync(0xffffffffu, visits ? positions[lane] : -1);
+    return last - visit.first_position + 1;
+}
+
+/* Starts copying a page of float16; slots that nobody has written arrive as zeros. */
+template <int D>
+static __device__ __forceinline__ void copy_page(const __half *keys, size_t values_stride,
+                                                 int32_t written, int stage, int page,
+                                                 layout<D, false> *shared)
+{
+    constexpr int PIECES = D / 8; /* of 16 bytes in a row */
+    for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += THREADS) {
+        int slot = i / PIECES;
+        int column = i % PIECES * 8;
+        const __half *from = keys + slot * D + column;
+        cm_cp_async_16(&shared->keys[stage][page][slot][column], from, slot < written);
+        cm_cp_async_16(&shared->values[stage][page][slot][column], from + values_stride,
+                       slot < written);
+    }
+}
+
+/* The same of e4m3, and the exponents behind. */
+template <int D>
+static __device__ __forceinline__ void copy_page(const uint8_t *keys, size_t values_stride,
+                                                 int32_t written, int stage, int page,
+                                                 layout<D, true> *shared)
+{
+    constexpr int PIECES = D / 16;
+    for (int i = (int)threadIdx.x; i <= CM_PAGE_TOKENS * PIECES; i += THREADS) {
+        bool there = i / PIECES < written || i == CM_PAGE_TOKENS * PIECES;
+        const uint8_t *from = keys + i * 16;
+        cm_cp_async_16(&shared->raw.keys[stage][page][0][0] + i * 16, from, there);
+        cm_cp_async_16(&shared->raw.values[stage][page][0][0] + i * 16, from + values_stride,
+                       there);
+    }
+}
+
+/* Starts copying the next pages; returns how many. */
+template <int D, bool FP8>
+static __device__ __forceinline__ int
+start_stage(const struct cm_attention_args &args, const struct cm_cuda_kv &kv,
+            const struct cm_attention_chunk &chunk, struct cursor &cursor, int stage,
+            layout<D, FP8> *shared)
+{
+    using element = std::conditional_t<FP8, uint8_t, __half>;
+    int count = 0;
+    for (; count < layout<D, FP8>::pages; count++) {
+        int32_t at = next_visit(cursor);
+        if (at < 0) {
+            break;
+        }
+        struct cm_visit visit = args.visits[at];
+        int32_t written = written_slots(visit, chunk, shared->positions);
+        const element *keys = (const element *)kv.pages + (size_t)visit.page * kv.page_stride +
+                              args.layer * kv.layer_stride + blockIdx.y * kv.head_stride;
+        copy_page(keys, kv.values_stride, written, stage, count, shared);
+        if (threadIdx.x == 0) {
+            shared->visits[stage][count] = visit;
+        }
+    }
+    cm_cp_async_commit();
+    return count;
+}
+
+/* Sixteen e4m3 times 2^exponent, to float16. */
+static __device__ __forceinline__ void widen(const uint8_t *from, int exponent, __half *to)
+{
+    uint4 codes = *reinterpret_cast<const uint4 *>(from);
+    const uint32_t words[4] = { codes.x, codes.y, codes.z, codes.w };
+    __half2 factor = __float2half2_rn(256.0f * power_of_slot(exponent));
+    uint32_t halves[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        uint32_t bits = half2_of_e4m3(__byte_perm(words[i / 2], 0, i % 2 == 0 ? 0x4140 : 0x4342));
+        __half2 value = __hmul2(*reinterpret_cast<__half2 *>(&bits), factor);
+        halves[i] = *reinterpret_cast<uint32_t *>(&value);
+    }
+    uint4 *out = reinterpret_cast<uint4 *>(to);
+    out[0] = make_uint4(halves[0], halves[1], halves[2], halves[3]);
+    out[1] = make_uint4(halves[4], halves[5], halves[6], halves[7]);
+}
+
+/* Makes the pages of a stage float16. */
+template <int D>
+static __device__ __forceinline__ void widen_stage(int stage, int count, layout<D, true> *shared)
+{
+    constexpr int PIECES = D / 16;
+    for (int i = (int)threadIdx.x; i < count * CM_PAGE_TOKENS * PIECES; i += THREADS) {
+        int page = i / PIECES / CM_PAGE_TOKENS;
+        int slot = i / PIECES % CM_PAGE_TOKENS;
+        int column = i % PIECES * 16;
+        const uint8_t(*keys)[D] = shared->raw.keys[stage][page];
+        const uint8_t(*values)[D] = shared->raw.values[stage][page];
+        widen(&keys[slot][column], (int8_t)keys[CM_PAGE_TOKENS][slot],
+              &shared->keys[0][page][slot][column]);
+        widen(&values[slot][column], (int8_t)values[CM_PAGE_TOKENS][slot],
+              &shared->values[0][page][slot][column]);
+    }
+}
+
+#endif
