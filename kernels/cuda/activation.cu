@@ -10,7 +10,7 @@
  *
  * x, out float32, any alignment; element by element, so no order of sums and no dependence on other
  * rows. Bytes an output element: 8 plain, 12 gated; some 20 flops, far under what the memory feeds.
- */
+ * Occupancy of *: 8 on sm_80, 8 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

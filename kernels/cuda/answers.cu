@@ -1,5 +1,6 @@
 /* The wrappers of device.h by themselves, one warp each, for the self-test: what they say is worked
- * out again on the host (selftest.c). Nothing else calls these kernels. */
+ * out again on the host (selftest.c). Nothing else calls these kernels.
+ * Occupancy of *: 6 on sm_80, 6 on sm_90 */
 #include "kernels/cuda/answers.h"
 #include "kernels/cuda/device.h"
 

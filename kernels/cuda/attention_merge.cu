@@ -3,7 +3,8 @@
  * values [part][head_dim] float32, states [part][2] float32 (maximum, sum), where part_of says; out
  * [row, head, head_dim] float32. Of a row only the parts that its position and the window reach are
  * read. One warp a row and head, elements lane + 32 k; no sum crosses lanes, so nothing depends on
- * the launch. Bytes: each part once and the output; 3 flops an element and part. */
+ * the launch. Bytes: each part once and the output; 3 flops an element and part.
+ * Occupancy of *: 12 on sm_80, 12 on sm_90 */
 #include "kernels/cuda/attention_split.h"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, LANE_DIMS = CM_CUDA_HEAD_DIM_MAX / 32 };

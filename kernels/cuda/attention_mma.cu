@@ -16,7 +16,9 @@
  * (attention_split.h). So a row has the same bits in whatever company and cut.
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
- * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries. */
+ * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries.
+ * Occupancy of attend<128,*>: 1 on sm_80, 2 on sm_90
+ * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/attention_pages.h"
 
 /* What a lane knows of its two queries: rows g and g + 8 of the warp's tile, g = lane / 4. */

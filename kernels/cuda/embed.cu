@@ -6,7 +6,8 @@
  *
  * Element by element and without sums, so a row never depends on the others. One block a row, any
  * dim and alignment; neighbouring threads take neighbouring elements.
- * Bytes a row: dim * (size of the table's type + 4); flops: dim. */
+ * Bytes a row: dim * (size of the table's type + 4); flops: dim.
+ * Occupancy of *: 8 on sm_80, 8 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

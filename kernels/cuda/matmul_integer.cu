@@ -22,7 +22,9 @@
  *
  * Bytes: weights once for 64 rows (0.62 to 1.25 a weight), x as bfloat16 once for a panel (few
  * rows) or four (many), y once; flops 2 n_rows n_in n_out. Few rows are bound by the weights'
- * bytes. */
+ * bytes.
+ * Occupancy of order_rows: 16 on sm_80, 16 on sm_90
+ * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

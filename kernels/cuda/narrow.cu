@@ -8,7 +8,8 @@
  * x [n_rows, dim], y [n_rows, n_out], scales and bias float32; out [n_rows, padded]. Rounded to
  * nearest even; float16 and e4m3 keep to their largest value instead of going to infinity. Element
  * by element but for the maximum, which has no order. One block a row. Bytes a row: 4 dim + 2
- * padded, 8 dim + padded, 8 n_out. */
+ * padded, 8 dim + padded, 8 n_out.
+ * Occupancy of *: 8 on sm_80, 8 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

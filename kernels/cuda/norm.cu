@@ -12,7 +12,8 @@
  * then a tree over the warp, then the warps in order; the block's size depends on dim alone, so a
  * row's result does not depend on the others.
  * Bytes a row: 4 dim (3 + 2 with residual); the row is read again out of the first-level cache.
- * Some 5 dim flops. */
+ * Some 5 dim flops.
+ * Occupancy of *: 4 on sm_80, 4 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

@@ -1,6 +1,7 @@
 /* out[i] = parts[0, i] + parts[1, i] + ...   float32, in the order of the parts
  *
- * parts [parts_count, n], out [n]; each element by itself. Bytes: 4 n (parts_count + 1). */
+ * parts [parts_count, n], out [n]; each element by itself. Bytes: 4 n (parts_count + 1).
+ * Occupancy of *: 8 on sm_80, 8 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
