@@ -114,7 +114,9 @@ static enum cm_status run_on_cuda(uint32_t device_index, const struct cm_trial_s
 enum cm_status cm_selftest_run(const struct cm_selftest_options *options, cm_selftest_sink *sink,
                                void *context, struct cm_error *error)
 {
-    const struct cm_trial_stand stand = { .only = options->only, .sink = sink, .context = context };
+    const struct cm_trial_stand stand = {
+        .only = options->only, .quick = options->quick, .sink = sink, .context = context
+    };
     if (options->device == CM_DEVICE_CPU) {
         return run_on_cpu(&stand, error);
     }
