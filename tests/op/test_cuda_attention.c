@@ -260,10 +260,21 @@ static void skip_without_device(void)
     }
 }
 
-/* Whether the tests' whole set is wanted, or what the sanitizers have time for. */
+/* OP_TESTS=short is what ThreadSanitizer has time for, OP_TESTS=long every batch and depth. */
+static bool is_set(const char *value)
+{
+    const char *set = getenv("OP_TESTS");
+    return set != NULL && strcmp(set, value) == 0;
+}
+
 static bool is_long(void)
 {
-    return getenv("OP_TESTS_LONG") != NULL;
+    return is_set("long");
+}
+
+static bool is_short(void)
+{
+    return is_set("short");
 }
 
 /* Decode: a row each, on pages that all share and then on its own, up to page and part edges. */
@@ -278,7 +289,7 @@ static void batches_match_the_cpu(void **state)
     static const uint32_t batches[] = { 1, 2, 31, 65 };
     struct scene *scene = cm_alloc(1, sizeof *scene);
     assert_non_null(scene);
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i += is_short() ? 5 : 1) {
         for (size_t b = is_long() ? 0 : i % 4; b < 4; b += is_long() ? 1 : 4) {
             *scene = (struct scene){ 0 };
             for (uint32_t k = 0; k < batches[b]; k++) {
@@ -304,7 +315,9 @@ static void beams_of_every_depth_match_the_cpu(void **state)
     for (uint32_t i = 0; i < PRECISIONS; i++) {
         *scene = (struct scene){ 0 };
         add_sequence(scene, 0, 300, 300);
-        for (uint32_t depth = 1; depth < SEQUENCES_MAX; depth += is_long() ? 1 : 6) {
+        for (uint32_t depth = 1; depth < SEQUENCES_MAX; depth += is_long()    ? 1
+                                                                 : is_short() ? 40
+                                                                              : 6) {
             add_sequence(scene, depth, depth, depth);
         }
         check_scene(&shapes[i], scene, precisions[i]);
@@ -325,7 +338,7 @@ static void prefill_across_an_edge_matches_the_cpu(void **state)
     add_sequence(scene, 16, 250, 260);
     add_sequence(scene, 0, 0, 20);
     add_sequence(scene, 272, 271, 271);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < (is_short() ? 1 : 3); i++) {
         for (size_t p = 0; p < PRECISIONS; p++) {
             check_scene(&shapes[i], scene, precisions[p]);
         }
