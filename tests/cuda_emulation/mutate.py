@@ -281,7 +281,8 @@ def try_statements(build, mutants, jobs):
     with tempfile.TemporaryDirectory() as folder:
         programs = statement_programs(build, mutants, pathlib.Path(folder))
         for path in sorted({mutant.path for mutant in mutants}):
-            complaint = programs.noticed(path)
+            test, *more = tests_of(path)[0]  # the others are tests of their own
+            complaint = run_test(programs.get(test), more)
             if complaint:
                 raise RuntimeError(f"{path.name}: fails without a mutant: {complaint}")
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
