@@ -137,7 +137,8 @@ static struct cm_matrix *product_matrix(const struct product *p, const float *w,
     tensor.dims[1] = p->n_in;
     tensor.data = w;
     tensor.bytes = (size_t)p->n_out * p->n_in * sizeof *w;
-    struct cm_matrix_source source = { &tensor, NULL, false };
+    struct cm_matrix_source source = {};
+    source.weight = &tensor;
     struct cm_matrix *matrix = NULL;
     if (cm_backend_open(&options, backend, &error) != CM_OK ||
         cm_matrix_create(*backend, &source, 1, &matrix, &error) != CM_OK) {
