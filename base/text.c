@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 struct cm_span cm_span_of(const char *text)
 {
@@ -24,6 +25,17 @@ bool cm_span_equal_text(struct cm_span a, const char *text)
 static bool is_space(char byte)
 {
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+bool cm_span_holds(struct cm_span span, const char *phrase)
+{
+    size_t length = strlen(phrase);
+    for (size_t at = 0; at + length <= span.length; at++) {
+        if (strncasecmp(span.data + at, phrase, length) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct cm_span cm_span_trim(struct cm_span span)

@@ -20,7 +20,8 @@ struct cm_span {
 struct cm_span cm_span_of(const char *text); /* NULL gives the empty span */
 bool cm_span_equal(struct cm_span a, struct cm_span b);
 bool cm_span_equal_text(struct cm_span a, const char *text);
-struct cm_span cm_span_trim(struct cm_span span); /* ASCII white space at both ends */
+bool cm_span_holds(struct cm_span span, const char *phrase); /* ASCII letters in either case */
+struct cm_span cm_span_trim(struct cm_span span);            /* ASCII white space at both ends */
 
 /* Owned bytes. Zero-initialise with CM_TEXT_INIT(limit); release with cm_text_deinit. An append
  * that fails leaves the text as it was; CM_LIMIT past `length_max`, else CM_OUT_OF_MEMORY. */

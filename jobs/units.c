@@ -4,7 +4,6 @@
 #include "jobs/number_signs.h"
 
 #include <string.h>
-#include <strings.h>
 
 enum kind {
     PERCENT = CM_UNIT_PERCENT,
@@ -242,17 +241,6 @@ bool cm_unit_is_clear(int32_t spelling)
     return spelling >= 0 && clear[spelling];
 }
 
-static bool holds_word(struct cm_span text, const char *word)
-{
-    size_t length = strlen(word);
-    for (size_t at = 0; at + length <= text.length; at++) {
-        if (strncasecmp(text.data + at, word, length) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool cm_unit_is_untold(struct cm_span name, struct cm_span value)
 {
     static const char *const measures[] = { "weight",   "width",  "height", "length",  "depth",
@@ -266,7 +254,7 @@ bool cm_unit_is_untold(struct cm_span name, struct cm_span value)
         }
     }
     for (size_t i = 0; i < sizeof measures / sizeof measures[0]; i++) {
-        if (holds_word(name, measures[i])) {
+        if (cm_span_holds(name, measures[i])) {
             return value.length > 0;
         }
     }

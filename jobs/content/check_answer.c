@@ -2,19 +2,13 @@
 #include "jobs/content/answer.h"
 #include "jobs/content/judge_parts.h"
 
-#include <string.h>
-#include <strings.h>
-
 static bool denies(struct cm_span text)
 {
     static const char *const words[] = { " no", "no,", "not", "n't",   "only", "不",
                                          "没",  "无",  "仅",  "nicht", "pas " };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        size_t length = strlen(words[i]);
-        for (size_t at = 0; at + length <= text.length; at++) {
-            if (strncasecmp(text.data + at, words[i], length) == 0) {
-                return true;
-            }
+        if (cm_span_holds(text, words[i])) {
+            return true;
         }
     }
     return false;

@@ -3,7 +3,6 @@
 #include "jobs/language.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const char *const REFUSALS[] = {
     "do not have",
@@ -119,21 +118,10 @@ static const char *const DENIALS[] = {
 
 #define COUNT_OF(list) (sizeof(list) / sizeof(list)[0])
 
-static bool holds(struct cm_span text, const char *phrase)
-{
-    size_t length = strlen(phrase);
-    for (size_t at = 0; at + length <= text.length; at++) {
-        if (strncasecmp(text.data + at, phrase, length) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool holds_one(struct cm_span text, const char *const *phrases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (holds(text, phrases[i])) {
+        if (cm_span_holds(text, phrases[i])) {
             return true;
         }
     }
