@@ -244,14 +244,7 @@ INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matri
         multiply_integers(tile, format);                           \
     }
 
-MULTIPLY(int8, CM_FORMAT_INT8)
-MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
-MULTIPLY(int4, CM_FORMAT_INT4)
-MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
-MULTIPLY(int8_offset, CM_FORMAT_INT8_OFFSET)
-MULTIPLY(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET)
-MULTIPLY(int4_offset, CM_FORMAT_INT4_OFFSET)
-MULTIPLY(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
+CM_EACH_INTEGER_FORMAT(MULTIPLY)
 
 #define INTEGER_KERNELS(name)                                 \
     {                                                         \

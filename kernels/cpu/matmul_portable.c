@@ -128,14 +128,7 @@ static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
         }                                                          \
     }
 
-MULTIPLY(int8, CM_FORMAT_INT8)
-MULTIPLY(int8_min, CM_FORMAT_INT8_MIN)
-MULTIPLY(int4, CM_FORMAT_INT4)
-MULTIPLY(int4_min, CM_FORMAT_INT4_MIN)
-MULTIPLY(int8_offset, CM_FORMAT_INT8_OFFSET)
-MULTIPLY(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET)
-MULTIPLY(int4_offset, CM_FORMAT_INT4_OFFSET)
-MULTIPLY(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
+CM_EACH_INTEGER_FORMAT(MULTIPLY)
 
 #define INTEGER_KERNELS(name)                                 \
     {                                                         \

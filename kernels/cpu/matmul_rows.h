@@ -169,4 +169,15 @@ static inline void cm_pack_f32_pairs(const float *x, uint32_t n_in, uint32_t row
     cm_pack_float(x, n_in, 2, rows, tile);
 }
 
+/* EACH(name, format) for every format of integers, which all kernels have. */
+#define CM_EACH_INTEGER_FORMAT(EACH)                 \
+    EACH(int8, CM_FORMAT_INT8)                       \
+    EACH(int8_min, CM_FORMAT_INT8_MIN)               \
+    EACH(int4, CM_FORMAT_INT4)                       \
+    EACH(int4_min, CM_FORMAT_INT4_MIN)               \
+    EACH(int8_offset, CM_FORMAT_INT8_OFFSET)         \
+    EACH(int8_min_offset, CM_FORMAT_INT8_MIN_OFFSET) \
+    EACH(int4_offset, CM_FORMAT_INT4_OFFSET)         \
+    EACH(int4_min_offset, CM_FORMAT_INT4_MIN_OFFSET)
+
 #endif
