@@ -11,8 +11,8 @@
  * One block a row. A thread sums its elements (threadIdx.x + k * blockDim.x, k rising) in float32,
  * then a tree over the warp, then the warps in order; the block's size depends on dim alone, so a
  * row's result does not depend on the others.
- * Bytes a row: 4 dim (3 + 2 with residual); the row is read again out of the first-level cache.
- * Some 5 dim flops.
+ * Bytes a row: 4 dim (2 + 2 with residual): x in and out out, the residual in and x out. The row is
+ * read again, and the weights are read, out of the caches. Some 5 dim flops.
  * Occupancy of *: 4 on sm_80, 4 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
