@@ -284,9 +284,11 @@ static bool may_improve(const struct cm_beam_search *search, const struct cm_bra
 }
 
 bool cm_beam_search_advance(struct cm_sequence *sequence, const struct cm_tokenizer *tokenizer,
-                            const struct cm_beam_choices *choices, uint32_t candidates_count)
+                            const struct cm_beam_choices *choices, uint32_t candidates_count,
+                            struct cm_kv_pages *pages)
 {
     struct cm_beam_search *search = sequence->beams;
+    uint32_t spare_before = search->spare_count;
     uint32_t count = rank_candidates(sequence, choices, candidates_count);
     uint32_t grown = grow(sequence, tokenizer, count);
     if (grown == 0 && search->finished_count == 0) {
@@ -296,6 +298,9 @@ bool cm_beam_search_advance(struct cm_sequence *sequence, const struct cm_tokeni
         keep_finished(search, best, best->score, CM_FINISH_STOP);
     }
     collect_spare(sequence, search->next, grown);
+    for (uint32_t i = spare_before; i < search->spare_count; i++) {
+        cm_kv_pages_discard(pages, search->spare[i]);
+    }
     for (uint32_t i = 0; i < grown; i++) {
         struct cm_branch swapped = sequence->branches[i];
         sequence->branches[i] = search->next[i];

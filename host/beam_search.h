@@ -52,9 +52,11 @@ uint32_t cm_beam_search_candidates(uint32_t beams, uint32_t stop_tokens_count);
  */
 const struct cm_beam_text *cm_beam_search_best(const struct cm_beam_search *search, uint32_t index);
 
-/* One step: `choices` holds one entry for each branch. True: the search has ended. */
+/* One step: `choices` holds one entry for each branch; of `pages` those are discarded that no
+ * branch has any more. True: the search has ended. */
 bool cm_beam_search_advance(struct cm_sequence *sequence, const struct cm_tokenizer *tokenizer,
-                            const struct cm_beam_choices *choices, uint32_t candidates_count);
+                            const struct cm_beam_choices *choices, uint32_t candidates_count,
+                            struct cm_kv_pages *pages);
 
 /* --- Pages --- */
 

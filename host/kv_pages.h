@@ -28,7 +28,14 @@ uint32_t cm_kv_pages_used_max(const struct cm_kv_pages *pages); /* since the sta
 /* A page must be there: the caller has looked at the free count. */
 int32_t cm_kv_pages_take(struct cm_kv_pages *pages);
 
-/* CM_NO_PAGE is fine. */
+/* Discards it, too. CM_NO_PAGE is fine. */
 void cm_kv_pages_give_back(struct cm_kv_pages *pages, int32_t page);
+
+/* Nobody will read what the page holds now: noted for cm_kv_discard. */
+void cm_kv_pages_discard(struct cm_kv_pages *pages, int32_t page);
+
+/* Moves the pages discarded since the last call to `list` [cm_kv_pages_count], each once, and
+ * returns their number. Some may have been taken again. */
+uint32_t cm_kv_pages_discarded(struct cm_kv_pages *pages, int32_t *list);
 
 #endif

@@ -400,6 +400,7 @@ static enum cm_status launch_rank(struct cm_rank *rank, void *context, struct cm
     const struct wave_task *task = context;
     const struct cm_step_work *work = task->work;
     struct cm_wave *wave = rank->waves[task->wave];
+    cm_kv_discard(rank->backend, rank->pool, work->discarded, work->discarded_count);
     for (uint32_t i = 0; i < work->copies_count; i++) {
         const struct cm_page_copy *copy = &work->copies[i];
         cm_kv_copy_tokens(rank->backend, rank->pool, (uint32_t)copy->from, (uint32_t)copy->to,

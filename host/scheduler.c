@@ -21,14 +21,15 @@ static struct cm_sequence *find_taken(const struct cm_scheduler *scheduler, uint
 
 /* --- Opening and closing --- */
 
-static bool open_wave(struct cm_scheduler_wave *wave, uint32_t batch)
+static bool open_wave(struct cm_scheduler_wave *wave, uint32_t batch, uint32_t pages_count)
 {
     wave->rows = cm_alloc(batch, sizeof *wave->rows);
     wave->sequences = cm_alloc(batch, sizeof *wave->sequences);
     wave->branches = cm_alloc(batch, sizeof *wave->branches);
     wave->copies = cm_alloc(COPIES_PER_TEXT * (size_t)batch, sizeof *wave->copies);
+    wave->discarded = cm_alloc(pages_count, sizeof *wave->discarded);
     return wave->rows != NULL && wave->sequences != NULL && wave->branches != NULL &&
-           wave->copies != NULL;
+           wave->copies != NULL && wave->discarded != NULL;
 }
 
 static void close_wave(struct cm_scheduler_wave *wave)
@@ -37,6 +38,7 @@ static void close_wave(struct cm_scheduler_wave *wave)
     cm_free(wave->sequences);
     cm_free(wave->branches);
     cm_free(wave->copies);
+    cm_free(wave->discarded);
 }
 
 enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
@@ -53,7 +55,7 @@ enum cm_status cm_scheduler_open(const struct cm_scheduler_options *options,
     opened->options.waves = options->waves > 0 ? options->waves : 1;
     bool ok = cm_prefix_tree_open(pages, &opened->tree) == CM_OK;
     for (uint32_t i = 0; i < opened->options.waves && ok; i++) {
-        ok = open_wave(&opened->waves[i], options->batch);
+        ok = open_wave(&opened->waves[i], options->batch, cm_kv_pages_count(pages));
     }
     if (!ok) {
         cm_scheduler_close(opened);
@@ -296,7 +298,8 @@ static void complete_beams(struct cm_scheduler *scheduler, struct cm_sequence *s
     }
     uint32_t candidates_count =
         cm_beam_search_candidates(sequence->branches_max, scheduler->stop_tokens_count);
-    if (cm_beam_search_advance(sequence, scheduler->options.tokenizer, choices, candidates_count)) {
+    if (cm_beam_search_advance(sequence, scheduler->options.tokenizer, choices, candidates_count,
+                               scheduler->pages)) {
         finish(scheduler, sequence, cm_beam_search_best(sequence->beams, 0)->reason);
     }
 }

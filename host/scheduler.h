@@ -5,7 +5,7 @@
  * oldest first. A request whose prompt begins like another's waits for the pages that the other is
  * computing instead of computing them again; the oldest never waits, so there is always progress.
  *
- *     plan -> (the engine copies pages, runs the step, samples) -> complete
+ *     plan -> (the engine discards and copies pages, runs the step, samples) -> complete
  *
  * Where steps run while the host goes on, the texts in flight are two waves, whose steps alternate:
  * one is on the device while the other's results are taken and its next step is planned. All goes
@@ -28,14 +28,16 @@
 
 enum { CM_WAVES_MAX = 2 };
 
-/* What the engine is to do. Arrays belong to the scheduler and last until the wave's next plan. The
- * branches of a sequence stand together. */
+/* What the engine is to do: discard pages, copy pages, run the rows. Arrays belong to the scheduler
+ * and last until the wave's next plan. The branches of a sequence stand together. */
 struct cm_step_work {
     uint32_t wave;
     struct cm_step_sequence *rows;  /* [sequences_count] */
     struct cm_sequence **sequences; /* [sequences_count] whose rows they are, */
     uint32_t *branches;             /* [sequences_count] and of which branch */
     uint32_t sequences_count;
+    int32_t *discarded; /* [discarded_count] pages whose content nobody may read any more */
+    uint32_t discarded_count;
     struct cm_page_copy *copies;
     uint32_t copies_count;
     uint32_t prefill_rows;
@@ -92,8 +94,8 @@ enum cm_status cm_scheduler_retry(struct cm_scheduler *scheduler, uint64_t id,
                                   struct cm_error *error) CM_MUST_CHECK;
 
 /* Admits what fits and lays out the wave's next step; its last must be complete. CM_END: nothing is
- * left to compute in any wave. Work without rows: for now all waits for the other wave; the copies
- * are to be done nevertheless, and there is nothing to complete. */
+ * left to compute in any wave. Work without rows: for now all waits for the other wave; pages are
+ * to be discarded and copied nevertheless, and there is nothing to complete. */
 enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
                                  struct cm_step_work *work) CM_MUST_CHECK;
 

@@ -16,6 +16,7 @@ struct cm_scheduler_wave {
     struct cm_sequence **sequences; /* [batch] */
     uint32_t *branches;             /* [batch] */
     struct cm_page_copy *copies;    /* [COPIES_PER_TEXT * batch] */
+    int32_t *discarded;             /* [pages] */
 };
 
 struct cm_scheduler {

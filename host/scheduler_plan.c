@@ -282,11 +282,15 @@ enum cm_status cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
         .sequences = planned->sequences,
         .branches = planned->branches,
         .copies = planned->copies,
+        .discarded = planned->discarded,
     };
     admit(scheduler);
     if (scheduler->active.count == 0) {
         return CM_END;
     }
+    /* Here, between two that give pages back: those that admission has evicted may be written by
+     * this step, those of donors that are dropped below are copied first. */
+    work->discarded_count = cm_kv_pages_discarded(scheduler->pages, work->discarded);
     if (!join_few(scheduler, wave)) {
         return CM_OK;
     }

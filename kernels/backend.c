@@ -238,6 +238,12 @@ void cm_kv_pool_close(struct cm_kv_pool *pool)
     }
 }
 
+void cm_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, const int32_t *pages,
+                   uint32_t pages_count)
+{
+    functions_of(backend)->kv_discard(backend, pool, pages, pages_count);
+}
+
 void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                        uint32_t to_page, uint32_t tokens)
 {

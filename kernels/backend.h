@@ -239,6 +239,13 @@ enum cm_status cm_kv_pool_create(struct cm_backend *backend, const struct cm_kv_
                                  struct cm_error *error) CM_MUST_CHECK;
 void cm_kv_pool_close(struct cm_kv_pool *pool);
 
+/* Nobody may read any more what these pages hold. Builds for tests (COPYMILL_POISON_PAGES) fill
+ * them with NaN, in the order of the ops, so that a read shows (with -240 as e4m3, which the cache
+ * keeps without NaN); others do nothing. `pages` is host memory, which may change after the call.
+ */
+void cm_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, const int32_t *pages,
+                   uint32_t pages_count);
+
 /* Copies the first `tokens` positions of a page, all layers: what a fork inside a page needs. */
 void cm_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                        uint32_t to_page, uint32_t tokens);

@@ -11,6 +11,14 @@
 
 #include "kernels/comm.h"
 
+/* Whether cm_kv_discard fills pages, and with which bytes: NaN as float32 and float16. */
+#if defined(COPYMILL_POISON_PAGES)
+enum { CM_POISONS_PAGES = 1 };
+#else
+enum { CM_POISONS_PAGES = 0 };
+#endif
+enum { CM_POISON = 0xFF };
+
 /* All that a back end implements: cm_backend_close and so on. */
 #define CM_BACKEND_FUNCTIONS(EACH) \
     EACH(backend_close)            \
@@ -50,6 +58,7 @@
     EACH(kv_page_bytes)            \
     EACH(kv_pool_create)           \
     EACH(kv_pool_close)            \
+    EACH(kv_discard)               \
     EACH(kv_copy_tokens)           \
     EACH(op_embed)                 \
     EACH(op_gather)                \

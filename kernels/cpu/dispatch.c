@@ -49,6 +49,7 @@
         .kv_page_bytes = cm_cpu_kv_page_bytes,                               \
         .kv_pool_create = cm_cpu_kv_pool_create,                             \
         .kv_pool_close = cm_cpu_kv_pool_close,                               \
+        .kv_discard = cm_cpu_kv_discard,                                     \
         .kv_copy_tokens = cm_cpu_kv_copy_tokens,                             \
         .op_embed = cm_cpu_op_embed,                                         \
         .op_gather = cm_cpu_op_gather,                                       \

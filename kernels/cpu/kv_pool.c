@@ -73,6 +73,16 @@ void cm_cpu_kv_pool_close(struct cm_kv_pool *pool)
     cm_free(pool);
 }
 
+void cm_cpu_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, const int32_t *pages,
+                       uint32_t pages_count)
+{
+    (void)backend;
+    for (uint32_t i = 0; CM_POISONS_PAGES && i < pages_count; i++) {
+        CM_ASSERT((uint32_t)pages[i] < pool->pages_count);
+        memset(pool->pages + (size_t)pages[i] * pool->page_bytes, CM_POISON, pool->page_bytes);
+    }
+}
+
 void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                            uint32_t to_page, uint32_t tokens)
 {

@@ -118,6 +118,18 @@ void cm_cuda_kv_pool_close(struct cm_kv_pool *pool)
     cm_free(pool);
 }
 
+void cm_cuda_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, const int32_t *pages,
+                        uint32_t pages_count)
+{
+    size_t page_bytes = pool->kv.page_stride * pool->element_bytes;
+    for (uint32_t i = 0; CM_POISONS_PAGES && i < pages_count && cm_cuda_begin(backend); i++) {
+        CM_ASSERT((uint32_t)pages[i] < pool->pages_count);
+        unsigned char *page = (unsigned char *)pool->kv.pages + (size_t)pages[i] * page_bytes;
+        cm_cuda_check(backend, cudaMemsetAsync(page, CM_POISON, page_bytes, backend->stream),
+                      "discarding a page");
+    }
+}
+
 /* Of every head of a page the same bytes. */
 static void copy_columns(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                          uint32_t to_page, size_t begin, size_t bytes)

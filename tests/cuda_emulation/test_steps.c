@@ -1,12 +1,14 @@
 /* Steps of the engine on the emulated device: whatever the waves, with and without recorded steps,
- * on one device or several, with one that fails or hangs, a job writes the same texts; and a step
- * asks the driver for no memory and waits for nothing but its own results.
+ * on one device or several, with one that fails or hangs, a job writes the same texts; a step asks
+ * the driver for no memory and waits for nothing but its own results; and a page that is given back
+ * too early shows in the texts.
  *
  * The reference is one wave on one device, op by op. With TEST_FEW, for builds that are slow, one
  * small job in all ways on one device. */
 #include "base/memory.h"
 #include "counts.h"
 #include "host/engine.h"
+#include "host/scheduler.h"
 #include "jobs/ban_list.h"
 
 #include <stdio.h>
@@ -319,6 +321,48 @@ static void steps_of_decoding_are_replayed(void **state)
     assert_true(texts.graph_launches > texts.recordings);
 }
 
+/* --- A page that is given back while it is in use --- */
+
+static struct cm_kv_pages *engine_pages;
+static uint32_t plans_until_loss; /* 0: nothing is lost */
+
+enum cm_status __real_cm_kv_pages_open(uint32_t pages_count, struct cm_kv_pages **pages);
+enum cm_status __wrap_cm_kv_pages_open(uint32_t pages_count, struct cm_kv_pages **pages);
+enum cm_status __real_cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
+                                        struct cm_step_work *work);
+enum cm_status __wrap_cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
+                                        struct cm_step_work *work);
+
+enum cm_status __wrap_cm_kv_pages_open(uint32_t pages_count, struct cm_kv_pages **pages)
+{
+    enum cm_status status = __real_cm_kv_pages_open(pages_count, pages);
+    engine_pages = *pages;
+    return status;
+}
+
+enum cm_status __wrap_cm_scheduler_plan(struct cm_scheduler *scheduler, uint32_t wave,
+                                        struct cm_step_work *work)
+{
+    enum cm_status status = __real_cm_scheduler_plan(scheduler, wave, work);
+    if (plans_until_loss > 0 && --plans_until_loss == 0) {
+        int32_t page = work->rows[0].pages[0];
+        cm_kv_pages_give_back(engine_pages, page);
+        assert_int_equal(cm_kv_pages_take(engine_pages), page); /* for somebody else */
+    }
+    return status;
+}
+
+/* Nobody writes into the page: what stood there would still do. */
+static void a_page_given_back_too_early_shows(void **state)
+{
+    (void)state;
+    static struct texts texts;
+    plans_until_loss = 2;
+    run_job(&plain_job, &texts, NULL, NULL);
+    assert_int_equal(plans_until_loss, 0);
+    assert_memory_not_equal(texts.tokens, expected.tokens, sizeof texts.tokens);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +370,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(devices_write_the_same),
         cmocka_unit_test(a_lost_device_changes_no_text),
         cmocka_unit_test(a_step_allocates_nothing_and_waits_once),
+        cmocka_unit_test(a_page_given_back_too_early_shows),
         cmocka_unit_test(steps_of_decoding_are_replayed),
     };
 #if defined(TEST_FEW)

@@ -1,10 +1,9 @@
 /* The scaled rope of Llama 3.1: a folder says it in numbers, which the references prove, a GGUF
  * file in a tensor of factors. The same weights in both containers give the same logits. */
 #include "base/memory.h"
-#include "gguf_writer.h"
 #include "host/engine.h"
-#include "loaders/model_file.h"
 #include "scratch.h"
+#include "tiny_gguf.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -58,94 +57,9 @@ static void make_factors(float factors[HEAD_DIM / 2])
     }
 }
 
-static const struct {
-    const char *folder;
-    const char *gguf;
-} names[] = {
-    { "model.embed_tokens.weight", "token_embd.weight" },
-    { "model.norm.weight", "output_norm.weight" },
-    { "lm_head.weight", "output.weight" },
-    { "input_layernorm.weight", "attn_norm.weight" },
-    { "self_attn.q_proj.weight", "attn_q.weight" },
-    { "self_attn.k_proj.weight", "attn_k.weight" },
-    { "self_attn.v_proj.weight", "attn_v.weight" },
-    { "self_attn.o_proj.weight", "attn_output.weight" },
-    { "post_attention_layernorm.weight", "ffn_norm.weight" },
-    { "mlp.gate_proj.weight", "ffn_gate.weight" },
-    { "mlp.up_proj.weight", "ffn_up.weight" },
-    { "mlp.down_proj.weight", "ffn_down.weight" },
-};
-
-/* "model.layers.1.mlp.up_proj.weight" -> "blk.1.ffn_up.weight" */
-static void translate(const char *name, char out[64])
-{
-    int layer;
-    int begin = 0;
-    bool in_layer = sscanf(name, "model.layers.%d.%n", &layer, &begin) == 1;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name + begin, names[i].folder) == 0) {
-            snprintf(out, 64, in_layer ? "blk.%2$d.%1$s" : "%s", names[i].gguf, layer);
-            return;
-        }
-    }
-    fail_msg("no name for %s", name);
-}
-
-/* Rows of a head in the order of neighbouring pairs, as the format has them for this family. */
-static void pair_rows(const struct cm_tensor *tensor, float *rows)
-{
-    const float *from = tensor->data;
-    size_t width = (size_t)tensor->dims[1];
-    for (size_t row = 0; row < tensor->dims[0]; row++) {
-        size_t in_head = row % HEAD_DIM;
-        size_t source = row - in_head + in_head % 2 * (HEAD_DIM / 2) + in_head / 2;
-        memcpy(rows + row * width, from + source * width, width * sizeof *rows);
-    }
-}
-
-static void write_tensor(struct gguf_writer *writer, const struct cm_tensor *tensor)
-{
-    char name[64];
-    struct cm_tensor renamed = *tensor;
-    float *rows = NULL;
-    translate(tensor->name, name);
-    renamed.name = name;
-    if (strstr(name, "attn_q.") != NULL || strstr(name, "attn_k.") != NULL) {
-        rows = cm_alloc(tensor->bytes, 1);
-        pair_rows(tensor, rows);
-        renamed.data = rows;
-    }
-    gguf_writer_tensor(writer, &renamed);
-    cm_free(rows);
-}
-
-static void write_metadata(struct gguf_writer *writer, const struct cm_tokenizer_data *tokens)
-{
-    gguf_writer_string(writer, "general.architecture", "llama");
-    gguf_writer_u32(writer, "llama.context_length", 512);
-    gguf_writer_u32(writer, "llama.embedding_length", 64);
-    gguf_writer_u32(writer, "llama.block_count", 2);
-    gguf_writer_u32(writer, "llama.feed_forward_length", 176);
-    gguf_writer_u32(writer, "llama.attention.head_count", 4);
-    gguf_writer_u32(writer, "llama.attention.head_count_kv", 2);
-    gguf_writer_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-6F);
-    gguf_writer_f32(writer, "llama.rope.freq_base", (float)THETA);
-    gguf_writer_string(writer, "tokenizer.ggml.model", "gpt2");
-    gguf_writer_spans(writer, "tokenizer.ggml.tokens", tokens->tokens, tokens->n_tokens);
-    gguf_writer_strings(writer, "tokenizer.ggml.merges", NULL, 0);
-}
-
 static void write_gguf(const char *name, bool with_factors)
 {
-    struct cm_model_file *file = NULL;
-    struct gguf_writer writer;
     struct cm_text bytes = CM_TEXT_INIT(FILE_BYTES_MAX);
-    assert_int_equal(cm_model_file_open(scratch_path(""), &file, NULL), CM_OK);
-    gguf_writer_init(&writer);
-    write_metadata(&writer, cm_model_file_tokenizer(file));
-    for (size_t i = 0; i < cm_model_file_tensors_count(file); i++) {
-        write_tensor(&writer, cm_model_file_tensor(file, i));
-    }
     float factors[HEAD_DIM / 2];
     make_factors(factors);
     const struct cm_tensor tensor = { .name = "rope_freqs.weight",
@@ -154,14 +68,9 @@ static void write_gguf(const char *name, bool with_factors)
                                       .dims = { HEAD_DIM / 2 },
                                       .data = factors,
                                       .bytes = sizeof factors };
-    if (with_factors) {
-        gguf_writer_tensor(&writer, &tensor);
-    }
-    gguf_writer_finish(&writer, &bytes);
+    tiny_gguf_append(&bytes, scratch_path(""), CM_F32, with_factors ? &tensor : NULL);
     scratch_write(name, bytes.data, bytes.length);
     cm_text_deinit(&bytes);
-    gguf_writer_deinit(&writer);
-    cm_model_file_close(file);
 }
 
 /* --- The logits --- */

@@ -454,6 +454,58 @@ static void shared_pages_equal_private_ones(void **state)
     cm_backend_close(cuda);
 }
 
+/* Values of a row that are no means of inputs, which lie in [-2, 2). */
+static size_t wild_values(const struct run *run, uint32_t position)
+{
+    size_t wild = 0;
+    for (size_t i = 0; i < out_dim(&run->model); i++) {
+        wild += !(fabsf(run->out[position * out_dim(&run->model) + i]) < 2.1f);
+    }
+    return wild;
+}
+
+/* Builds for tests show the use of a page that was given back. */
+static void check_discarded(struct cm_backend *backend)
+{
+    struct run run;
+    struct step *step = cm_alloc(1, sizeof *step);
+    assert_non_null(step);
+    run_open(&run, &models[0], backend);
+    for (; step->n_rows < 20; step->n_rows++) {
+        step->positions[step->n_rows] = (int32_t)step->n_rows;
+    }
+    run_step(&run, step, 32, 0);
+    cm_kv_discard(backend, run.pool, &run.pages[1][0], 1); /* of another text */
+    for (int32_t position = 20; position < 22; position++) {
+        step->positions[0] = position;
+        step->n_rows = 1;
+        run_step(&run, step, 32, 0);
+        cm_kv_discard(backend, run.pool, &run.pages[0][0], 1); /* gone for position 21 */
+    }
+    bool has_nan = cm_backend_precision(backend) != CM_PRECISION_FP8;
+    size_t wild = wild_values(&run, 21);
+    assert_int_equal(wild_values(&run, 20), 0);
+    assert_true(!CM_POISONS_PAGES ? wild == 0 : has_nan ? wild == out_dim(&run.model) : wild > 0);
+    run_close(&run);
+    cm_free(step);
+}
+
+static void a_read_of_a_discarded_page_shows(void **state)
+{
+    (void)state;
+    const enum cm_precision precisions[] = { CM_PRECISION_EXACT, CM_PRECISION_BF16,
+                                             CM_PRECISION_FP8 };
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        for (size_t i = 0; i < (which == OP_CUDA ? 3 : 2); i++) {
+            struct cm_backend *backend = op_backend_at(which, 1, precisions[i]);
+            if (backend != NULL) {
+                check_discarded(backend);
+                cm_backend_close(backend);
+            }
+        }
+    }
+}
+
 static void pools_check_their_shape(void **state)
 {
     (void)state;
@@ -487,6 +539,7 @@ int main(void)
         cmocka_unit_test(every_cut_gives_the_same_bits),
         cmocka_unit_test(every_cut_gives_the_same_bits_on_cuda),
         cmocka_unit_test(shared_pages_equal_private_ones),
+        cmocka_unit_test(a_read_of_a_discarded_page_shows),
         cmocka_unit_test(pools_check_their_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

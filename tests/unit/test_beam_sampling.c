@@ -106,7 +106,7 @@ static void sample_once(struct cm_sequence *sequence, uint64_t seed, uint32_t be
         choices[b].scores = scores[b];
         choices[b].logprobs = scores[b];
     }
-    assert_false(cm_beam_search_advance(sequence, NULL, choices, CANDIDATES));
+    assert_false(cm_beam_search_advance(sequence, NULL, choices, CANDIDATES, NULL));
     assert_int_equal(sequence->branches_count, BEAMS);
     const struct cm_branch *best = &sequence->branches[0];
     assert_true(best->score >= sequence->branches[1].score);

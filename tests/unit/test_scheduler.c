@@ -31,7 +31,8 @@ struct shadow {
     uint32_t prompt_tokens[REQUESTS_MAX];
     uint32_t finished[REQUESTS_MAX];
     uint64_t prefill_rows;
-    uint32_t overlaps; /* steps planned while another was in flight */
+    uint32_t discarded; /* pages */
+    uint32_t overlaps;  /* steps planned while another was in flight */
 };
 
 static uint32_t random_below(struct shadow *shadow, uint32_t limit)
@@ -129,6 +130,15 @@ static void make_prompts(struct shadow *shadow, uint32_t count, uint32_t segment
     }
 }
 
+/* Whoever reads a discarded page finds no token. */
+static void run_discards(struct shadow *shadow, const struct cm_step_work *work)
+{
+    for (uint32_t i = 0; i < work->discarded_count; i++) {
+        memset(shadow->slots[work->discarded[i]], 0xff, sizeof shadow->slots[0]);
+        shadow->discarded++;
+    }
+}
+
 static void run_copies(struct shadow *shadow, const struct cm_step_work *work)
 {
     for (uint32_t i = 0; i < work->copies_count; i++) {
@@ -210,6 +220,7 @@ static void check_plan(const struct cm_step_plan *plan)
 /* The device's part: it runs steps in the order in which they are planned. */
 static void run_step(struct shadow *shadow, struct cm_step_plan *plan, struct cm_step_work *work)
 {
+    run_discards(shadow, work);
     run_copies(shadow, work);
     if (work->sequences_count > 0) {
         check_rows(shadow, work);
@@ -339,6 +350,7 @@ static uint64_t run_job(struct shadow *shadow, const struct job *job)
     memset(shadow->finished, 0, sizeof shadow->finished);
     shadow->prefill_rows = 0;
     shadow->overlaps = 0;
+    shadow->discarded = 0;
 
     struct cm_step_work works[CM_WAVES_MAX] = { 0 };
     bool in_flight[CM_WAVES_MAX] = { false };
@@ -414,6 +426,7 @@ static void rows_see_their_own_history(void **state)
         job.waves = 2;
         run_job(shadow, &job);
         assert_true(shadow->overlaps > 0 || batch <= 16 || round % 3 == 0);
+        assert_true(shadow->discarded >= count);
     }
     cm_free(shadow);
 }
@@ -473,6 +486,29 @@ static void requests_that_cannot_fit_are_refused(void **state)
     cm_kv_pages_close(pages);
 }
 
+static void discarded_pages_are_told_once(void **state)
+{
+    (void)state;
+    struct cm_kv_pages *pages = NULL;
+    int32_t list[3];
+    assert_int_equal(cm_kv_pages_open(3, &pages), CM_OK);
+    int32_t first = cm_kv_pages_take(pages);
+    int32_t second = cm_kv_pages_take(pages);
+    cm_kv_pages_give_back(pages, first);
+    assert_int_equal(cm_kv_pages_take(pages), first);
+    cm_kv_pages_give_back(pages, first);
+    cm_kv_pages_discard(pages, second); /* and kept */
+    assert_int_equal(cm_kv_pages_discarded(pages, list), 2);
+    assert_int_equal(list[0], first);
+    assert_int_equal(list[1], second);
+    assert_int_equal(cm_kv_pages_free_count(pages), 2);
+    assert_int_equal(cm_kv_pages_discarded(pages, list), 0);
+    cm_kv_pages_give_back(pages, second);
+    assert_int_equal(cm_kv_pages_discarded(pages, list), 1);
+    assert_int_equal(list[0], second);
+    cm_kv_pages_close(pages);
+}
+
 static void philox_matches_known_answers(void **state)
 {
     (void)state;
@@ -497,6 +533,7 @@ int main(void)
         cmocka_unit_test(rows_see_their_own_history),
         cmocka_unit_test(each_distinct_token_is_computed_once),
         cmocka_unit_test(requests_that_cannot_fit_are_refused),
+        cmocka_unit_test(discarded_pages_are_told_once),
         cmocka_unit_test(philox_matches_known_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
