@@ -3,9 +3,11 @@
 #include "base/checked.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static atomic_ullong allocations_count;
 static atomic_ullong fail_at;
@@ -92,6 +94,20 @@ void cm_unmap(void *block, size_t bytes)
     if (block != NULL) {
         CM_ASSERT(munmap(block, bytes) == 0);
     }
+}
+
+uint64_t cm_memory_resident_bytes(void)
+{
+    unsigned long long size_pages;
+    unsigned long long resident_pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file != NULL) {
+        if (fscanf(file, "%llu %llu", &size_pages, &resident_pages) != 2) {
+            resident_pages = 0;
+        }
+        fclose(file);
+    }
+    return resident_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 void cm_memory_fail_at(uint64_t nth)

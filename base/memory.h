@@ -30,6 +30,10 @@ void cm_free(void *block);
 void *cm_map(size_t bytes) CM_MUST_CHECK;
 void cm_unmap(void *block, size_t bytes);
 
+/* What this process holds in memory now, the pages of its files too; 0 where the system does not
+ * say. */
+uint64_t cm_memory_resident_bytes(void);
+
 /* Makes the nth allocation from now (1 = the next) fail, once; 0 switches it off. For tests. */
 void cm_memory_fail_at(uint64_t nth);
 

@@ -63,6 +63,7 @@ static void add_info(struct cm_engine_info *info, const struct cm_engine_info *o
     info->threads += one->threads;
     info->batch += one->batch;
     info->weights_bytes += one->weights_bytes;
+    info->tables_bytes += info->in_host_memory ? 0 : one->tables_bytes; /* the file's: once */
     info->kv_bytes += one->kv_bytes;
     info->kv_pages_count += one->kv_pages_count;
 }
@@ -243,10 +244,11 @@ void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counter
     }
 }
 
-void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits *limits)
+void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
+                              struct cm_engine_limits *limits)
 {
     double devices = engine->info.devices;
-    cm_replica_measure_limits(engine->replica, limits);
+    cm_replica_measure_limits(engine->replica, bandwidth, limits);
     if (devices > 1) {
         limits->int8_gops *= devices;
         limits->bf16_gflops *= devices;

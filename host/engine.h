@@ -79,11 +79,14 @@ struct cm_engine_info {
     uint32_t batch;
     uint64_t parameters_count;
     uint64_t weights_bytes;  /* packed */
+    uint64_t tables_bytes;   /* of embeddings; on the CPU in the file's own pages */
     uint64_t kv_bytes;       /* reserved for pages */
     uint64_t kv_token_bytes; /* per token of context */
     uint32_t kv_pages_count;
-    uint32_t context_tokens;             /* prompt + output of one request, at most */
-    double multiply_adds_per_token;      /* in the layers' matrices */
+    uint32_t kv_page_tokens;
+    bool in_host_memory;            /* all of these, and a page of the KV cache once it is used */
+    uint32_t context_tokens;        /* prompt + output of one request, at most */
+    double multiply_adds_per_token; /* in the layers' matrices */
     double head_multiply_adds_per_token; /* in the head */
 };
 void cm_engine_info(const struct cm_engine *engine, struct cm_engine_info *info);
@@ -218,7 +221,8 @@ struct cm_engine_limits {
     double fp32_gflops;
     double bandwidth_gbs;
 };
-void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits *limits);
+void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
+                              struct cm_engine_limits *limits);
 
 /* The logits of every position of `tokens`, computed by the same steps as everything else, in
  * chunks of `chunk_tokens` (1: token by token; 0: all at once). `shared_tokens` > 0 first runs that

@@ -108,6 +108,7 @@ static enum cm_status plan_pages(const struct cm_engine_options *options, uint64
     info->kv_pages_count = (uint32_t)pages_count;
     info->kv_bytes = pages_count * page_bytes;
     info->kv_token_bytes = page_bytes / CM_PAGE_TOKENS;
+    info->kv_page_tokens = CM_PAGE_TOKENS;
     return CM_OK;
 }
 
@@ -116,6 +117,7 @@ static void describe_rank(const struct cm_rank *rank, struct cm_engine_info *inf
     const struct cm_weights *weights = rank->weights;
     info->threads += cm_backend_threads(rank->backend);
     info->weights_bytes += weights->packed_bytes;
+    info->tables_bytes += weights->tables_bytes;
     for (uint32_t i = 0; i < weights->n_layers; i++) {
         const struct cm_matrix *const matrices[] = {
             weights->layers[i].qkv,
@@ -182,6 +184,7 @@ static enum cm_status open_pages(struct cm_replica *replica, enum cm_device devi
                                  const struct cm_engine_options *options, struct cm_error *error)
 {
     struct cm_engine_info *info = &replica->info;
+    info->in_host_memory = device == CM_DEVICE_CPU;
     uint32_t ranks_count = cm_ranks_count(replica->ranks);
     const struct cm_kv_shape shape = kv_shape(replica->leader);
     uint64_t memory_bytes = UINT64_MAX;
@@ -499,10 +502,11 @@ void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *
     pthread_mutex_unlock(&replica->lock);
 }
 
-void cm_replica_measure_limits(struct cm_replica *replica, struct cm_engine_limits *limits)
+void cm_replica_measure_limits(struct cm_replica *replica, bool bandwidth,
+                               struct cm_engine_limits *limits)
 {
     struct cm_machine_limits measured;
-    cm_backend_measure_limits(replica->leader->backend, &measured);
+    cm_backend_measure_limits(replica->leader->backend, bandwidth, &measured);
     *limits = (struct cm_engine_limits){
         .int8_gops = measured.int8_gops,
         .bf16_gflops = measured.bf16_gflops,

@@ -39,7 +39,8 @@ void cm_replica_release(struct cm_replica *replica, uint64_t id);
 enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
                                 const struct cm_retry *retry, struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *counters);
-void cm_replica_measure_limits(struct cm_replica *replica, struct cm_engine_limits *limits);
+void cm_replica_measure_limits(struct cm_replica *replica, bool bandwidth,
+                               struct cm_engine_limits *limits);
 enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *tokens,
                                  uint32_t tokens_count, uint32_t chunk_tokens,
                                  uint32_t shared_tokens, float *logits,

@@ -279,6 +279,7 @@ static enum cm_status load_table(const struct loading *loading, const char *name
     if (status == CM_OK) {
         status = cm_table_create(loading->weights->backend, tensor, table, loading->error);
     }
+    loading->weights->tables_bytes += tensor->bytes;
     loading->weights->parameters_count += rows * loading->config->n_embd;
     return status;
 }
@@ -357,6 +358,7 @@ static enum cm_status load_all(struct loading *loading)
         if (status == CM_OK) {
             status = load_feed_forward(loading, &loading->weights->layers[i]);
         }
+        cm_model_file_forget(loading->file); /* weights are in memory once, not in two forms */
     }
     return status;
 }

@@ -46,6 +46,7 @@ struct cm_weights {
     float *frequencies_local;
     uint64_t parameters_count; /* of the whole model */
     uint64_t packed_bytes;     /* here */
+    uint64_t tables_bytes;
 };
 
 /* The part of rank `rank` of `ranks_count` (0 of 1: the whole). The embedding table stays in the

@@ -204,7 +204,7 @@ static enum cm_exit measure_synthetic(const struct bench_options *options)
                     options->shape.prompt_tokens + options->shape.output_tokens, &engine, &error);
     if (status == CM_OK) {
         cm_engine_info(engine, &info);
-        cm_engine_measure_limits(engine, &limits);
+        cm_engine_measure_limits(engine, true, &limits);
     }
     for (uint32_t round = 0; round < options->repeat && status == CM_OK; round++) {
         status = cm_bench_run(engine, &options->shape, round, &passes[round], &error);
@@ -229,7 +229,7 @@ static enum cm_exit measure_catalog(const struct bench_options *options)
     if (status != CM_OK) {
         return report_error(status, &error);
     }
-    cm_engine_measure_limits(engine, &limits);
+    cm_engine_measure_limits(engine, true, &limits);
     cm_engine_close(engine);
     enum cm_exit exit = cm_bench_catalog(&options->run, options->repeat, passes, &info);
     if (exit != CM_EXIT_OK && exit != CM_EXIT_PARTIAL) {

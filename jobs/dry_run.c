@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "jobs/interrupt.h"
+#include "jobs/memory_forecast.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +13,9 @@ enum { PROBE_PROMPT_TOKENS = 64, PROBE_OUTPUT_TOKENS = 8, PROBE_ROWS_MAX = 16 };
 
 enum { PROBLEMS_SHOWN_MAX = 5 };
 
+/* What only a run has: the ledger's caches, rows on their way between the stages. */
+enum { RUN_BYTES = 4 << 20 };
+
 struct estimate {
     uint64_t items_count;
     uint64_t rows_count;
@@ -20,6 +24,8 @@ struct estimate {
     uint64_t distinct_tokens; /* what sharing leaves to compute */
     uint64_t output_tokens;   /* at most, in one attempt */
     uint64_t longest_tokens;  /* prompt of the longest row */
+    struct cm_memory_forecast *memory;
+    uint64_t resident_bytes; /* with everything open and no page of the KV cache used */
 };
 
 /* --- Reading the plan --- */
@@ -55,9 +61,12 @@ static void add_row(struct estimate *estimate, const struct cm_job *job,
         return;
     }
     room -= prompt.count;
+    uint64_t output_tokens = room < job->options->max_tokens ? room : job->options->max_tokens;
+    cm_memory_forecast_add(estimate->memory, prompt.ids, prompt.count, prompt.cached_tokens,
+                           output_tokens);
     estimate->prompt_tokens += prompt.count;
     estimate->distinct_tokens += prompt.count - prompt.cached_tokens;
-    estimate->output_tokens += room < job->options->max_tokens ? room : job->options->max_tokens;
+    estimate->output_tokens += output_tokens;
     if (prompt.count > estimate->longest_tokens) {
         estimate->longest_tokens = prompt.count;
     }
@@ -151,6 +160,30 @@ static void print_time(double time_s)
     }
 }
 
+/* On the CPU the KV cache takes memory page by page, and this process has opened all else that a
+ * run opens; of the table of embeddings, which stays in the file, it takes what is read. */
+static void print_memory(const struct cm_engine_info *model, const struct estimate *estimate)
+{
+    if (!model->in_host_memory) {
+        uint64_t weights_bytes = model->weights_bytes + model->tables_bytes;
+        printf("memory           %.2f GiB weights, %.2f GiB KV cache on %s; %.2f GiB here\n",
+               (double)weights_bytes / 0x1p30, (double)model->kv_bytes / 0x1p30,
+               model->devices > 1 ? "the devices" : "the device",
+               (double)estimate->resident_bytes / 0x1p30);
+        return;
+    }
+    uint64_t kv_bytes = cm_memory_forecast_kv_bytes(estimate->memory);
+    uint64_t weights_bytes =
+        model->weights_bytes + cm_memory_forecast_tables_bytes(estimate->memory);
+    uint64_t rest_bytes = RUN_BYTES;
+    if (estimate->resident_bytes > model->weights_bytes) {
+        rest_bytes += estimate->resident_bytes - model->weights_bytes;
+    }
+    printf("memory           %.3f GiB: %.3f weights, %.3f KV cache, %.3f the rest\n",
+           (double)(weights_bytes + kv_bytes + rest_bytes) / 0x1p30, (double)weights_bytes / 0x1p30,
+           (double)kv_bytes / 0x1p30, (double)rest_bytes / 0x1p30);
+}
+
 static void print_estimate(const struct cm_job *job, const struct estimate *estimate, double time_s)
 {
     double prompt_tokens = estimate->prompt_tokens > 0 ? (double)estimate->prompt_tokens : 1;
@@ -164,8 +197,7 @@ static void print_estimate(const struct cm_job *job, const struct estimate *esti
     printf("distinct tokens  %" PRIu64 " (%.0f%% shared)\n", estimate->distinct_tokens,
            100 * (1 - (double)estimate->distinct_tokens / prompt_tokens));
     printf("output tokens    %" PRIu64 " at most\n", estimate->output_tokens);
-    printf("memory           %.2f GiB weights, %.2f GiB KV cache\n",
-           (double)job->model.weights_bytes / 0x1p30, (double)job->model.kv_bytes / 0x1p30);
+    print_memory(&job->model, estimate);
     print_time(time_s);
 }
 
@@ -174,17 +206,28 @@ enum cm_exit cm_dry_run(struct cm_job *job)
     struct estimate estimate = { 0 };
     struct cm_error error = { 0 };
     double time_s = 0;
-    enum cm_status status = read_plan(job, &estimate, &error);
+    enum cm_status status =
+        cm_memory_forecast_open(&job->model, job->options->sampling.beams, &estimate.memory);
+    if (status == CM_OK) {
+        status = read_plan(job, &estimate, &error);
+    } else {
+        cm_error_set(&error, status, "out of memory");
+    }
     if (status == CM_OK && estimate.rows_count == 0) {
         status = cm_job_no_rows(job, &error);
     }
     if (status == CM_OK) {
+        estimate.resident_bytes = cm_memory_resident_bytes();
         status = measure(job, &estimate, &time_s, &error);
     }
-    if (status != CM_OK) {
+    if (status == CM_OK) {
+        print_estimate(job, &estimate, time_s);
+    } else {
         cm_log(CM_LOG_ERROR, "%s", error.message);
+    }
+    cm_memory_forecast_close(estimate.memory);
+    if (status != CM_OK) {
         return cm_job_exit_of(status);
     }
-    print_estimate(job, &estimate, time_s);
     return fflush(stdout) == 0 ? CM_EXIT_OK : CM_EXIT_FAILED;
 }

@@ -294,7 +294,7 @@ static void fill_summary(const struct run *run, struct cm_run_summary *summary)
 }
 
 /* What the report will show of this run. The limits take a moment to measure, which a run of
- * minutes has to spare. */
+ * minutes has to spare; that of bandwidth takes memory that the job did not plan for. */
 static enum cm_status end_ledger(struct run *run, enum cm_status status, struct cm_error *error)
 {
     const double long_run_s = 30;
@@ -310,7 +310,7 @@ static enum cm_status end_ledger(struct run *run, enum cm_status status, struct 
     };
     cm_engine_counters(run->job.engine, &figures.engine);
     if (status == CM_OK && (run->counts.wall_s > long_run_s || run->options->report_path != NULL)) {
-        cm_engine_measure_limits(run->job.engine, &limits);
+        cm_engine_measure_limits(run->job.engine, false, &limits);
         figures.limits = &limits;
     }
     char *text = cm_run_figures_write(&figures);

@@ -37,9 +37,8 @@ static json_t *describe_machine(const struct cm_run_figures *figures)
 
 static json_t *describe_limits(const struct cm_engine_limits *limits)
 {
-    return json_pack("{s:f, s:f, s:f, s:f}", "int8_gops", limits->int8_gops, "bf16_gflops",
-                     limits->bf16_gflops, "fp32_gflops", limits->fp32_gflops, "bandwidth_gbs",
-                     limits->bandwidth_gbs);
+    return json_pack("{s:f, s:f, s:f}", "int8_gops", limits->int8_gops, "bf16_gflops",
+                     limits->bf16_gflops, "fp32_gflops", limits->fp32_gflops);
 }
 
 char *cm_run_figures_write(const struct cm_run_figures *figures)

@@ -157,9 +157,10 @@ void cm_backend_range_end(struct cm_backend *backend)
     functions_of(backend)->backend_range_end(backend);
 }
 
-void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
+void cm_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
+                               struct cm_machine_limits *limits)
 {
-    functions_of(backend)->backend_measure_limits(backend, limits);
+    functions_of(backend)->backend_measure_limits(backend, bandwidth, limits);
 }
 
 /* --- Weights --- */

@@ -400,13 +400,14 @@ void cm_op_beam(struct cm_backend *backend, const struct cm_beam_args *args);
 /* --- Limits of the machine --- */
 
 /* Measured now, in this process, with this back end's threads (about a second). Zero: not
- * available. */
+ * available. Bandwidth, which takes a buffer of 256 MiB meanwhile, only where it is asked for. */
 struct cm_machine_limits {
     double int8_gops; /* multiply and add count as two */
     double bf16_gflops;
     double fp32_gflops;
     double bandwidth_gbs; /* reading memory far larger than the caches */
 };
-void cm_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits);
+void cm_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
+                               struct cm_machine_limits *limits);
 
 #endif

@@ -72,3 +72,8 @@ size_t cm_file_map_bytes(const struct cm_file_map *map)
 {
     return map->bytes;
 }
+
+void cm_file_map_forget(const struct cm_file_map *map)
+{
+    (void)madvise(map->data, map->bytes, MADV_DONTNEED); /* a wish; nothing depends on it */
+}

@@ -18,4 +18,8 @@ void cm_file_map_close(struct cm_file_map *map);
 const uint8_t *cm_file_map_data(const struct cm_file_map *map);
 size_t cm_file_map_bytes(const struct cm_file_map *map);
 
+/* Takes what was read out of this process's memory, where it counts beside what was made of it; it
+ * is read again where it is needed again. From any thread, also while others read. */
+void cm_file_map_forget(const struct cm_file_map *map);
+
 #endif

@@ -388,9 +388,23 @@ const struct cm_tensor *cm_model_file_find(const struct cm_model_file *file, con
 
 /* --- Digest --- */
 
+void cm_model_file_forget(const struct cm_model_file *file)
+{
+    for (size_t i = 0; i < file->weights_count; i++) {
+        cm_file_map_forget(file->weights[i].map);
+    }
+}
+
+/* In pieces, so that a large file does not take its size in memory. */
 static void hash_map(struct cm_hash *hash, const struct cm_file_map *map)
 {
-    cm_hash_bytes(hash, cm_file_map_data(map), cm_file_map_bytes(map));
+    const size_t piece_bytes = (size_t)16 << 20;
+    const uint8_t *data = cm_file_map_data(map);
+    size_t bytes = cm_file_map_bytes(map);
+    for (size_t at = 0; at < bytes; at += piece_bytes) {
+        cm_hash_bytes(hash, data + at, bytes - at < piece_bytes ? bytes - at : piece_bytes);
+        cm_file_map_forget(map);
+    }
 }
 
 static enum cm_status hash_folder(const struct cm_model_file *file, struct cm_hash *hash,

@@ -151,6 +151,10 @@ const struct cm_tensor *cm_model_file_tensor(const struct cm_model_file *file, s
 /* NULL where the file holds no tensor of that name. */
 const struct cm_tensor *cm_model_file_find(const struct cm_model_file *file, const char *name);
 
+/* Takes the weights' pages out of this process's memory; they are read again where they are needed
+ * again. For a caller that has made its own form of them. */
+void cm_model_file_forget(const struct cm_model_file *file);
+
 /* SHA-256 over everything that decides the model's output (the weights file or files and the
  * configuration); lower-case hex. Reads the whole file: seconds for gigabytes. */
 enum cm_status cm_model_file_digest(const struct cm_model_file *file, char hex[65],

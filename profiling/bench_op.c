@@ -252,7 +252,7 @@ int main(int argc, char **argv)
         return 1;
     }
     struct cm_machine_limits limits;
-    cm_backend_measure_limits(backend, &limits);
+    cm_backend_measure_limits(backend, true, &limits);
     print_head(&options, backend, &limits);
     bool ok = true;
     bool first = true;

@@ -218,7 +218,8 @@ static double measure_bandwidth_gbs(struct cm_backend *backend)
     return READ_BUFFER_BYTES / best_s * 1e-9;
 }
 
-void cm_cpu_backend_measure_limits(struct cm_backend *backend, struct cm_machine_limits *limits)
+void cm_cpu_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
+                                   struct cm_machine_limits *limits)
 {
     *limits = (struct cm_machine_limits){ 0 };
     enum cm_cpu_isa isa = cm_cpu_isa_best();
@@ -236,5 +237,5 @@ void cm_cpu_backend_measure_limits(struct cm_backend *backend, struct cm_machine
     if (isa >= CM_CPU_AVX512BF16) {
         limits->bf16_gflops = measure_burst(backend, burst_bf16_avx512, 64 * wide);
     }
-    limits->bandwidth_gbs = measure_bandwidth_gbs(backend);
+    limits->bandwidth_gbs = bandwidth ? measure_bandwidth_gbs(backend) : 0;
 }

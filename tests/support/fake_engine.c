@@ -246,9 +246,11 @@ void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counter
     *counters = engine->counters;
 }
 
-void cm_engine_measure_limits(struct cm_engine *engine, struct cm_engine_limits *limits)
+void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
+                              struct cm_engine_limits *limits)
 {
     (void)engine;
+    (void)bandwidth;
     *limits = (struct cm_engine_limits){ 0 };
 }
 
