@@ -73,7 +73,7 @@ static __global__ void __launch_bounds__(32)
 static __global__ void __launch_bounds__(THREADS)
     answer_sums(const float *x, float *warp_sums, float *block_sums)
 {
-    __shared__ float partial[32];
+    __shared__ float partial[THREADS / 32];
     float value = x[threadIdx.x];
     warp_sums[threadIdx.x] = cm_warp_sum(value);
     float sum = cm_block_sum(value, partial);

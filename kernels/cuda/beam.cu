@@ -99,7 +99,6 @@ static __global__ void __launch_bounds__(THREADS) beam_rows(struct cm_beam_args 
         float x = row.x[i] - log_sum;
         row.x[i] = x == x ? x : -INFINITY;
     }
-    __syncthreads();
     if (is_penalised(controls)) {
         penalise(row, controls, args.history, scratch);
     }

@@ -93,8 +93,8 @@ static __device__ __forceinline__ float cm_warp_sum(float value)
     return value;
 }
 
-/* The sum over the block, in every thread; `partial` is shared memory of 32 values that nobody
- * else uses until the next barrier. The block is a whole number of warps. */
+/* The sum over the block, in every thread; `partial` is shared memory, a value for each warp, that
+ * nobody else uses until the next barrier. The block is a whole number of warps. */
 static __device__ __forceinline__ float cm_block_sum(float value, float *partial)
 {
     unsigned warp = threadIdx.x / 32;

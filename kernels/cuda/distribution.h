@@ -6,7 +6,11 @@
  * the order whose running mass reaches a target; it is found without a sort, three bits of the
  * weight at a time: one pass adds the masses over each of the seven thresholds that the next three
  * bits could be, and the largest that reaches the target stays. The k-th largest value is found in
- * the same way, with counts for masses. Every function here is called by the whole block. */
+ * the same way, with counts for masses. Every function here is called by the whole block.
+ *
+ * Element i of a row belongs to thread i % THREADS. Passes in which each thread looks at its own
+ * need no barrier between them; a function that touches others' has its barriers inside, before
+ * and after. */
 #ifndef CM_KERNELS_CUDA_DISTRIBUTION_H
 #define CM_KERNELS_CUDA_DISTRIBUTION_H
 
@@ -93,11 +97,11 @@ static __device__ __forceinline__ void block_sums(mass_t (&sums)[N], struct scra
     }
 }
 
-/* The lowest id with this value; 0 where there is none. */
+/* The lowest id with this value; 0 where there is none. `found` must not be in use: behind
+ * block_maximum it is not. */
 static __device__ __forceinline__ uint32_t lowest_id(const struct row &row, float value,
                                                      struct scratch *scratch)
 {
-    __syncthreads();
     if (threadIdx.x == 0) {
         scratch->found = UINT32_MAX;
     }
@@ -186,7 +190,8 @@ static __device__ __forceinline__ uint32_t key_reaching(const struct row &row, m
     return key;
 }
 
-/* The `ordinal`-th element (from 1) that has this value, by rising id. */
+/* The `ordinal`-th element (from 1) that has this value, by rising id. Looks at all elements at
+ * once: behind key_reaching, whose sums are barriers. */
 static __device__ __forceinline__ uint32_t id_of_tie(const struct row &row, float value,
                                                      mass_t ordinal, struct scratch *scratch)
 {
@@ -197,7 +202,6 @@ static __device__ __forceinline__ uint32_t id_of_tie(const struct row &row, floa
     for (uint32_t i = begin; i < end; i++) {
         count += row.x[i] == value;
     }
-    __syncthreads();
     scratch->counts[threadIdx.x] = count;
     __syncthreads();
     mass_t before = 0;
@@ -330,7 +334,6 @@ static __device__ __forceinline__ mass_t weigh(const struct row &row,
     for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
         row.x[i] = row.x[i] / controls.temperature;
     }
-    __syncthreads();
     float lowest = -INFINITY;
     if (controls.top_k > 0 && controls.top_k < row.n) {
         mass_t above;
@@ -340,7 +343,6 @@ static __device__ __forceinline__ mass_t weigh(const struct row &row,
         float x = row.x[i];
         row.x[i] = x >= lowest ? expf(x - highest / controls.temperature) : 0.0f;
     }
-    __syncthreads();
     return total_mass(row, scratch);
 }
 
@@ -364,7 +366,6 @@ static __device__ __forceinline__ mass_t cut(const struct row &row,
         bool after = weight < last.weight || (weight == last.weight && i > last.id);
         row.x[i] = after || weight < weight_min ? 0.0f : weight;
     }
-    __syncthreads();
     return total_mass(row, scratch);
 }
 

@@ -23,7 +23,7 @@ enum { THREADS_MAX = 512, ADD_THREADS = 256 };
 
 static __global__ void __launch_bounds__(THREADS_MAX) norm_rows(struct cm_norm_args args)
 {
-    __shared__ float partial[32];
+    __shared__ float partial[THREADS_MAX / 32];
     size_t first = (size_t)blockIdx.x * args.dim;
     float *x = args.x + first;
     float sum = 0.0f;

@@ -63,7 +63,6 @@ static __global__ void __launch_bounds__(THREADS)
         for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
             row.x[i] = args.logits[first + i];
         }
-        __syncthreads();
     }
     bool want_logprob = probabilities == NULL && args.logprobs != NULL && controls.want_logprob;
     float highest = block_maximum(row, scratch);

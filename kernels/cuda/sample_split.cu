@@ -33,7 +33,6 @@ static __global__ void __launch_bounds__(THREADS, 1) maxima_rows(struct cm_cuda_
         float x = raw.x[i];
         row.x[i] = x == x ? x + 0.0f : -INFINITY; /* no NaN, and no -0: equal values, equal keys */
     }
-    __syncthreads();
     if (is_penalised(controls)) {
         penalise(row, controls, sample.history, scratch);
     }
@@ -93,7 +92,6 @@ static __global__ void __launch_bounds__(THREADS) bid_rows(struct cm_cuda_split_
             float x = row.x[i] / controls.temperature;
             row.x[i] = keep_order ? x : expf(x - shift);
         }
-        __syncthreads();
         mass = keep_order ? 0 : total_mass(row, scratch);
     }
     const uint32_t most = CM_SPLIT_CANDIDATES;
@@ -259,7 +257,8 @@ static __device__ __forceinline__ void draw(const struct cm_sample_row &controls
     }
 }
 
-/* What top-k keeps, as weights in their order: two that differ may weigh the same. */
+/* What top-k keeps, as weights in their order: two that differ may weigh the same. What is one
+ * number is for the first thread alone, which draws. */
 static __device__ __forceinline__ void weigh_top_k(const struct cm_cuda_split_args &args,
                                                    const struct cm_sample_row &controls,
                                                    float highest, struct merged *merged)
@@ -283,7 +282,6 @@ static __device__ __forceinline__ void weigh_top_k(const struct cm_cuda_split_ar
             merged->mass += mass_of(merged->sorted_values[i]);
         }
     }
-    __syncthreads();
 }
 
 static __global__ void __launch_bounds__(THREADS, 1) decide_rows(struct cm_cuda_split_args args)
@@ -301,7 +299,6 @@ static __global__ void __launch_bounds__(THREADS, 1) decide_rows(struct cm_cuda_
         merged->token = greedy ? (int32_t)merged->sorted_tokens[0] : -1;
         merged->weight = 1.0f;
     }
-    __syncthreads();
     if (!greedy && has_top_k(controls, args.n_whole)) {
         weigh_top_k(args, controls, highest.processed, merged);
     }

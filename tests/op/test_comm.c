@@ -11,7 +11,13 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { RANKS_MAX = 4, N_VOCAB = 600, HISTORY = 24, MASK_IDS = 200 };
+enum {
+    RANKS_MAX = CM_COMM_RANKS_MAX,
+    RANKS_USUAL = 4, /* tests run with 2 to so many */
+    N_VOCAB = 600,
+    HISTORY = 24,
+    MASK_IDS = 200,
+};
 
 struct group {
     struct cm_backend *ranks[RANKS_MAX];
@@ -101,7 +107,7 @@ static void assert_well(const struct group *group)
 static void on_all_groups(void (*test)(const struct group *group))
 {
     for (int device = CM_DEVICE_CPU; device <= CM_DEVICE_CUDA; device++) {
-        for (uint32_t count = 2; count <= RANKS_MAX; count++) {
+        for (uint32_t count = 2; count <= RANKS_USUAL; count++) {
             struct group group;
             if (open_group((enum cm_device)device, count, 0, &group)) {
                 test(&group);
@@ -349,13 +355,13 @@ static void make_rows(uint64_t seed, struct cm_sample_row *rows, float *logits)
 static void expect(struct cm_backend *backend, const struct draws *draws, int32_t *tokens,
                    float *logprobs)
 {
-    size_t bytes = (size_t)draws->n_rows * N_VOCAB * sizeof(float);
+    size_t bytes = (size_t)draws->n_rows * draws->split.n_columns * sizeof(float);
     float *logits = cm_alloc(1, bytes);
     memcpy(logits, draws->logits, bytes);
     op_sample(backend, &(struct cm_sample_args){
                            .logits = logits,
                            .n_rows = draws->n_rows,
-                           .n_vocab = N_VOCAB,
+                           .n_vocab = draws->split.n_columns,
                            .rows = draws->rows,
                            .history = draws->history,
                            .mask_ids = draws->mask_ids,
@@ -412,6 +418,49 @@ static void a_split_vocabulary_gives_the_same_tokens(void **state)
 {
     (void)state;
     on_all_groups(check_draws);
+}
+
+/* The largest group, of which each rank has more tokens than it may bring. */
+static void check_many(const struct group *group)
+{
+    enum { PART = CM_SPLIT_CANDIDATES + 8, WHOLE = PART * CM_COMM_RANKS_MAX };
+    struct cm_sample_row row = settings[1].row;
+    const int32_t history[HISTORY] = { 0, PART, WHOLE - 1 };
+    const int32_t mask_ids[MASK_IDS] = { 0 };
+    int32_t token = -1;
+    float logprob = 0;
+    float *logits = op_random_array(5, WHOLE, 8.0f);
+    struct draws *draws = cm_alloc(1, sizeof *draws);
+    row.uniform = 0.4f;
+    row.history_end = HISTORY;
+    row.want_logprob = true;
+    *draws = (struct draws){ .rows = &row,
+                             .n_rows = 1,
+                             .split = { PART, WHOLE },
+                             .logits = logits,
+                             .history = history,
+                             .mask_ids = mask_ids };
+    run_group(group, draw, draws);
+    assert_well(group);
+    expect(group->ranks[0], draws, &token, &logprob);
+    for (uint32_t rank = 0; rank < group->count; rank++) {
+        assert_int_equal(draws->tokens[rank][0], token);
+        assert_memory_equal(draws->logprobs[rank], &logprob, sizeof logprob);
+    }
+    cm_free(draws);
+    cm_free(logits);
+}
+
+static void the_largest_group_has_room_for_all_candidates(void **state)
+{
+    (void)state;
+    struct group group;
+    if (!open_group(CM_DEVICE_CUDA, CM_COMM_RANKS_MAX, 0, &group)) {
+        print_message("fewer than %d CUDA devices here: not tested\n", CM_COMM_RANKS_MAX);
+        return;
+    }
+    check_many(&group);
+    close_group(&group);
 }
 
 /* --- Failures --- */
@@ -477,14 +526,19 @@ static void a_rank_that_does_not_come_ends_the_group(void **state)
     close_group(&group);
 }
 
-int main(void)
+/* With a name, which may hold *: the tests that are called so. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_added_in_the_order_of_the_ranks),
         cmocka_unit_test(columns_are_put_together),
         cmocka_unit_test(a_split_vocabulary_gives_the_same_tokens),
+        cmocka_unit_test(the_largest_group_has_room_for_all_candidates),
         cmocka_unit_test(a_rank_that_gives_up_ends_the_group),
         cmocka_unit_test(a_rank_that_does_not_come_ends_the_group),
     };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -437,14 +437,56 @@ static void masks_are_minus_infinity(void **state)
     on_best_and_cuda(check_masks);
 }
 
-int main(void)
+/* A vocabulary so wide that the device's map of tokens walks over it in two steps, with a history
+ * and a list of allowed tokens in both. */
+static void check_wide(struct cm_backend *backend)
+{
+    enum { N = 140000, FIRST = 5, SECOND = 135000, THIRD = 131073, FORBIDDEN = 70000 };
+    const int32_t history[] = { SECOND, FIRST, -1, FIRST, N };
+    const int32_t ids[] = { FIRST, THIRD, SECOND, N - 1 };
+    struct cm_sample_row row = { .top_p = 1.0f, .repetition_penalty = 4.0f, .history_end = 5 };
+    float *logits = op_random_array(1, N, 1.0f);
+    logits[FIRST] = 7.0f;     /* 1.75 after the penalty */
+    logits[SECOND] = 6.0f;    /* 1.5 */
+    logits[THIRD] = 3.0f;     /* better than both */
+    logits[FORBIDDEN] = 4.0f; /* the best where all are allowed */
+    for (int trial = 0; trial < 3; trial++) {
+        const int32_t expected[] = { FORBIDDEN, THIRD, FIRST };
+        int32_t token = -1;
+        row.only_allowed = trial > 0;
+        row.allowed.end = 4;
+        row.banned[0] = (struct cm_id_range){ 1, trial == 2 ? 2 : 1 }; /* THIRD or nothing */
+        op_sample(backend, &(struct cm_sample_args){ .logits = logits,
+                                                     .n_rows = 1,
+                                                     .n_vocab = N,
+                                                     .rows = &row,
+                                                     .history = history,
+                                                     .mask_ids = ids,
+                                                     .tokens = &token });
+        assert_int_equal(token, expected[trial]);
+    }
+    cm_free(logits);
+}
+
+static void wide_vocabularies_are_controlled_everywhere(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_wide);
+}
+
+/* With a name, which may hold *: the tests that are called so. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_minus_infinity),
+        cmocka_unit_test(wide_vocabularies_are_controlled_everywhere),
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(hostile_rows_have_a_result),
         cmocka_unit_test(ties_go_to_the_lowest_id),
         cmocka_unit_test(reference_probabilities_are_met),
     };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
