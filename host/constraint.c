@@ -1,6 +1,7 @@
 #include "host/constraint.h"
 
 #include "base/memory.h"
+#include "host/token_walk.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,13 +9,13 @@
 
 /* --- Tokens with relevant bytes --- */
 
+/* How much a token matters. */
+enum rank { RANK_ORDINARY, RANK_NEAR, RANK_RELEVANT, RANKS_COUNT };
+
 struct cm_token_subset {
     const struct cm_tokenizer *tokenizer;
-    int32_t *relevant; /* [relevant_count] rising ids */
-    uint32_t relevant_count;
-    int32_t *near; /* [near_count] those, and what is near */
-    uint32_t near_count;
-    int32_t *stops; /* [stops_count] tokens that end a text, rising */
+    struct cm_token_walk walks[RANKS_COUNT]; /* tokens of at least this rank, but for those ... */
+    int32_t *stops;                          /* ... [stops_count] that end a text */
     uint32_t stops_count;
     uint8_t ordinary_byte; /* one that is not relevant */
 };
@@ -32,37 +33,60 @@ static bool must_be_tried(struct cm_span bytes, const bool relevant[256])
     return false;
 }
 
+/* Fills in the walks and the stops; `tokens` and `ranks` are [size of the tokenizer]. Tokens that
+ * stand for no text go with the ordinary ones and are never tried. */
+static enum cm_status fill_subset(struct cm_token_subset *subset, const bool relevant[256],
+                                  bool (*is_near)(struct cm_span bytes), int32_t *tokens,
+                                  uint8_t *ranks)
+{
+    const struct cm_tokenizer *tokenizer = subset->tokenizer;
+    uint32_t count = 0;
+    for (int32_t token = 0; (uint32_t)token < cm_tokenizer_size(tokenizer); token++) {
+        struct cm_span bytes = cm_tokenizer_token_bytes(tokenizer, token);
+        if (cm_tokenizer_is_stop(tokenizer, token)) {
+            subset->stops[subset->stops_count++] = token;
+        } else if (bytes.length > 0) {
+            ranks[token] = must_be_tried(bytes, relevant)      ? RANK_RELEVANT
+                           : is_near != NULL && is_near(bytes) ? RANK_NEAR
+                                                               : RANK_ORDINARY;
+            tokens[count++] = token;
+        }
+    }
+    enum cm_status status = cm_token_walk_sort(tokenizer, tokens, count);
+    for (uint8_t rank = 0; rank < RANKS_COUNT && status == CM_OK; rank++) {
+        status = cm_token_walk_init(&subset->walks[rank], tokenizer, tokens, count, ranks, rank);
+    }
+    return status;
+}
+
 enum cm_status cm_token_subset_open(const struct cm_tokenizer *tokenizer, const bool relevant[256],
                                     bool (*is_near)(struct cm_span bytes),
                                     struct cm_token_subset **subset)
 {
     uint32_t n_tokens = cm_tokenizer_size(tokenizer);
+    int32_t *tokens = cm_alloc(n_tokens, sizeof *tokens);
+    uint8_t *ranks = cm_alloc(n_tokens, sizeof *ranks);
     struct cm_token_subset *opened = cm_alloc(1, sizeof *opened);
-    if (opened == NULL) {
-        return CM_OUT_OF_MEMORY;
+    enum cm_status status = CM_OUT_OF_MEMORY;
+    if (opened == NULL || tokens == NULL || ranks == NULL) {
+        goto done;
     }
     opened->tokenizer = tokenizer;
-    opened->relevant = cm_alloc(n_tokens, sizeof *opened->relevant);
-    opened->near = cm_alloc(n_tokens, sizeof *opened->near);
     opened->stops = cm_alloc(n_tokens, sizeof *opened->stops);
-    if (opened->relevant == NULL || opened->near == NULL || opened->stops == NULL) {
-        cm_token_subset_close(opened);
-        return CM_OUT_OF_MEMORY;
-    }
-    for (int32_t token = 0; (uint32_t)token < n_tokens; token++) {
-        struct cm_span bytes = cm_tokenizer_token_bytes(tokenizer, token);
-        if (cm_tokenizer_is_stop(tokenizer, token)) {
-            opened->stops[opened->stops_count++] = token;
-        } else if (must_be_tried(bytes, relevant)) {
-            opened->relevant[opened->relevant_count++] = token;
-            opened->near[opened->near_count++] = token;
-        } else if (is_near != NULL && is_near(bytes)) {
-            opened->near[opened->near_count++] = token;
-        }
+    if (opened->stops == NULL) {
+        goto done;
     }
     while (relevant[opened->ordinary_byte]) {
         CM_ASSERT(opened->ordinary_byte < 255); /* an automaton leaves some byte ordinary */
         opened->ordinary_byte++;
+    }
+    status = fill_subset(opened, relevant, is_near, tokens, ranks);
+done:
+    cm_free(tokens);
+    cm_free(ranks);
+    if (status != CM_OK) {
+        cm_token_subset_close(opened);
+        return status;
     }
     *subset = opened;
     return CM_OK;
@@ -71,8 +95,9 @@ enum cm_status cm_token_subset_open(const struct cm_tokenizer *tokenizer, const 
 void cm_token_subset_close(struct cm_token_subset *subset)
 {
     if (subset != NULL) {
-        cm_free(subset->relevant);
-        cm_free(subset->near);
+        for (size_t i = 0; i < RANKS_COUNT; i++) {
+            cm_token_walk_deinit(&subset->walks[i]);
+        }
         cm_free(subset->stops);
         cm_free(subset);
     }
@@ -205,53 +230,70 @@ static enum cm_status reserve_known(struct cm_constraint *constraint)
     return CM_OK;
 }
 
-/* Merges two rising lists without common elements into `out`. */
-static uint32_t merge(const int32_t *a, uint32_t a_count, const int32_t *b, uint32_t b_count,
-                      int32_t *out)
-{
-    uint32_t i = 0;
-    uint32_t j = 0;
-    while (i < a_count || j < b_count) {
-        bool from_a = j == b_count || (i < a_count && a[i] < b[j]);
-        out[i + j] = from_a ? a[i] : b[j];
-        i += from_a;
-        j += !from_a;
-    }
-    return a_count + b_count;
-}
-
-/* The tokens to try in a state; NULL: all. */
-static const int32_t *tried_tokens(const struct cm_constraint *constraint, uint32_t state,
-                                   uint32_t *count)
+/* The tokens to try in a state. */
+static const struct cm_token_walk *tried_tokens(const struct cm_constraint *constraint,
+                                                uint32_t state)
 {
     const struct cm_automaton *automaton = &constraint->automaton;
-    const struct cm_token_subset *subset = constraint->subset;
     enum cm_attention attention = automaton->attention != NULL
                                       ? automaton->attention(automaton->context, state)
                                       : CM_ATTENTION_RELEVANT;
     switch (attention) {
     case CM_ATTENTION_RELEVANT:
-        *count = subset->relevant_count;
-        return subset->relevant;
+        return &constraint->subset->walks[RANK_RELEVANT];
     case CM_ATTENTION_NEAR:
-        *count = subset->near_count;
-        return subset->near;
+        return &constraint->subset->walks[RANK_NEAR];
     case CM_ATTENTION_ALL:
         break;
     }
-    *count = cm_tokenizer_size(subset->tokenizer);
-    return NULL;
+    return &constraint->subset->walks[RANK_ORDINARY];
 }
 
-/* Tokens that stand for no text go with the ordinary ones and are never listed, as little as those
- * that end the text. */
-static bool is_listed(const struct cm_constraint *constraint, uint32_t state, int32_t token,
-                      bool alive)
+static void set_bit(uint64_t *bits, int32_t token)
 {
-    const struct cm_tokenizer *tokenizer = constraint->subset->tokenizer;
-    return cm_tokenizer_token_bytes(tokenizer, token).length > 0 &&
-           (cm_constraint_advance(constraint, state, token) != CM_AUTOMATON_DEAD) == alive &&
-           !cm_tokenizer_is_stop(tokenizer, token);
+    bits[token / 64] |= UINT64_C(1) << token % 64;
+}
+
+/* Sets the bits of the tokens of the walk that keep the automaton alive, or of those that do not;
+ * returns how many. */
+static uint32_t list_tokens(const struct cm_constraint *constraint, uint32_t state, bool alive,
+                            uint64_t *bits)
+{
+    const struct cm_automaton *automaton = &constraint->automaton;
+    const struct cm_token_walk *walk = tried_tokens(constraint, state);
+    uint32_t states[CM_WALK_BYTES_MAX + 1] = {
+        state
+    };                  /* after so many bytes of the token before */
+    size_t reached = 0; /* the last of them that is known */
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < walk->count; i++) {
+        const uint8_t *byte = walk->bytes + (i > 0 ? walk->ends[i - 1] : 0);
+        const uint8_t *end = walk->bytes + walk->ends[i];
+        /* Where the token before died in what this one begins with too, it is dead at `reached`;
+         * else all that they have in common is known. */
+        reached = walk->common[i] < reached ? walk->common[i] : reached;
+        uint32_t now = states[reached];
+        for (; byte < end && now != CM_AUTOMATON_DEAD; byte++) {
+            now = automaton->next(automaton->context, now, *byte);
+            if (reached < CM_WALK_BYTES_MAX) {
+                states[++reached] = now;
+            }
+        }
+        if ((now != CM_AUTOMATON_DEAD) == alive) {
+            set_bit(bits, walk->tokens[i]);
+            count++;
+        }
+    }
+    return count;
+}
+
+static void take_bits(const uint64_t *bits, size_t words, int32_t *ids)
+{
+    for (size_t i = 0; i < words; i++) {
+        for (uint64_t left = bits[i]; left != 0; left &= left - 1) {
+            *ids++ = (int32_t)(i * 64) + __builtin_ctzll(left);
+        }
+    }
 }
 
 static enum cm_status work_out(const struct cm_constraint *constraint, uint32_t state,
@@ -259,35 +301,28 @@ static enum cm_status work_out(const struct cm_constraint *constraint, uint32_t 
 {
     const struct cm_automaton *automaton = &constraint->automaton;
     const struct cm_token_subset *subset = constraint->subset;
-    uint32_t tried_count;
-    const int32_t *tried = tried_tokens(constraint, state, &tried_count);
-    /* One more than needed, so that an empty list is not NULL. */
-    int32_t *listed = cm_alloc((size_t)tried_count + 1, sizeof *listed);
-    int32_t *ids = cm_alloc((size_t)tried_count + subset->stops_count + 1, sizeof *ids);
-    if (listed == NULL || ids == NULL) {
-        cm_free(listed);
-        cm_free(ids);
+    size_t words = cm_tokenizer_size(subset->tokenizer) / 64 + 1;
+    uint64_t *bits = cm_alloc(words, sizeof *bits);
+    if (bits == NULL) {
         return CM_OUT_OF_MEMORY;
     }
     /* Where ordinary tokens may follow, list those that may not; else those that may. */
     bool only =
         automaton->next(automaton->context, state, subset->ordinary_byte) == CM_AUTOMATON_DEAD;
-    uint32_t listed_count = 0;
-    for (uint32_t i = 0; i < tried_count; i++) {
-        int32_t token = tried != NULL ? tried[i] : (int32_t)i;
-        if (is_listed(constraint, state, token, only)) {
-            listed[listed_count++] = token;
+    uint32_t count = list_tokens(constraint, state, only, bits);
+    if (automaton->may_end(automaton->context, state) == only) {
+        for (uint32_t i = 0; i < subset->stops_count; i++) {
+            set_bit(bits, subset->stops[i]);
         }
+        count += subset->stops_count;
     }
-    bool list_stops = automaton->may_end(automaton->context, state) == only;
-    uint32_t count =
-        merge(listed, listed_count, subset->stops, list_stops ? subset->stops_count : 0, ids);
-    cm_free(listed);
-    int32_t *fitted = cm_realloc(ids, count + 1, sizeof *ids);
-    known->ids = fitted != NULL ? fitted : ids;
-    known->state = state;
-    known->mask = (struct cm_token_mask){ only, known->ids, count };
-    return CM_OK;
+    int32_t *ids = cm_alloc((size_t)count + 1, sizeof *ids); /* an empty list is not NULL */
+    if (ids != NULL) {
+        take_bits(bits, words, ids);
+        *known = (struct known_state){ state, { only, ids, count }, ids };
+    }
+    cm_free(bits);
+    return ids != NULL ? CM_OK : CM_OUT_OF_MEMORY;
 }
 
 static enum cm_status find_mask(struct cm_constraint *constraint, uint32_t state,
