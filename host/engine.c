@@ -1,5 +1,6 @@
 #include "host/engine.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "host/device.h"
 #include "host/fleet.h"
@@ -7,6 +8,7 @@
 #include "kernels/comm.h"
 #include "loaders/model_file.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct cm_engine {
@@ -15,6 +17,8 @@ struct cm_engine {
     struct cm_replica *replica; /* the only one, or the first of the fleet's */
     struct cm_fleet *fleet;     /* NULL: one replica, run by the caller's thread */
     struct cm_engine_info info; /* of all replicas together */
+    uint32_t absent_devices;    /* of replicas that could not be opened */
+    bool failed;                /* the only replica has, with all its devices */
 };
 
 /* --- Opening and closing --- */
@@ -68,35 +72,59 @@ static void add_info(struct cm_engine_info *info, const struct cm_engine_info *o
     info->kv_pages_count += one->kv_pages_count;
 }
 
-/* Opens replicas until all devices have one; `*opened_count` are open also on failure. */
+/* A CUDA device that fails or has no memory left is put aside where there are others, at the start
+ * as later. */
+static bool put_aside(struct cm_engine *engine, const struct cm_device_choice *devices,
+                      uint32_t count, const struct cm_error *error)
+{
+    char names[8 * CM_COMM_RANKS_MAX] = "";
+    size_t length = 0;
+    if (devices[0].kind != CM_DEVICE_CUDA ||
+        (error->status != CM_DEVICE_FAILED && error->status != CM_OUT_OF_MEMORY)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count && length < sizeof names; i++) {
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%u", i == 0 ? "" : ",",
+                                   devices[i].index);
+    }
+    cm_log(CM_LOG_WARNING, "cuda:%s put aside: %s", names, error->message);
+    engine->absent_devices += count;
+    return true;
+}
+
+/* Opens a replica for each group of devices; `*opened_count` are open also on failure. */
 static enum cm_status open_replicas(struct cm_engine *engine,
                                     const struct cm_engine_options *options,
                                     const struct cm_device_list *list, struct cm_replica **replicas,
                                     uint32_t *opened_count, struct cm_error *error)
 {
     struct cm_engine_options each = *options;
-    uint32_t replicas_count = list->count / ranks_count(options);
+    uint32_t ranks = ranks_count(options);
+    uint32_t replicas_count = list->count / ranks;
     if (list->devices[0].kind == CM_DEVICE_CPU && list->count > 1) {
         uint32_t threads = options->threads / replicas_count;
         each.threads = threads > 0 ? threads : 1;
         each.memory_bytes = options->memory_bytes / list->count;
     }
-    for (*opened_count = 0; *opened_count < replicas_count; ++*opened_count) {
-        uint32_t i = *opened_count;
+    for (uint32_t i = 0; i < replicas_count; i++) {
+        const struct cm_device_choice *devices = &list->devices[(size_t)i * ranks];
+        bool has_others = *opened_count > 0 || i + 1 < replicas_count;
         struct cm_engine_info info;
-        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer,
-                                                &list->devices[(size_t)i * ranks_count(options)],
-                                                &each, &replicas[i], error);
-        if (status != CM_OK) {
-            return status;
+        struct cm_error reason = { 0 };
+        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer, devices, &each,
+                                                &replicas[*opened_count], &reason);
+        if (status != CM_OK && has_others && put_aside(engine, devices, ranks, &reason)) {
+            continue;
         }
-        cm_replica_info(replicas[i], &info);
-        if (i == 0) {
+        if (status != CM_OK) {
+            return cm_error_set(error, status, "%s", reason.message);
+        }
+        cm_replica_info(replicas[(*opened_count)++], &info);
+        if (*opened_count == 1) {
             engine->info = info;
             continue;
         }
         if (strcmp(info.variant, engine->info.variant) != 0) {
-            ++*opened_count;
             return cm_error_set(error, CM_UNSUPPORTED,
                                 "devices of two kinds, %s and %s, round differently and would not "
                                 "write the same texts: name devices of one kind with --device",
@@ -104,6 +132,7 @@ static enum cm_status open_replicas(struct cm_engine *engine,
         }
         add_info(&engine->info, &info);
     }
+    engine->info.devices += engine->absent_devices;
     return CM_OK;
 }
 
@@ -200,8 +229,12 @@ enum cm_status cm_engine_submit(struct cm_engine *engine, const struct cm_reques
 
 enum cm_status cm_engine_step(struct cm_engine *engine, struct cm_error *error)
 {
-    return engine->fleet != NULL ? cm_fleet_step(engine->fleet, error)
-                                 : cm_replica_step(engine->replica, error);
+    if (engine->fleet != NULL) {
+        return cm_fleet_step(engine->fleet, error);
+    }
+    enum cm_status status = cm_replica_step(engine->replica, error);
+    engine->failed = engine->failed || status == CM_DEVICE_FAILED;
+    return status;
 }
 
 enum cm_status cm_engine_finished(struct cm_engine *engine, struct cm_result *result)
@@ -241,13 +274,15 @@ void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counter
         cm_fleet_counters(engine->fleet, counters);
     } else {
         cm_replica_counters(engine->replica, counters);
+        counters->devices_lost = engine->failed ? engine->info.devices - engine->absent_devices : 0;
     }
+    counters->devices_lost += engine->absent_devices;
 }
 
 void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
                               struct cm_engine_limits *limits)
 {
-    double devices = engine->info.devices;
+    double devices = engine->info.devices - engine->absent_devices;
     cm_replica_measure_limits(engine->replica, bandwidth, limits);
     if (devices > 1) {
         limits->int8_gops *= devices;

@@ -61,7 +61,9 @@ struct cm_engine_options {
     bool eager;     /* no CUDA graphs: every op is launched by itself */
 };
 
-/* Opens the model, packs its weights and reserves all memory. CM_NOT_FOUND, CM_INVALID_DATA,
+/* Opens the model, packs its weights and reserves all memory. A CUDA device (with `tp`, a group of
+ * them) that fails or has no memory left is put aside, with a warning, where there are others: see
+ * cm_engine_counters.devices_lost. CM_NOT_FOUND, CM_INVALID_DATA,
  * CM_UNSUPPORTED, CM_OUT_OF_MEMORY, CM_INVALID_ARGUMENT. */
 enum cm_status cm_engine_open(const struct cm_engine_options *options, struct cm_engine **engine,
                               struct cm_error *error) CM_MUST_CHECK;
@@ -211,6 +213,7 @@ struct cm_engine_counters {
     uint32_t pages_used;
     uint32_t pages_used_max;
     uint32_t devices_lost; /* put aside because they failed, or one that they compute with */
+    uint32_t requeued;     /* requests that others took over from those devices */
 };
 void cm_engine_counters(const struct cm_engine *engine, struct cm_engine_counters *counters);
 

@@ -1,5 +1,6 @@
 #include "host/fleet.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "host/sequence.h"
 
@@ -63,6 +64,7 @@ struct cm_fleet {
     uint32_t workers_count;
     uint32_t lost_count;         /* workers */
     uint32_t lost_devices_count; /* theirs */
+    uint32_t requeued_count;     /* requests that a lost worker gave back */
     uint32_t queue_max;
     struct cm_error error; /* of the device lost last, or what ended a worker otherwise */
     bool broken;           /* the error ends the fleet */
@@ -225,8 +227,9 @@ static void lose(struct cm_fleet *fleet, struct worker *worker, const struct cm_
         }
         i->worker = NULL;
         list_remove(fleet, i);
-        if (++i->losses < CM_FLEET_LOSSES_MAX) {
+        if (++i->losses < CM_FLEET_LOSSES_MAX || fleet->broken) {
             list_prepend(fleet, i, TICKET_QUEUED);
+            fleet->requeued_count += !fleet->broken;
             continue;
         }
         i->result = (struct cm_result){ .id = i->request.id,
@@ -234,6 +237,9 @@ static void lose(struct cm_fleet *fleet, struct worker *worker, const struct cm_
                                         .prompt_tokens = i->request.prompt_tokens,
                                         .finish_reason = CM_FINISH_LOST };
         list_append(fleet, i, TICKET_DONE);
+    }
+    if (!fleet->broken) {
+        cm_log(CM_LOG_WARNING, "%s; put aside, its rows go to the others", error->message);
     }
     pthread_cond_signal(&fleet->news_came);
     pthread_cond_broadcast(&fleet->work_came);
@@ -488,5 +494,6 @@ void cm_fleet_counters(struct cm_fleet *fleet, struct cm_engine_counters *counte
     pthread_mutex_lock(&fleet->lock);
     counters->waiting += fleet->lists[TICKET_QUEUED].count;
     counters->devices_lost = fleet->lost_devices_count;
+    counters->requeued = fleet->requeued_count;
     pthread_mutex_unlock(&fleet->lock);
 }

@@ -398,24 +398,30 @@ struct wave_task {
     const struct cm_step_samples *samples; /* out: the leader's */
 };
 
-static enum cm_status launch_rank(struct cm_rank *rank, void *context, struct cm_error *error)
+static enum cm_status describe_wave(struct cm_rank *rank, void *context, struct cm_error *error)
+{
+    const struct wave_task *task = context;
+    return cm_wave_describe(rank->waves[task->wave], error);
+}
+
+static enum cm_status launch_wave(struct cm_rank *rank, void *context, struct cm_error *error)
 {
     const struct wave_task *task = context;
     const struct cm_step_work *work = task->work;
-    struct cm_wave *wave = rank->waves[task->wave];
+    (void)error;
     cm_kv_discard(rank->backend, rank->pool, work->discarded, work->discarded_count);
     for (uint32_t i = 0; i < work->copies_count; i++) {
         const struct cm_page_copy *copy = &work->copies[i];
         cm_kv_copy_tokens(rank->backend, rank->pool, (uint32_t)copy->from, (uint32_t)copy->to,
                           copy->tokens);
     }
-    if (work->sequences_count == 0) {
-        return CM_OK;
+    if (work->sequences_count > 0) {
+        cm_wave_submit(rank->waves[task->wave], rank->forward);
     }
-    return cm_wave_submit(wave, rank->forward, error);
+    return CM_OK;
 }
 
-static enum cm_status collect_rank(struct cm_rank *rank, void *context, struct cm_error *error)
+static enum cm_status collect_wave(struct cm_rank *rank, void *context, struct cm_error *error)
 {
     struct wave_task *task = context;
     const struct cm_step_samples *samples;
@@ -442,8 +448,13 @@ static enum cm_status launch(struct cm_replica *replica, uint32_t index, struct 
     for (uint32_t i = 1; i < cm_ranks_count(replica->ranks); i++) {
         cm_wave_follow(cm_ranks_at(replica->ranks, i)->waves[index], work);
     }
-    status = cm_ranks_run(replica->ranks, launch_rank, &task, error);
     if (work->sequences_count > 0) {
+        status = cm_ranks_run(replica->ranks, describe_wave, &task, error);
+    }
+    if (status == CM_OK) {
+        status = cm_ranks_run(replica->ranks, launch_wave, &task, error);
+    }
+    if (status == CM_OK && work->sequences_count > 0) {
         replica->padding_rows += cm_wave_padding_rows(replica->leader->waves[index]);
     }
     return status;
@@ -454,7 +465,7 @@ static enum cm_status collect(struct cm_replica *replica, uint32_t index, struct
 {
     struct cm_wave *wave = replica->leader->waves[index];
     struct wave_task task = { .wave = index };
-    enum cm_status status = cm_ranks_run(replica->ranks, collect_rank, &task, error);
+    enum cm_status status = cm_ranks_run(replica->ranks, collect_wave, &task, error);
     if (status != CM_OK) {
         return status;
     }

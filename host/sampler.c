@@ -254,16 +254,19 @@ enum cm_status cm_sampler_describe(struct cm_sampler *sampler, const struct cm_s
     return status;
 }
 
-bool cm_sampler_has_beams(const struct cm_sampler *sampler)
+uint32_t cm_sampler_width(const struct cm_sampler *sampler)
 {
-    return sampler->beams_count > 0;
+    bool is_mixed = sampler->beams_count > 0 && sampler->texts_count > 0;
+    return is_mixed ? CM_SAMPLER_MIXED : sampler->beams_count > 0 ? sampler->width : 0;
 }
 
 void cm_sampler_pad(struct cm_sampler *sampler, uint32_t rows_count)
 {
-    CM_ASSERT(sampler->beams_count == 0 && rows_count <= sampler->options.batch);
-    while (sampler->texts_count < rows_count) {
-        sampler->host_rows[sampler->texts_count++] =
+    CM_ASSERT(sampler->beams_count == 0 || sampler->texts_count == 0);
+    CM_ASSERT(rows_count <= sampler->options.batch);
+    uint32_t *count = sampler->beams_count > 0 ? &sampler->beams_count : &sampler->texts_count;
+    while (*count < rows_count) {
+        sampler->host_rows[(*count)++] =
             (struct cm_sample_row){ .top_p = 1.0f, .repetition_penalty = 1.0f };
     }
 }

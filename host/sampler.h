@@ -31,11 +31,12 @@ void cm_sampler_close(struct cm_sampler *sampler);
 enum cm_status cm_sampler_describe(struct cm_sampler *sampler, const struct cm_step_work *work,
                                    struct cm_step_plan *plan) CM_MUST_CHECK;
 
-/* Whether a beam search is in the step. */
-bool cm_sampler_has_beams(const struct cm_sampler *sampler);
+/* What the ops of the described step depend on besides the number of rows: candidates of each row
+ * of beam searches, 0: there is none. CM_SAMPLER_MIXED: beam searches stand beside other texts. */
+enum { CM_SAMPLER_MIXED = UINT16_MAX };
+uint32_t cm_sampler_width(const struct cm_sampler *sampler);
 
-/* Adds greedy rows that nobody reads, for those of cm_step_plan_pad; not where a beam search is in
- * the step. */
+/* Adds greedy rows that nobody reads, for those of cm_step_plan_pad; not to a mixed step. */
 void cm_sampler_pad(struct cm_sampler *sampler, uint32_t rows_count);
 
 /* Sends what was described to the device, without waiting (see cm_backend_send). */

@@ -12,6 +12,7 @@ struct cm_wave {
     struct cm_backend *backend;
     struct cm_wave_options options;
     uint32_t padding_rows;
+    uint64_t key; /* of the recording that the described step is or becomes; 0: none */
     struct cm_step_work work;
     struct cm_step_sequence *own_rows; /* [batch] of work that is followed; NULL: none is */
     struct cm_forward *forward;        /* of the step in flight */
@@ -118,27 +119,30 @@ static uint32_t bucket_of(uint32_t rows)
 }
 
 /* Fills a step of decoding alone up to its bucket; returns the key of its recording, 0: it runs op
- * by op. Beam searches do, whose tables have no fixed width, and steps with prompt tokens, which
- * are of all sizes and keep the device busy longer than the host needs for their launches. */
+ * by op. So do steps with prompt tokens, which are of all sizes and keep the device busy longer
+ * than the host needs for their launches, and those where beam searches stand beside other texts,
+ * in ever other numbers. */
 static uint64_t fit_to_recording(struct cm_wave *wave)
 {
     const struct cm_wave_options *options = &wave->options;
     struct cm_step_plan *plan = wave->plan;
     uint32_t rows = bucket_of(plan->n_rows);
+    uint32_t width = cm_sampler_width(wave->sampler);
     wave->padding_rows = 0;
-    if (!options->records || wave->work.prefill_rows > 0 || cm_sampler_has_beams(wave->sampler)) {
+    if (!options->records || wave->work.prefill_rows > 0 || width == CM_SAMPLER_MIXED) {
         return 0;
     }
     uint32_t context_tokens = options->sampler.context_tokens;
     uint32_t positions_end = POSITIONS_MIN;
-    while (positions_end < plan->positions_end) {
+    uint64_t doublings = 0;
+    for (; positions_end < plan->positions_end; doublings++) {
         positions_end = positions_end <= context_tokens / 2 ? 2 * positions_end : context_tokens;
     }
     wave->padding_rows = rows - plan->n_rows;
     cm_step_plan_pad(plan, rows, options->spare_page);
     cm_sampler_pad(wave->sampler, rows);
     plan->positions_end = positions_end;
-    return (uint64_t)(options->index + 1) << 56 | (uint64_t)positions_end << 24 | rows;
+    return (uint64_t)(options->index + 1) << 56 | doublings << 48 | (uint64_t)width << 32 | rows;
 }
 
 static void run_ops(struct cm_wave *wave, struct cm_forward *forward)
@@ -151,8 +155,9 @@ static void run_ops(struct cm_wave *wave, struct cm_forward *forward)
     cm_backend_range_end(wave->backend);
 }
 
-static void run(struct cm_wave *wave, struct cm_forward *forward, uint64_t key)
+static void run(struct cm_wave *wave, struct cm_forward *forward)
 {
+    uint64_t key = wave->key;
     if (key != 0 && cm_backend_replay(wave->backend, key)) {
         return;
     }
@@ -163,12 +168,10 @@ static void run(struct cm_wave *wave, struct cm_forward *forward, uint64_t key)
     }
 }
 
-enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
-                              struct cm_error *error)
+enum cm_status cm_wave_describe(struct cm_wave *wave, struct cm_error *error)
 {
     CM_ASSERT(!wave->in_flight);
     struct cm_step_work *work = &wave->work;
-    wave->submitted_s = cm_clock_s();
     cm_backend_range_begin(wave->backend, "describe");
     cm_step_plan_build(wave->plan, work->rows, work->sequences_count);
     enum cm_status status = cm_sampler_describe(wave->sampler, work, wave->plan);
@@ -176,15 +179,21 @@ enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
     if (status != CM_OK) {
         return cm_error_set(error, status, "out of memory for the constraints of a step");
     }
-    uint64_t key = fit_to_recording(wave);
+    wave->key = fit_to_recording(wave);
+    return CM_OK;
+}
+
+void cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward)
+{
+    CM_ASSERT(!wave->in_flight);
+    wave->submitted_s = cm_clock_s();
     cm_step_plan_send(wave->plan);
     cm_sampler_send(wave->sampler);
-    run(wave, forward, key);
+    run(wave, forward);
     cm_sampler_fetch(wave->sampler);
     cm_fence_record(wave->fence);
     wave->forward = forward;
     wave->in_flight = true;
-    return CM_OK;
 }
 
 enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples **samples,

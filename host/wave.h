@@ -1,11 +1,16 @@
 /* One step on its way through the device: its work, its tables on both sides, what came out of it.
  *
- *     cm_scheduler_plan(..., cm_wave_work(wave)) -> submit -> (anything else) -> wait -> complete
+ *     cm_scheduler_plan(..., cm_wave_work(wave)) -> describe -> submit -> (anything else) -> wait
+ * -> complete
  *
  * A replica on a device that computes by itself has two, so that the host's part of one step goes
  * on while the device is at the other. They share the activations, the pages and everything else:
- * all goes to the device in one order. After the first steps, when the lists of ids have their
- * size, submitting allocates nothing and waits for nothing. */
+ * all goes to the device in one order.
+ *
+ * Describing is all that may allocate, fail or wait for a device, and does so only in the first
+ * steps, until the lists of ids have their size. Devices that compute together submit when all have
+ * described: a driver may let an allocation wait for every device, also for one that waits in a
+ * collective for the rank that allocates. */
 #ifndef CM_HOST_WAVE_H
 #define CM_HOST_WAVE_H
 
@@ -45,10 +50,12 @@ bool cm_wave_in_flight(const struct cm_wave *wave);
 uint32_t cm_wave_padding_rows(const struct cm_wave *wave); /* of its last step */
 double cm_wave_submitted_s(const struct cm_wave *wave);    /* by cm_clock_s */
 
-/* Hands the step of cm_wave_work to the device. CM_OUT_OF_MEMORY: its lists of ids are longer than
- * any before, and there is no room; nothing has been handed over. */
-enum cm_status cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward,
-                              struct cm_error *error) CM_MUST_CHECK;
+/* Lays out the step of cm_wave_work in host memory. CM_OUT_OF_MEMORY: its lists of ids are longer
+ * than any before, and there is no room. */
+enum cm_status cm_wave_describe(struct cm_wave *wave, struct cm_error *error) CM_MUST_CHECK;
+
+/* Hands the step that was described to the device. */
+void cm_wave_submit(struct cm_wave *wave, struct cm_forward *forward);
 
 /* Waits for the step's results, valid until the next submission. CM_DEVICE_FAILED. */
 enum cm_status cm_wave_wait(struct cm_wave *wave, const struct cm_step_samples **samples,

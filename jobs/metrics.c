@@ -119,6 +119,11 @@ static void write_engine(FILE *stream, const struct cm_metrics *metrics,
     write_sample(stream, metrics, "active_copies", NULL, NULL, engine->active);
     write_heading(stream, "kv_pages", "gauge", "Pages of the key-value cache in use.");
     write_sample(stream, metrics, "kv_pages", NULL, NULL, engine->pages_used);
+    write_heading(stream, "devices_lost", "gauge", "Devices put aside because they failed.");
+    write_sample(stream, metrics, "devices_lost", NULL, NULL, engine->devices_lost);
+    write_heading(stream, "rows_requeued_total", "counter",
+                  "Rows that other devices took over from those.");
+    write_sample(stream, metrics, "rows_requeued_total", NULL, NULL, engine->requeued);
 }
 
 static enum cm_status write_file(const struct cm_metrics *metrics,

@@ -168,16 +168,18 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+/* Of a job that went on without them. */
 static void report_losses(const struct run *run)
 {
     struct cm_engine_counters counters;
     cm_engine_counters(run->job.engine, &counters);
-    if (counters.devices_lost > 0) {
+    if (counters.devices_lost > 0 && counters.devices_lost < run->job.model.devices) {
         cm_log(CM_LOG_WARNING,
                "%" PRIu32 " of %" PRIu32 " devices were put aside, since %s; the others went on "
-               "with their rows",
+               "and took over %" PRIu32 " rows of theirs",
                counters.devices_lost, run->job.model.devices,
-               run->options->tp > 1 ? "one of each group failed" : "they failed");
+               run->options->tp > 1 ? "one of each group failed" : "they failed",
+               counters.requeued);
     }
 }
 
@@ -337,10 +339,13 @@ static enum cm_exit conclude(const struct run *run, enum cm_status status,
         return failed_count == run->counts.rows_planned ? CM_EXIT_FAILED : CM_EXIT_PARTIAL;
     }
     if (status != CM_INTERRUPTED) {
-        cm_log(CM_LOG_ERROR, "%s", error->message);
+        cm_log(CM_LOG_ERROR, "%s%s", status == CM_DEVICE_FAILED ? "no device is left: " : "",
+               error->message);
     }
     bool is_input = status == CM_INVALID_DATA || status == CM_NOT_FOUND;
-    if (is_input || (status != CM_INTERRUPTED && rows_stored(run) == 0)) {
+    /* What the outside did to a job that was under way is not the job's failure. */
+    bool can_resume = status == CM_INTERRUPTED || status == CM_DEVICE_FAILED;
+    if (is_input || (!can_resume && rows_stored(run) == 0)) {
         return is_input ? CM_EXIT_USAGE : CM_EXIT_FAILED;
     }
     cm_log(CM_LOG_INFO,

@@ -13,14 +13,15 @@ static json_t *describe_work(const struct cm_run_figures *figures)
     struct rusage usage = { 0 };
     getrusage(RUSAGE_SELF, &usage);
     return json_pack(
-        "{s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I}", "outcome",
+        "{s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I}", "outcome",
         figures->outcome, "rows_planned", (json_int_t)figures->rows_planned, "rows_reused",
         (json_int_t)figures->rows_reused, "wall_s", figures->wall_s, "computed_tokens",
         (json_int_t)engine->computed_tokens, "prompt_tokens", (json_int_t)engine->prompt_tokens,
         "prefill_tokens", (json_int_t)engine->prefill_tokens, "shared_tokens",
         (json_int_t)engine->shared_tokens, "output_tokens", (json_int_t)engine->output_tokens,
         "prefill_s", engine->prefill_s, "decode_s", engine->decode_s, "peak_rss_mib",
-        (double)usage.ru_maxrss / 1024, "devices_lost", (json_int_t)engine->devices_lost);
+        (double)usage.ru_maxrss / 1024, "devices_lost", (json_int_t)engine->devices_lost,
+        "rows_requeued", (json_int_t)engine->requeued);
 }
 
 static json_t *describe_machine(const struct cm_run_figures *figures)

@@ -101,7 +101,7 @@ const struct cm_option CM_RUN_OPTIONS[] = {
     { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
     { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
     { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,
-      .offset = FIELD(device_timeout_s), .minimum = 0, .maximum = 86400, .above_minimum = true },
+      .offset = FIELD(device_timeout_s), .minimum = 1, .maximum = 86400 },
     { "threads", "N", "processor threads (one per core)", CM_OPTION_U32, .offset = FIELD(threads),
       .minimum = 1, .maximum = 1024 },
     { "batch", "N", "most copies in work at a time (chosen to fit)", CM_OPTION_U32,

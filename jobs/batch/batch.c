@@ -495,7 +495,9 @@ static void close_all(struct batch *batch)
 static enum cm_status end_ledger(struct batch *batch, enum cm_status status, double wall_s)
 {
     struct cm_run_figures figures = {
-        .outcome = status == CM_OK ? "finished" : "interrupted",
+        .outcome = status == CM_OK            ? "finished"
+                   : status == CM_INTERRUPTED ? "interrupted"
+                                              : "stopped",
         .rows_planned = batch->lines_count,
         .rows_reused = batch->reused_count,
         .wall_s = wall_s,
@@ -525,7 +527,8 @@ static enum cm_exit conclude(const struct batch *batch, enum cm_status status)
                                         : CM_EXIT_PARTIAL;
     }
     if (status != CM_INTERRUPTED) {
-        cm_log(CM_LOG_ERROR, "%s", batch->error->message);
+        cm_log(CM_LOG_ERROR, "%s%s", status == CM_DEVICE_FAILED ? "no device is left: " : "",
+               batch->error->message);
     }
     cm_log(CM_LOG_INFO, "%s: what is answered is safe in %s; the same command goes on from there",
            status == CM_INTERRUPTED ? "interrupted" : "stopped", batch->files.ledger_path);
@@ -537,10 +540,10 @@ static enum cm_exit run(struct batch *batch)
     double started_s = cm_clock_s();
     batch->committed_s = started_s;
     enum cm_status status = answer_all(batch);
-    enum cm_status kept = status == CM_OK || status == CM_INTERRUPTED
-                              ? end_ledger(batch, status, cm_clock_s() - started_s)
-                              : cm_ledger_commit(batch->files.ledger, NULL);
-    status = status == CM_OK || status == CM_INTERRUPTED ? (kept == CM_OK ? status : kept) : status;
+    bool has_ended = status == CM_OK || status == CM_INTERRUPTED || status == CM_DEVICE_FAILED;
+    enum cm_status kept = has_ended ? end_ledger(batch, status, cm_clock_s() - started_s)
+                                    : cm_ledger_commit(batch->files.ledger, NULL);
+    status = has_ended && kept != CM_OK ? kept : status;
     if (status == CM_OK && batch->lines_count == 0) {
         cm_log(CM_LOG_ERROR, "%s: holds no request", batch->options->input_path);
         return CM_EXIT_USAGE;

@@ -44,7 +44,7 @@ const struct cm_option CM_BATCH_OPTIONS[] = {
     { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
     { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
     { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,
-      .offset = FIELD(device_timeout_s), .minimum = 0, .maximum = 86400, .above_minimum = true },
+      .offset = FIELD(device_timeout_s), .minimum = 1, .maximum = 86400 },
     { "threads", "N", "threads; 0: one per core (0)", CM_OPTION_U32, .offset = FIELD(threads),
       .maximum = 4096 },
     { "batch", "N", "most answers in flight; 0: chosen for the machine (0)", CM_OPTION_U32,

@@ -436,6 +436,8 @@ void cm_report_write_work(FILE *stream, const struct cm_report_data *data, doubl
         write_count_pair(stream, "devices", cm_report_figure(data, "devices"));
         write_count_pair(stream, "of these lost on the way",
                          cm_report_figure(data, "devices_lost"));
+        write_count_pair(stream, "rows that others took over from them",
+                         cm_report_figure(data, "rows_requeued"));
     }
     write_count_pair(stream, "threads", cm_report_figure(data, "threads"));
     write_count_pair(stream, "copies at once", cm_report_figure(data, "batch"));

@@ -3,7 +3,6 @@
  * rank, each by its own thread, which ends the collectives that its stream waits in. */
 #include "kernels/comm.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -89,9 +88,9 @@ bool cm_cuda_comm_check(struct cm_backend *backend)
 static void settle(struct cm_backend *backend, ncclResult_t result, const char *what)
 {
     struct rank *rank = rank_of(backend);
-    double end_s = cm_clock_s() + cm_cuda_timeout_s(backend);
+    struct cm_cuda_patience patience = cm_cuda_patience(cm_cuda_timeout_s(backend));
     for (uint64_t polls = 0; result == ncclInProgress; polls++) {
-        if (cm_clock_s() > end_s) {
+        if (cm_cuda_patience_ends(&patience)) {
             cm_cuda_fail(backend, what, "the other devices do not answer");
         }
         if (!cm_cuda_comm_check(backend)) {

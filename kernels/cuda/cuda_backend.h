@@ -129,8 +129,16 @@ void cm_cuda_wait_event(struct cm_backend *backend, cudaEvent_t event, const cha
  * given back without waiting for it. */
 bool cm_cuda_any_stuck(void);
 
-/* For other loops that ask: how long, and a pause after the first few times. */
+/* For other loops that ask: how long, whether that is over, and a pause after the first few times.
+ */
+struct cm_cuda_patience {
+    double left_s;
+    double away_max_s; /* between two looks, what counts */
+    double looked_s;
+};
 double cm_cuda_timeout_s(const struct cm_backend *backend);
+struct cm_cuda_patience cm_cuda_patience(double seconds);
+bool cm_cuda_patience_ends(struct cm_cuda_patience *patience);
 void cm_cuda_pause(uint64_t polls);
 
 /* False: this back end has failed, or another of its group has. Then it has left the group, so that

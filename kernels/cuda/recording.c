@@ -2,8 +2,8 @@
  * in one piece, which is then run again with one call instead of some hundred. Everything a launch
  * takes from the host is frozen in it; the caller's key stands for that.
  *
- * A back end in a group of devices does not record: its collectives have to be looked after one by
- * one (watchdog.c). */
+ * A back end in a group of devices does not record: an abort would wait for its graphs (see the
+ * README). */
 #include "base/memory.h"
 #include "kernels/cuda/cuda_backend.h"
 

@@ -3,7 +3,8 @@
  * never comes to a collective (comm.c looks after those and after ranks that have failed).
  *
  * The stream is asked again and again instead of waited for; at first without a pause, since a step
- * of decoding takes milliseconds. */
+ * of decoding takes milliseconds. Time in which this process itself was stopped (by a terminal, a
+ * batch system that suspends it, a machine that sleeps) does not count. */
 #include "base/clock.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -32,17 +33,32 @@ void cm_cuda_pause(uint64_t polls)
     }
 }
 
+/* However long a look away was, it counts as an eighth of the time at most. */
+struct cm_cuda_patience cm_cuda_patience(double seconds)
+{
+    return (struct cm_cuda_patience){ seconds, seconds / 8, cm_clock_s() };
+}
+
+bool cm_cuda_patience_ends(struct cm_cuda_patience *patience)
+{
+    double now_s = cm_clock_s();
+    double away_s = now_s - patience->looked_s;
+    patience->looked_s = now_s;
+    patience->left_s -= away_s < patience->away_max_s ? away_s : patience->away_max_s;
+    return patience->left_s < 0;
+}
+
 /* Asks until the answer is another than "not ready". When the time is over, or the group of devices
  * has failed, the rank leaves the group, which ends the collectives in its stream; what is left
  * then has a short time to end. */
 static void wait_for(struct cm_backend *backend, cudaError_t (*ask)(const void *object),
                      const void *object, const char *what)
 {
-    double end_s = cm_clock_s() + cm_cuda_timeout_s(backend);
+    struct cm_cuda_patience patience = cm_cuda_patience(cm_cuda_timeout_s(backend));
     bool gave_up = false;
     for (uint64_t polls = 0; !backend->stuck; polls++) {
         cudaError_t result = ask(object);
-        bool late = cm_clock_s() > end_s;
+        bool late = cm_cuda_patience_ends(&patience);
         if (result != cudaErrorNotReady) {
             cm_cuda_check(backend, result, what);
             cm_cuda_comm_check(backend);
@@ -59,7 +75,7 @@ static void wait_for(struct cm_backend *backend, cudaError_t (*ask)(const void *
             atomic_store(&any_stuck, true);
         } else if (!gave_up && !cm_cuda_comm_check(backend)) {
             gave_up = true;
-            end_s = cm_clock_s() + LEAVING_S;
+            patience = cm_cuda_patience(LEAVING_S);
         }
         cm_cuda_pause(polls);
     }

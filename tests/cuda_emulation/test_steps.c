@@ -4,16 +4,19 @@
  * too early shows in the texts.
  *
  * The reference is one wave on one device, op by op. With TEST_FEW, for builds that are slow, one
- * small job in all ways on one device. */
+ * small job in all ways on one device, and one on two that compute together. */
 #include "base/memory.h"
 #include "counts.h"
 #include "host/engine.h"
 #include "host/scheduler.h"
+#include "host/step_list.h"
 #include "jobs/ban_list.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,9 +30,11 @@ struct job {
     const char *device;
     uint32_t requests_count;
     uint32_t output_tokens;
+    uint32_t tp;
     uint32_t waves;
     bool eager;
     bool beams; /* some requests are beam searches; some others are decoded twice */
+    bool only_beams;
     double timeout_s;
     const char *seed;
     const char *fault;
@@ -41,7 +46,41 @@ struct texts {
     struct cm_engine_counters counters;
     uint32_t recordings;
     uint32_t graph_launches;
+    uint32_t allocations_at_start;
 };
+
+/* --- Lists of ids that are too short at first --- */
+
+static bool short_lists;
+static struct cm_backend *first_to_grow; /* the others of its group come later */
+
+enum cm_status __real_cm_step_list_init(struct cm_step_list *list, struct cm_backend *backend,
+                                        size_t capacity);
+enum cm_status __wrap_cm_step_list_init(struct cm_step_list *list, struct cm_backend *backend,
+                                        size_t capacity);
+enum cm_status __real_cm_step_list_reserve(struct cm_step_list *list, size_t more);
+enum cm_status __wrap_cm_step_list_reserve(struct cm_step_list *list, size_t more);
+
+enum cm_status __wrap_cm_step_list_init(struct cm_step_list *list, struct cm_backend *backend,
+                                        size_t capacity)
+{
+    return __real_cm_step_list_init(list, backend, short_lists ? 1 : capacity);
+}
+
+enum cm_status __wrap_cm_step_list_reserve(struct cm_step_list *list, size_t more)
+{
+    if (short_lists && list->count + more > list->capacity) {
+        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+        pthread_mutex_lock(&lock);
+        first_to_grow = first_to_grow != NULL ? first_to_grow : list->backend;
+        bool is_first = first_to_grow == list->backend;
+        pthread_mutex_unlock(&lock);
+        usleep(is_first ? 0 : 50 * 1000);
+    }
+    return __real_cm_step_list_reserve(list, more);
+}
+
+/* --- A job --- */
 
 static uint32_t make_prompt(uint32_t index, int32_t *prompt)
 {
@@ -62,7 +101,7 @@ static struct cm_sampling sampling_of(const struct job *job, uint32_t index)
     struct cm_sampling sampling = { .repetition_penalty = 1.1f, .top_p = 1.0f };
     sampling.temperature = index % 3 == 0 ? 0.9f : 0.0f;
     sampling.no_repeat_ngram = index % 2 == 0 ? 3 : 0;
-    sampling.beams = job->beams && index % 7 == 3 ? 3 : 1;
+    sampling.beams = job->only_beams || (job->beams && index % 7 == 3) ? 3 : 1;
     sampling.ignore_stop = true;
     return sampling;
 }
@@ -122,6 +161,7 @@ static struct cm_engine *open_engine(const struct job *job)
         .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
         .precision = CM_ENGINE_EXACT,
         .device = job->device,
+        .tp = job->tp,
         .batch = BATCH,
         .context_tokens = 128,
         .waves = job->waves,
@@ -143,31 +183,34 @@ static struct cm_engine *open_engine(const struct job *job)
 /* Called after every step; may be NULL. */
 typedef void look(void *context, uint32_t step, struct cm_engine *engine);
 
-static void run_job(const struct job *job, struct texts *texts, look *look_at, void *context)
+static enum cm_status try_job(const struct job *job, struct texts *texts, look *look_at,
+                              void *context, struct cm_error *error)
 {
+    enum cm_status status = CM_OK;
     struct cm_engine *engine = open_engine(job);
     struct cm_ban_list *list = NULL;
     struct cm_token_subset *subset = NULL;
-    struct cm_error error = { 0 };
     struct emu_counts counts;
     bool again[REQUESTS_MAX] = { false };
     uint32_t submitted = 0;
     uint32_t released = 0;
     memset(texts, 0, sizeof *texts);
     struct cm_constraint *ban = open_ban(cm_engine_tokenizer(engine), &list, &subset);
-    for (uint32_t step = 0; released < job->requests_count; step++) {
+    emu_count(&counts);
+    texts->allocations_at_start = (uint32_t)counts.allocations;
+    for (uint32_t step = 0; released < job->requests_count && status == CM_OK; step++) {
         while (submitted < job->requests_count && submit(engine, job, ban, submitted) == CM_OK) {
             submitted++;
         }
-        if (cm_engine_step(engine, &error) != CM_OK) {
-            fail_msg("step %u: %s", step, error.message);
-        }
+        status = cm_engine_step(engine, error);
         if (look_at != NULL) {
             look_at(context, step, engine);
         }
         released += collect(engine, job, texts, again);
     }
-    assert_int_equal(cm_engine_step(engine, &error), CM_END);
+    if (status == CM_OK) {
+        assert_int_equal(cm_engine_step(engine, error), CM_END);
+    }
     cm_engine_counters(engine, &texts->counters);
     emu_count(&counts);
     texts->recordings = (uint32_t)counts.recordings;
@@ -176,6 +219,15 @@ static void run_job(const struct job *job, struct texts *texts, look *look_at, v
     cm_constraint_release(ban);
     cm_token_subset_close(subset);
     cm_ban_list_close(list);
+    return status;
+}
+
+static void run_job(const struct job *job, struct texts *texts, look *look_at, void *context)
+{
+    struct cm_error error = { 0 };
+    if (try_job(job, texts, look_at, context, &error) != CM_OK) {
+        fail_msg("%s", error.message);
+    }
 }
 
 static void assert_same_texts(const struct texts *texts, const struct texts *expected)
@@ -265,6 +317,52 @@ static void a_lost_device_changes_no_text(void **state)
     }
 }
 
+/* --- Devices that compute together --- */
+
+static const struct job together_job = {
+    .device = "cuda:0,1", .tp = 2, .requests_count = 12, .output_tokens = 3, .timeout_s = 20
+};
+
+/* Giving the old memory back waits for all devices: had one rank begun with the step while another
+ * makes room for it, each would wait for the other. */
+static void ranks_make_room_before_any_of_them_begins(void **state)
+{
+    (void)state;
+    static struct texts plain;
+    static struct texts texts;
+    run_job(&together_job, &plain, NULL, NULL);
+    short_lists = true;
+    first_to_grow = NULL;
+    run_job(&together_job, &texts, NULL, NULL);
+    short_lists = false;
+    assert_same_texts(&texts, &plain);
+}
+
+/* Once in a group that has others to go on for it, and once in the only one. */
+static void a_rank_without_room_gives_its_group_up(void **state)
+{
+    (void)state;
+    static struct texts plain;
+    static struct texts texts;
+    char fault[32];
+    struct cm_error error = { 0 };
+    struct job job = together_job;
+    short_lists = true;
+    job.device = "cuda:0,1,2,3";
+    run_job(&job, &plain, NULL, NULL);
+    snprintf(fault, sizeof fault, "malloc:%u", plain.allocations_at_start + 3);
+    job.fault = fault;
+    run_job(&job, &texts, NULL, NULL);
+    assert_same_texts(&texts, &plain);
+    assert_int_equal(texts.counters.devices_lost, 2);
+    assert_true(texts.counters.requeued > 0);
+    job.device = "cuda:0,1";
+    snprintf(fault, sizeof fault, "malloc:%u", plain.allocations_at_start / 2 + 3);
+    assert_int_equal(try_job(&job, &texts, NULL, NULL, &error), CM_OUT_OF_MEMORY);
+    assert_non_null(strstr(error.message, "memory"));
+    short_lists = false;
+}
+
 /* --- What a step asks for --- */
 
 struct watch {
@@ -321,6 +419,25 @@ static void steps_of_decoding_are_replayed(void **state)
     assert_true(texts.graph_launches > texts.recordings);
 }
 
+/* The same of beam searches, some of which draw, where there is nothing else. */
+static void beam_searches_are_replayed(void **state)
+{
+    (void)state;
+    static struct texts eager;
+    static struct texts texts;
+    struct job job = {
+        .device = "cuda:0", .requests_count = 9, .output_tokens = 6, .waves = 2, .seed = "6"
+    };
+    job.only_beams = true;
+    job.eager = true;
+    run_job(&job, &eager, NULL, NULL);
+    job.eager = false;
+    run_job(&job, &texts, NULL, NULL);
+    assert_same_texts(&texts, &eager);
+    assert_int_equal(eager.recordings, 0);
+    assert_true(texts.graph_launches > texts.recordings);
+}
+
 /* --- A page that is given back while it is in use --- */
 
 static struct cm_kv_pages *engine_pages;
@@ -369,12 +486,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(waves_and_recordings_write_the_same),
         cmocka_unit_test(devices_write_the_same),
         cmocka_unit_test(a_lost_device_changes_no_text),
+        cmocka_unit_test(ranks_make_room_before_any_of_them_begins),
+        cmocka_unit_test(a_rank_without_room_gives_its_group_up),
         cmocka_unit_test(a_step_allocates_nothing_and_waits_once),
         cmocka_unit_test(a_page_given_back_too_early_shows),
         cmocka_unit_test(steps_of_decoding_are_replayed),
+        cmocka_unit_test(beam_searches_are_replayed),
     };
 #if defined(TEST_FEW)
-    const char *filter = "waves_*";
+    const char *filter = "?a*"; /* waves, ranks */
 #else
     const char *filter = NULL;
 #endif

@@ -203,13 +203,17 @@ static void a_lost_devices_requests_go_to_the_others(void **state)
     struct texts *texts = cm_alloc(1, sizeof *texts);
     set_failures(1 << 30, 0);
     assert_int_equal(run_job(1, expected), CM_OK);
+    uint32_t requeued = 0;
     for (int steps = 0; steps < 100; steps += 9) {
         set_failures(steps, 1);
         assert_int_equal(run_job(3, texts), CM_OK);
         assert_same_texts(texts, expected);
         assert_int_equal(texts->lost_count, 0);
         assert_int_equal(texts->counters.devices_lost, failures_left == 0);
+        assert_true(texts->counters.requeued == 0 || failures_left == 0);
+        requeued += texts->counters.requeued;
     }
+    assert_true(requeued > 0);
     cm_free(expected);
     cm_free(texts);
 }
@@ -271,6 +275,73 @@ static void with_no_device_left_the_engine_says_so(void **state)
     cm_free(texts);
 }
 
+/* --- What all prompts begin with --- */
+
+enum { TEMPLATE_TOKENS = 4 * CM_PAGE_TOKENS, TAIL_TOKENS = 9, BURST_COUNT = 18, BURSTS_COUNT = 3 };
+
+static void submit_with_template(struct cm_engine *engine, uint32_t index)
+{
+    int32_t prompt[TEMPLATE_TOKENS + TAIL_TOKENS];
+    for (uint32_t i = 0; i < TEMPLATE_TOKENS; i++) {
+        prompt[i] = (int32_t)(3 + i * 7 % 590);
+    }
+    for (uint32_t i = 0; i < TAIL_TOKENS; i++) {
+        prompt[TEMPLATE_TOKENS + i] = (int32_t)(3 + (index + i * 31) % 590);
+    }
+    const struct cm_request request = {
+        .id = index,
+        .unit = index,
+        .prompt = prompt,
+        .prompt_tokens = TEMPLATE_TOKENS + TAIL_TOKENS,
+        .output_tokens_max = 4,
+        .sampling = { .top_p = 1.0f, .repetition_penalty = 1.0f, .ignore_stop = true },
+    };
+    assert_int_equal(cm_engine_submit(engine, &request, NULL), CM_OK);
+}
+
+static void run_until_idle(struct cm_engine *engine)
+{
+    struct cm_result result;
+    while (cm_engine_step(engine, NULL) == CM_OK) {
+        while (cm_engine_finished(engine, &result) == CM_OK) {
+            cm_engine_release(engine, result.id);
+        }
+    }
+}
+
+/* Each replica computes the template once and keeps its pages, also while it has nothing to do. */
+static void every_replica_keeps_the_template(void **state)
+{
+    (void)state;
+    enum { REPLICAS = 3 };
+    const struct cm_engine_options options = {
+        .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
+        .precision = CM_ENGINE_EXACT,
+        .device = "cpu",
+        .replicas = REPLICAS,
+        .threads = REPLICAS,
+        .batch = 4,
+        .context_tokens = 128,
+    };
+    struct cm_engine *engine = NULL;
+    struct cm_engine_counters counters;
+    set_failures(1 << 30, 0);
+    assert_int_equal(cm_engine_open(&options, &engine, NULL), CM_OK);
+    for (uint32_t burst = 0; burst < BURSTS_COUNT; burst++) {
+        for (uint32_t i = 0; i < BURST_COUNT; i++) {
+            submit_with_template(engine, burst * BURST_COUNT + i);
+        }
+        run_until_idle(engine);
+    }
+    cm_engine_counters(engine, &counters);
+    uint64_t tails = (uint64_t)BURSTS_COUNT * BURST_COUNT * TAIL_TOKENS;
+    assert_int_equal(counters.prompt_tokens,
+                     tails + (uint64_t)BURSTS_COUNT * BURST_COUNT * TEMPLATE_TOKENS);
+    assert_in_range(counters.prefill_tokens, TEMPLATE_TOKENS + TAIL_TOKENS,
+                    REPLICAS * TEMPLATE_TOKENS + tails);
+    cm_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_lost_devices_group_goes_with_it),
         cmocka_unit_test(a_row_that_loses_two_devices_is_given_up),
         cmocka_unit_test(with_no_device_left_the_engine_says_so),
+        cmocka_unit_test(every_replica_keeps_the_template),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
