@@ -109,30 +109,54 @@ static void embed(struct cm_forward *forward, const struct cm_step_plan *plan)
     }
 }
 
-/* normed = norm(x += residual); the residual may be NULL. */
-static void normalise(struct cm_forward *forward, const struct cm_norm_weights *norm, float *x,
-                      const float *residual, float *out, uint32_t n_rows)
+/* out = norm(x += residual); the residual may be NULL. */
+static struct cm_norm_args norm_args(const struct cm_forward *forward,
+                                     const struct cm_norm_weights *norm, float *x,
+                                     const float *residual, float *out, uint32_t n_rows)
 {
-    cm_op_norm(forward->backend, &(struct cm_norm_args){
-                                     .kind = forward->weights->spec->norm,
-                                     .epsilon = forward->config->norm_epsilon,
-                                     .n_rows = n_rows,
-                                     .dim = forward->config->n_embd,
-                                     .weight = norm->weight,
-                                     .bias = norm->bias,
-                                     .x = x,
-                                     .residual = residual,
-                                     .out = out,
-                                 });
+    return (struct cm_norm_args){
+        .kind = forward->weights->spec->norm,
+        .epsilon = forward->config->norm_epsilon,
+        .n_rows = n_rows,
+        .dim = forward->config->n_embd,
+        .weight = norm->weight,
+        .bias = norm->bias,
+        .x = x,
+        .residual = residual,
+        .out = out,
+    };
 }
 
-/* branch = attention block of normed */
+/* out = norm(x += residual) * matrix^T */
+static void normalise_multiply(struct cm_forward *forward, const struct cm_norm_weights *norm,
+                               const float *residual, uint32_t n_rows, struct cm_matrix *matrix,
+                               float *out)
+{
+    struct cm_norm_args args =
+        norm_args(forward, norm, forward->x, residual, forward->normed, n_rows);
+    cm_op_norm_matmul(forward->backend, &args, matrix, out);
+}
+
+/* A norm of the output of a block, where a family has one. */
+static void normalise_branch(struct cm_forward *forward, const struct cm_norm_weights *norm,
+                             uint32_t n_rows)
+{
+    if (norm->weight != NULL) {
+        struct cm_norm_args args =
+            norm_args(forward, norm, forward->branch, NULL, forward->branch, n_rows);
+        cm_op_norm(forward->backend, &args);
+    }
+}
+
+/* branch = attention block of x += pending */
 static void attention_block(struct cm_forward *forward, const struct cm_step_plan *plan,
-                            const struct cm_layer_weights *layer, uint32_t layer_index)
+                            const struct cm_layer_weights *layer, uint32_t layer_index,
+                            const float *pending)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_config *config = forward->config;
-    cm_op_matmul(backend, layer->qkv, forward->normed, plan->n_rows, forward->qkv);
+    normalise_multiply(forward, &layer->attention_norm, pending, plan->n_rows, layer->qkv,
+                       forward->qkv);
     cm_op_rope_append(backend, &(struct cm_rope_append_args){
                                    .pool = forward->pool,
                                    .layer = layer_index,
@@ -169,33 +193,28 @@ static void attention_block(struct cm_forward *forward, const struct cm_step_pla
                              });
     cm_op_matmul(backend, layer->attention_out, forward->attention, plan->n_rows, forward->branch);
     cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * config->n_embd);
-    if (layer->attention_post_norm.weight != NULL) {
-        normalise(forward, &layer->attention_post_norm, forward->branch, NULL, forward->branch,
-                  plan->n_rows);
-    }
+    normalise_branch(forward, &layer->attention_post_norm, plan->n_rows);
 }
 
-/* branch = feed-forward block of normed */
+/* branch = feed-forward block of x += branch */
 static void feed_forward_block(struct cm_forward *forward, const struct cm_step_plan *plan,
                                const struct cm_layer_weights *layer)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_spec *spec = forward->weights->spec;
     uint32_t n_ff = forward->config->n_ff;
-    cm_op_matmul(backend, layer->gate_up, forward->normed, plan->n_rows, forward->gate_up);
+    normalise_multiply(forward, &layer->ffn_norm, forward->branch, plan->n_rows, layer->gate_up,
+                       forward->gate_up);
     if (spec->names->gate != NULL) {
-        cm_op_gated(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
-                    forward->hidden);
+        cm_op_gated_matmul(backend, spec->activation, forward->gate_up, plan->n_rows,
+                           forward->hidden, layer->down, forward->branch);
     } else {
         cm_op_activation(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
                          forward->hidden);
+        cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);
     }
-    cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);
     cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * forward->config->n_embd);
-    if (layer->ffn_post_norm.weight != NULL) {
-        normalise(forward, &layer->ffn_post_norm, forward->branch, NULL, forward->branch,
-                  plan->n_rows);
-    }
+    normalise_branch(forward, &layer->ffn_post_norm, plan->n_rows);
 }
 
 void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan)
@@ -204,11 +223,7 @@ void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan
     const float *pending = NULL; /* the last block's output, added by the next norm */
     for (uint32_t i = 0; i < forward->weights->n_layers; i++) {
         const struct cm_layer_weights *layer = &forward->weights->layers[i];
-        normalise(forward, &layer->attention_norm, forward->x, pending, forward->normed,
-                  plan->n_rows);
-        attention_block(forward, plan, layer, i);
-        normalise(forward, &layer->ffn_norm, forward->x, forward->branch, forward->normed,
-                  plan->n_rows);
+        attention_block(forward, plan, layer, i, pending);
         feed_forward_block(forward, plan, layer);
         pending = forward->branch;
     }
@@ -223,9 +238,9 @@ float *cm_forward_own_logits(struct cm_forward *forward, const struct cm_step_pl
     const int32_t *rows = plan->device.logits_rows + begin;
     cm_op_gather(backend, forward->x, n_embd, rows, count, forward->last_x);
     cm_op_gather(backend, forward->branch, n_embd, rows, count, forward->last_branch);
-    normalise(forward, &forward->weights->final_norm, forward->last_x, forward->last_branch,
-              forward->last_normed, count);
-    cm_op_matmul(backend, forward->weights->head, forward->last_normed, count, forward->logits);
+    struct cm_norm_args args = norm_args(forward, &forward->weights->final_norm, forward->last_x,
+                                         forward->last_branch, forward->last_normed, count);
+    cm_op_norm_matmul(backend, &args, forward->weights->head, forward->logits);
     return forward->logits;
 }
 

@@ -293,6 +293,18 @@ void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, 
     functions_of(backend)->op_activation(backend, kind, x, n_rows, dim, out);
 }
 
+void cm_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *norm,
+                       struct cm_matrix *matrix, float *y)
+{
+    functions_of(backend)->op_norm_matmul(backend, norm, matrix, y);
+}
+
+void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
+                        uint32_t n_rows, float *hidden, struct cm_matrix *matrix, float *y)
+{
+    functions_of(backend)->op_gated_matmul(backend, kind, x, n_rows, hidden, matrix, y);
+}
+
 void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
 {
     functions_of(backend)->op_rope_append(backend, args);

@@ -217,6 +217,18 @@ void cm_op_gated(struct cm_backend *backend, enum cm_activation_kind kind, const
 void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
                       uint32_t n_rows, uint32_t dim, float *out);
 
+/* --- Ops: what makes the rows of a matmul, and the matmul --- */
+
+/* cm_op_norm, then cm_op_matmul of its `out`, which is left with anything in it. */
+void cm_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *norm,
+                       struct cm_matrix *matrix, float *y);
+
+/* cm_op_gated from `x` to `hidden`, then cm_op_matmul of `hidden`, which is left with anything in
+ * it. */
+void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
+                        uint32_t n_rows, float *hidden /* [n_rows, n_in] */,
+                        struct cm_matrix *matrix, float *y);
+
 /* --- The paged KV cache --- */
 
 /* A page holds the keys and values of CM_PAGE_TOKENS consecutive absolute positions for all layers:

@@ -65,6 +65,8 @@ enum { CM_POISON = 0xFF };
     EACH(op_norm)                  \
     EACH(op_add)                   \
     EACH(op_matmul)                \
+    EACH(op_norm_matmul)           \
+    EACH(op_gated_matmul)          \
     EACH(op_gated)                 \
     EACH(op_activation)            \
     EACH(op_rope_append)           \

@@ -95,3 +95,11 @@ void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, 
     struct activation_args args = { kind, false, x, dim, out };
     cm_rows_run(backend, activate_rows, &args, n_rows, 3 * (size_t)dim);
 }
+
+void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
+                        uint32_t n_rows, float *hidden, struct cm_matrix *matrix, float *y)
+{
+    struct activation_args args = { kind, true, x, cm_cpu_matrix_n_in(matrix), hidden };
+    cm_cpu_matmul_made(backend, matrix, hidden, &(struct cm_rows_maker){ activate_rows, &args },
+                       n_rows, y);
+}

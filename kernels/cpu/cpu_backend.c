@@ -101,6 +101,8 @@ void cm_cpu_backend_close(struct cm_backend *backend)
         return;
     }
     cm_pool_close(backend->pool);
+    cm_rotation_tables_close(backend);
+    cm_panel_block_release(backend->panels);
     cm_free(backend->scratch);
     cm_free(backend);
 }

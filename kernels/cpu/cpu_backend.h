@@ -4,6 +4,8 @@
 #define CM_KERNELS_CPU_CPU_BACKEND_H
 
 #include "kernels/backend_functions.h"
+#include "kernels/cpu/panel_memory.h"
+#include "kernels/cpu/rotations.h"
 #include "kernels/cpu/thread_pool.h"
 
 /* Instruction sets in rising order, each with all that the ones before it have. The choice is a
@@ -28,6 +30,8 @@ struct cm_backend {
     uint32_t rank;
     void *scratch; /* of one op call; contents do not outlive it */
     size_t scratch_bytes;
+    struct cm_rotation_table rotations[CM_ROTATION_TABLES];
+    struct cm_panel_block *panels; /* the block that the next matrix may share; NULL: none yet */
 };
 
 struct cm_table {

@@ -7,7 +7,9 @@
     __typeof__(cm_op_attention) cm_op_attention_##isa;                       \
     __typeof__(cm_op_beam) cm_op_beam_##isa;                                 \
     __typeof__(cm_op_gated) cm_op_gated_##isa;                               \
+    __typeof__(cm_op_gated_matmul) cm_op_gated_matmul_##isa;                 \
     __typeof__(cm_op_norm) cm_op_norm_##isa;                                 \
+    __typeof__(cm_op_norm_matmul) cm_op_norm_matmul_##isa;                   \
     __typeof__(cm_op_rope_append) cm_op_rope_append_##isa;                   \
     __typeof__(cm_op_sample) cm_op_sample_##isa;                             \
     __typeof__(cm_op_sample_probabilities) cm_op_sample_probabilities_##isa; \
@@ -56,6 +58,8 @@
         .op_norm = cm_op_norm_##isa,                                         \
         .op_add = cm_op_add_##isa,                                           \
         .op_matmul = cm_cpu_op_matmul,                                       \
+        .op_norm_matmul = cm_op_norm_matmul_##isa,                           \
+        .op_gated_matmul = cm_op_gated_matmul_##isa,                         \
         .op_gated = cm_op_gated_##isa,                                       \
         .op_activation = cm_op_activation_##isa,                             \
         .op_rope_append = cm_op_rope_append_##isa,                           \

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/matmul_kernels.h"
 #include "kernels/cpu/quants.h"
+#include "kernels/cpu/row_work.h"
 #include "kernels/matrix_source.h"
 
 #include <string.h>
@@ -89,11 +90,22 @@ static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backen
         (row_bytes + CM_CACHE_LINE_BYTES - 1) / CM_CACHE_LINE_BYTES * CM_CACHE_LINE_BYTES;
 }
 
-/* A tile of its own for each thread, then the packed rows. */
-static size_t scratch_rows(const struct cm_backend *backend, const struct cm_matrix *matrix)
+static size_t table_bytes(const struct cm_matrix *matrix)
 {
-    return (size_t)cm_pool_threads(backend->pool) * matrix->kernels->tile_rows_max +
-           backend->rows_max;
+    return matrix->kernels->fill_table != NULL
+               ? (size_t)matrix->units_count * CM_INT8_TABLE_UNIT_BYTES
+               : 0;
+}
+
+/* For each thread a table and a tile of its own, then the packed rows. */
+static bool scratch_bytes_of(const struct cm_backend *backend, const struct cm_matrix *matrix,
+                             size_t *bytes)
+{
+    size_t threads = cm_pool_threads(backend->pool);
+    size_t rows = threads * matrix->kernels->tile_rows_max + backend->rows_max;
+    size_t tables;
+    return cm_size_mul(rows, matrix->row_bytes, bytes) ||
+           cm_size_mul(threads, table_bytes(matrix), &tables) || cm_size_add(*bytes, tables, bytes);
 }
 
 enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
@@ -115,11 +127,15 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
     set_layout(created, backend, select_format(backend->precision, sources, sources_count));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
-    created->panels = cm_alloc_aligned(created->panels_count, created->panel_bytes);
+    size_t panels_bytes;
+    if (!cm_size_mul(created->panels_count, created->panel_bytes, &panels_bytes)) {
+        created->panels =
+            cm_panel_memory_take(&backend->panels, panels_bytes, &created->panels_block);
+    }
     created->bias = cm_alloc_aligned(columns, sizeof *created->bias);
     created->bytes = created->panels_count * created->panel_bytes + columns * sizeof *created->bias;
     if (created->panels == NULL || created->bias == NULL ||
-        cm_size_mul(scratch_rows(backend, created), created->row_bytes, &scratch_bytes) ||
+        scratch_bytes_of(backend, created, &scratch_bytes) ||
         cm_cpu_scratch_reserve(backend, scratch_bytes) != CM_OK) {
         status = cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for matrix %s [%u, %u]",
                               sources[0].weight->name, created->n_out, created->n_in);
@@ -140,7 +156,7 @@ void cm_cpu_matrix_close(struct cm_matrix *matrix)
     if (matrix == NULL) {
         return;
     }
-    cm_free(matrix->panels);
+    cm_panel_block_release(matrix->panels_block);
     cm_free(matrix->bias);
     cm_free(matrix);
 }
@@ -219,14 +235,18 @@ void cm_cpu_table_close(struct cm_table *table)
 
 /* --- The op --- */
 
+/* What is packed may first be made: a norm, or an activation. */
 struct matmul {
     const struct cm_matmul_kernels *kernels;
     const struct cm_matrix *matrix;
+    const struct cm_rows_maker *maker; /* of x; NULL: x is there */
     const float *x;
+    bool many; /* rows, so that a table of a panel's scales pays */
     uint32_t n_rows;
     uint32_t tiles_count;
     uint32_t tile_height; /* rows of a tile; the first `higher_tiles` have one more */
     uint32_t higher_tiles;
+    uint8_t *tables;  /* [threads][table_bytes] */
     uint8_t *staging; /* [threads][tile_rows_max][row_bytes] */
     uint8_t *packed;  /* [n_rows][row_bytes], tile by tile */
     float *y;
@@ -261,6 +281,20 @@ static void copy_past_caches(uint8_t *to, const uint8_t *from, size_t bytes)
 #endif
 }
 
+static void pack_tile(const struct matmul *matmul, struct cm_pool_range rows, uint8_t *packed)
+{
+    uint32_t n_in = matmul->matrix->n_in;
+    const float *x = matmul->x + (size_t)rows.begin * n_in;
+    if (matmul->maker != NULL) {
+        matmul->maker->function(matmul->maker->args, rows.begin, rows.end);
+    }
+    if (matmul->many) {
+        matmul->kernels->pack_many(x, n_in, rows.end - rows.begin, packed);
+    } else {
+        matmul->kernels->pack(x, n_in, rows.end - rows.begin, packed);
+    }
+}
+
 static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
 {
     struct matmul *matmul = context;
@@ -270,14 +304,12 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
     struct cm_pool_range range;
     while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         struct cm_pool_range rows = tile_rows(matmul, range.begin);
-        const float *x = matmul->x + (size_t)rows.begin * matrix->n_in;
         uint8_t *packed = matmul->packed + rows.begin * matrix->row_bytes;
-        uint32_t count = rows.end - rows.begin;
         if (threads_count == 1) {
-            matmul->kernels->pack(x, matrix->n_in, count, packed);
+            pack_tile(matmul, rows, packed);
         } else {
-            matmul->kernels->pack(x, matrix->n_in, count, staging);
-            copy_past_caches(packed, staging, count * matrix->row_bytes);
+            pack_tile(matmul, rows, staging);
+            copy_past_caches(packed, staging, (rows.end - rows.begin) * matrix->row_bytes);
         }
     }
 }
@@ -291,31 +323,41 @@ static uint32_t lines_to_fetch(const struct matmul *matmul)
     return matmul->n_rows < 4 ? 0 : (lines + matmul->tiles_count - 1) / matmul->tiles_count;
 }
 
-static void multiply_panel(const struct matmul *matmul, uint32_t panel)
+static void multiply_panel(const struct matmul *matmul, uint32_t panel, void *table)
 {
     const struct cm_matrix *matrix = matmul->matrix;
+    const struct cm_matmul_kernels *kernels = matmul->kernels;
     uint32_t column = panel * CM_PANEL;
     uint32_t columns = matrix->n_out - column;
+    bool whole = columns >= CM_PANEL;
     float partial[CM_TILE_ROWS_MAX * CM_PANEL];
     uint32_t lines = lines_to_fetch(matmul);
-    const uint8_t *next = matrix->panels + (panel + 1) * matrix->panel_bytes;
+    const uint8_t *weights = matrix->panels + panel * matrix->panel_bytes;
+    const uint8_t *next = weights + matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
+    if (matmul->many) {
+        kernels->fill_table(weights, matrix->units_count, table);
+    }
     for (uint32_t i = 0; i < matmul->tiles_count; i++) {
         struct cm_pool_range rows = tile_rows(matmul, i);
         float *y = matmul->y + (size_t)rows.begin * matrix->n_out + column;
-        bool whole = columns >= CM_PANEL;
         struct cm_matmul_tile tile = {
-            .weights = matrix->panels + panel * matrix->panel_bytes,
+            .weights = weights,
             .x = matmul->packed + rows.begin * matrix->row_bytes,
             .rows = rows.end - rows.begin,
             .units_count = matrix->units_count,
             .bias = matrix->bias + column,
             .out = whole ? y : partial,
             .out_stride = whole ? matrix->n_out : CM_PANEL,
+            .table = table,
             .next = next,
             .next_lines = next < next_end ? lines : 0,
         };
-        matmul->kernels->multiply(&tile);
+        if (matmul->many) {
+            kernels->multiply_many(&tile);
+        } else {
+            kernels->multiply(&tile);
+        }
         next += (size_t)tile.next_lines * matrix->units_count * CM_CACHE_LINE_BYTES;
         for (uint32_t t = 0; !whole && t < tile.rows; t++) {
             memcpy(y + (size_t)t * matrix->n_out, partial + t * CM_PANEL, columns * sizeof *y);
@@ -327,10 +369,11 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
 {
     (void)threads_count;
     struct matmul *matmul = context;
+    uint8_t *table = matmul->tables + thread_index * table_bytes(matmul->matrix);
     struct cm_pool_range range;
     while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         for (uint32_t panel = range.begin; panel < range.end; panel++) {
-            multiply_panel(matmul, panel);
+            multiply_panel(matmul, panel, table);
         }
     }
 }
@@ -342,8 +385,11 @@ enum { HELPING_ROWS = 8 };
 /* Packing fewer elements takes less time than waking the other threads. */
 enum { PACK_ALONE_ELEMENTS = 16384 };
 
-void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
-                      uint32_t n_rows, float *y)
+/* Rows from which on a table pays; tiles then have CM_MANY_ROWS_MIN rows or more. */
+enum { TABLE_ROWS_MIN = 15 };
+
+void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                        const struct cm_rows_maker *maker, uint32_t n_rows, float *y)
 {
     CM_ASSERT(n_rows <= backend->rows_max);
     if (n_rows == 0) {
@@ -351,18 +397,21 @@ void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, cons
     }
     const struct cm_matmul_kernels *kernels = matrix->kernels;
     uint32_t tiles_count = (n_rows + kernels->tile_rows_max - 1) / kernels->tile_rows_max;
+    uint32_t threads = cm_pool_threads(backend->pool);
     struct matmul matmul = {
         .kernels = kernels,
         .matrix = matrix,
+        .maker = maker,
         .x = x,
+        .many = kernels->multiply_many != NULL && n_rows >= TABLE_ROWS_MIN,
         .n_rows = n_rows,
         .tiles_count = tiles_count,
         .tile_height = n_rows / tiles_count,
         .higher_tiles = n_rows % tiles_count,
-        .staging = backend->scratch,
+        .tables = backend->scratch,
         .y = y,
     };
-    uint32_t threads = cm_pool_threads(backend->pool);
+    matmul.staging = matmul.tables + threads * table_bytes(matrix);
     matmul.packed = matmul.staging + (size_t)threads * kernels->tile_rows_max * matrix->row_bytes;
     cm_pool_work_init(&matmul.work, threads, matmul.tiles_count, 1);
     if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
@@ -377,4 +426,10 @@ void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, cons
     cm_pool_work_init(&matmul.work, threads, matrix->panels_count, helping);
     cm_pool_run(backend->pool, multiply_panels, &matmul);
     matrix->rows_count += n_rows;
+}
+
+void cm_cpu_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                      uint32_t n_rows, float *y)
+{
+    cm_cpu_matmul_made(backend, matrix, x, NULL, n_rows, y);
 }

@@ -5,19 +5,11 @@
  * float formats (12 rows), 2 integers and 2 floats per row for INT8 (7 rows). The number of rows is
  * a constant of each instance, so that the loops over rows unroll and the arrays become registers.
  */
-#include "kernels/cpu/matmul_rows.h"
-
-#include <immintrin.h>
+#include "kernels/cpu/matmul_rows_avx512.h"
 
 enum { FLOAT_ROWS = 12, INT8_ROWS = 7 };
 
-#define INSTANCE static inline __attribute__((always_inline))
 #define UNROLL_ROWS _Pragma("GCC unroll 12")
-
-static const float *float_at(const void *base, size_t floats)
-{
-    return (const float *)base + floats;
-}
 
 /* --- F32 and BF16 --- */
 
@@ -133,174 +125,21 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
 
 /* --- INT8 --- */
 
-/* Packing, bit for bit as cm_pack_int8. One group is a long chain of short operations, so they are
- * done in four passes over a few units, with rows side by side where rows are independent. Fields
- * of a unit wait in their places for the next pass: the largest magnitude in that of the scale, its
- * inverse in that of the sum. */
-enum { PACK_UNITS = 8 };
-
-struct packing {
-    const float *x;
-    uint32_t n_in;
-    uint32_t rows;
-    bool offsets;
-    uint32_t *units; /* of the tile */
-};
-
-INSTANCE uint32_t *unit_field(const struct packing *packing, uint32_t u, uint32_t field)
-{
-    const uint32_t fields =
-        (packing->offsets ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES) /
-        sizeof(uint32_t);
-    return packing->units + ((size_t)u * fields + field) * packing->rows;
-}
-
-enum { FIELD_STARTS = CM_INT8_QUADS, FIELD_SCALES, FIELD_SUMS, FIELD_OFFSETS };
-
-/* Group u of a row, zero past the end. */
-INSTANCE void load_group(const struct packing *packing, uint32_t u, uint32_t t, __m512 halves[2])
-{
-    uint32_t left = packing->n_in - u * CM_INT8_GROUP;
-    uint32_t mask = left < CM_INT8_GROUP ? (1u << left) - 1 : UINT32_MAX;
-    const float *group = packing->x + (size_t)t * packing->n_in + (size_t)u * CM_INT8_GROUP;
-    halves[0] = _mm512_maskz_loadu_ps((__mmask16)mask, group);
-    halves[1] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), group + 16);
-}
-
-INSTANCE void find_largest(const struct packing *packing, uint32_t u)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        __m512i bits =
-            _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(halves[0]), magnitude),
-                             _mm512_and_si512(_mm512_castps_si512(halves[1]), magnitude));
-        unit_field(packing, u, FIELD_SCALES)[t] = (uint32_t)_mm512_reduce_max_epi32(bits);
-    }
-}
-
-INSTANCE __m512i ordered_bits(__m512i bits)
-{
-    return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
-}
-
-/* With offsets: the ends of the range, in the places of the scale and the sum. */
-INSTANCE void find_range(const struct packing *packing, uint32_t u)
-{
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        __m512i first = ordered_bits(_mm512_castps_si512(halves[0]));
-        __m512i second = ordered_bits(_mm512_castps_si512(halves[1]));
-        unit_field(packing, u, FIELD_SCALES)[t] =
-            (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(first, second));
-        unit_field(packing, u, FIELD_SUMS)[t] =
-            (uint32_t)_mm512_reduce_min_epi32(_mm512_min_epi32(first, second));
-    }
-}
-
-INSTANCE void find_scales_offset(const struct packing *packing, uint32_t u)
-{
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    const __m512 steps = _mm512_set1_ps(254.0f);
-    __m512 highest = _mm512_castsi512_ps(
-        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SCALES))));
-    __m512 lowest = _mm512_castsi512_ps(
-        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SUMS))));
-    __m512 range = _mm512_sub_ps(highest, lowest);
-    __m512 offset = _mm512_mul_ps(_mm512_add_ps(highest, lowest), _mm512_set1_ps(0.5f));
-    __mmask16 some =
-        _knot_mask16(_mm512_cmp_ps_mask(range, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_OFFSETS), lanes, offset);
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SCALES), lanes,
-                          _mm512_maskz_div_ps(some, range, steps));
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
-                          _mm512_maskz_div_ps(some, steps, range));
-}
-
-INSTANCE void find_scales(const struct packing *packing, uint32_t u)
-{
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    const __m512 steps = _mm512_set1_ps(127.0f);
-    __m512 largest = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
-    /* A NaN is not less. */
-    __mmask16 some =
-        _knot_mask16(_mm512_cmp_ps_mask(largest, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SCALES), lanes,
-                          _mm512_maskz_div_ps(some, largest, steps));
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
-                          _mm512_maskz_div_ps(some, steps, largest));
-}
-
-INSTANCE void store_codes(const struct packing *packing, uint32_t u)
-{
-    const uint32_t *inverses = unit_field(packing, u, FIELD_SUMS);
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 inverse = _mm512_set1_ps(*float_at(inverses, t));
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        if (packing->offsets) {
-            __m512 offset = _mm512_set1_ps(*float_at(unit_field(packing, u, FIELD_OFFSETS), t));
-            halves[0] = _mm512_sub_ps(halves[0], offset);
-            halves[1] = _mm512_sub_ps(halves[1], offset);
-        }
-        __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(halves[0], inverse));
-        __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(halves[1], inverse));
-        uint32_t quads[CM_INT8_QUADS];
-        _mm_storeu_si128((__m128i *)quads, _mm512_cvtepi32_epi8(low));
-        _mm_storeu_si128((__m128i *)quads + 1, _mm512_cvtepi32_epi8(high));
-        uint32_t *to = unit_field(packing, u, 0) + t;
-        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
-            to[q * packing->rows] = quads[q];
-        }
-    }
-}
-
-INSTANCE void store_sums(const struct packing *packing, uint32_t u)
-{
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    __m512i sums = _mm512_setzero_si512();
-    for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
-        __m512i quads = _mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, q));
-        sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), quads);
-    }
-    __m512 scales = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
-    _mm512_mask_storeu_epi32(unit_field(packing, u, FIELD_STARTS), lanes,
-                             _mm512_mullo_epi32(sums, _mm512_set1_epi32(-CM_INT8_ZERO)));
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
-                          _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sums)));
-}
-
-INSTANCE void pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets, void *tile)
-{
-    const struct packing packing = { x, n_in, rows, offsets, tile };
-    uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
-    for (uint32_t begin = 0; begin < units_count; begin += PACK_UNITS) {
-        uint32_t end = begin + PACK_UNITS < units_count ? begin + PACK_UNITS : units_count;
-        for (uint32_t u = begin; u < end; u++) {
-            offsets ? find_range(&packing, u) : find_largest(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            offsets ? find_scales_offset(&packing, u) : find_scales(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            store_codes(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            store_sums(&packing, u);
-        }
-    }
-}
-
 static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
 {
-    pack_integers(x, n_in, rows, false, tile);
+    pack_integers(x, n_in, rows, false, false, CM_INT8_ZERO, tile);
 }
 
 static void pack_int8_offset(const float *x, uint32_t n_in, uint32_t rows, void *tile)
 {
-    pack_integers(x, n_in, rows, true, tile);
+    pack_integers(x, n_in, rows, true, false, CM_INT8_ZERO, tile);
+}
+
+INSTANCE int32_t zero_of(enum cm_matrix_format format)
+{
+    return !cm_format_is_int4(format)     ? CM_INT8_ZERO
+           : cm_format_has_minima(format) ? 0
+                                          : CM_INT4_ZERO;
 }
 
 /* sums[i] += w[4i..4i+3] (unsigned) . x[0..3] (signed). Written out because GCC 12 moves the
@@ -351,12 +190,62 @@ INSTANCE void add_outer_product(const float *columns, const float *x, uint32_t r
     }
 }
 
+/* dots[t][:] += codes . x[t] over a unit */
+INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t rows, bool int4,
+                            __m512i low_bits, __m512i dots[INT8_ROWS][2])
+{
+    _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
+    {
+        __m512i w0 = load_quad(weights, int4, q, 0, low_bits);
+        __m512i w1 = load_quad(weights, int4, q, 16, low_bits);
+        UNROLL_ROWS
+        for (uint32_t t = 0; t < rows; t++) {
+            add_dots(&dots[t][0], w0, x + q * rows + t);
+            add_dots(&dots[t][1], w1, x + q * rows + t);
+        }
+    }
+}
+
+/* sums += dots * scales of x * scales of the columns */
+INSTANCE void scale_dots(const float *scales, const float *x_scales, uint32_t rows,
+                         const __m512i dots[INT8_ROWS][2], __m512 sums[INT8_ROWS][2])
+{
+    __m512 scale0 = _mm512_loadu_ps(scales);
+    __m512 scale1 = _mm512_loadu_ps(scales + 16);
+    UNROLL_ROWS
+    for (uint32_t t = 0; t < rows; t++) {
+        __m512 scale = _mm512_set1_ps(x_scales[t]);
+        sums[t][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][0]), _mm512_mul_ps(scale0, scale),
+                                     sums[t][0]);
+        sums[t][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][1]), _mm512_mul_ps(scale1, scale),
+                                     sums[t][1]);
+    }
+}
+
+/* The same by way of a table. */
+INSTANCE void look_up_scales(const float *table, const float *magics, const uint32_t *steps,
+                             uint32_t rows, const __m512i dots[INT8_ROWS][2],
+                             __m512 sums[INT8_ROWS][2])
+{
+    UNROLL_ROWS
+    for (uint32_t t = 0; t < rows; t++) {
+        const float *scales = (const void *)((const char *)table + steps[t]);
+        __m512 magic = _mm512_set1_ps(magics[t]);
+        sums[t][0] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][0]), magic),
+                                     _mm512_loadu_ps(scales), sums[t][0]);
+        sums[t][1] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][1]), magic),
+                                     _mm512_loadu_ps(scales + 16), sums[t][1]);
+    }
+}
+
 INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t rows,
-                                    enum cm_matrix_format format)
+                                    enum cm_matrix_format format, bool many)
 {
     const uint8_t *weights = tile->weights;
     const int32_t *x = tile->x;
-    const __m512i low_bits = _mm512_set1_epi8(15);
+    const float *table = tile->table;
+    __m512i low_bits = _mm512_set1_epi8(15);
+    __asm__("" : "+v"(low_bits)); /* one register, not one for each type of use */
     __m512 sums[INT8_ROWS][2];
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -370,39 +259,29 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
         const int32_t *starts = x + CM_INT8_QUADS * rows;
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
-            dots[t][0] = dots[t][1] = start_of(format, starts[t]);
+            dots[t][0] = dots[t][1] =
+                many ? _mm512_set1_epi32(starts[t]) : start_of(format, starts[t]);
         }
-        _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
-        {
-            __m512i w0 = load_quad(weights, cm_format_is_int4(format), q, 0, low_bits);
-            __m512i w1 = load_quad(weights, cm_format_is_int4(format), q, 16, low_bits);
-            UNROLL_ROWS
-            for (uint32_t t = 0; t < rows; t++) {
-                add_dots(&dots[t][0], w0, x + q * rows + t);
-                add_dots(&dots[t][1], w1, x + q * rows + t);
-            }
-        }
+        add_unit_dots(weights, x, rows, cm_format_is_int4(format), low_bits, dots);
         const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
         const float *x_scales = float_at(starts, rows);
-        __m512 scale0 = _mm512_loadu_ps(scales);
-        __m512 scale1 = _mm512_loadu_ps(scales + 16);
-        UNROLL_ROWS
-        for (uint32_t t = 0; t < rows; t++) {
-            __m512 scale = _mm512_set1_ps(x_scales[t]);
-            sums[t][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][0]),
-                                         _mm512_mul_ps(scale0, scale), sums[t][0]);
-            sums[t][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][1]),
-                                         _mm512_mul_ps(scale1, scale), sums[t][1]);
+        if (many) {
+            look_up_scales(table, x_scales, (const uint32_t *)x + FIELD_STEPS * rows, rows, dots,
+                           sums);
+            table += CM_INT8_SCALE_STEPS * CM_PANEL;
+        } else {
+            scale_dots(scales, x_scales, rows, dots, sums);
         }
         if (cm_format_has_minima(format)) {
             scales += CM_PANEL;
             add_outer_product(scales, float_at(x_scales, rows), rows, sums);
         }
         if (cm_format_has_offsets(format)) {
-            add_outer_product(scales + CM_PANEL, float_at(x_scales, 2 * rows), rows, sums);
+            add_outer_product(scales + CM_PANEL, float_at(x, offsets_field(many) * rows), rows,
+                              sums);
         }
         weights += cm_format_unit_bytes(format);
-        x += rows * cm_format_row_unit_bytes(format) / sizeof *x;
+        x += fields_count(cm_format_has_offsets(format), many) * rows;
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -411,59 +290,106 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
     }
 }
 
+INSTANCE void fill_table(const uint8_t *weights, uint32_t units_count, enum cm_matrix_format format,
+                         float *table)
+{
+    for (uint32_t u = 0; u < units_count; u++) {
+        const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
+        __m512 scale0 = _mm512_loadu_ps(scales);
+        __m512 scale1 = _mm512_loadu_ps(scales + 16);
+        for (int step = 0; step < CM_INT8_SCALE_STEPS; step++) {
+            __m512 factor = _mm512_set1_ps(1.0f + (float)step / CM_INT8_SCALE_STEPS);
+            _mm512_storeu_ps(table, _mm512_mul_ps(scale0, factor));
+            _mm512_storeu_ps(table + 16, _mm512_mul_ps(scale1, factor));
+            table += CM_PANEL;
+        }
+        weights += cm_format_unit_bytes(format);
+    }
+}
+
 INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matrix_format format)
 {
     switch (tile->rows) {
     case 1:
-        multiply_integer_rows(tile, 1, format);
+        multiply_integer_rows(tile, 1, format, false);
         break;
     case 2:
-        multiply_integer_rows(tile, 2, format);
+        multiply_integer_rows(tile, 2, format, false);
         break;
     case 3:
-        multiply_integer_rows(tile, 3, format);
+        multiply_integer_rows(tile, 3, format, false);
         break;
     case 4:
-        multiply_integer_rows(tile, 4, format);
+        multiply_integer_rows(tile, 4, format, false);
         break;
     case 5:
-        multiply_integer_rows(tile, 5, format);
+        multiply_integer_rows(tile, 5, format, false);
         break;
     case 6:
-        multiply_integer_rows(tile, 6, format);
+        multiply_integer_rows(tile, 6, format, false);
         break;
     default:
-        multiply_integer_rows(tile, 7, format);
+        multiply_integer_rows(tile, 7, format, false);
         break;
     }
 }
 
-#define MULTIPLY(name, format)                                     \
-    static void multiply_##name(const struct cm_matmul_tile *tile) \
-    {                                                              \
-        multiply_integers(tile, format);                           \
+INSTANCE void multiply_integers_many(const struct cm_matmul_tile *tile,
+                                     enum cm_matrix_format format)
+{
+    switch (tile->rows) {
+    case CM_MANY_ROWS_MIN:
+        multiply_integer_rows(tile, 5, format, true);
+        break;
+    case 6:
+        multiply_integer_rows(tile, 6, format, true);
+        break;
+    default:
+        multiply_integer_rows(tile, 7, format, true);
+        break;
+    }
+}
+
+#define KERNELS(name, format)                                                                     \
+    static void multiply_##name(const struct cm_matmul_tile *tile)                                \
+    {                                                                                             \
+        multiply_integers(tile, format);                                                          \
+    }                                                                                             \
+    static void multiply_many_##name(const struct cm_matmul_tile *tile)                           \
+    {                                                                                             \
+        multiply_integers_many(tile, format);                                                     \
+    }                                                                                             \
+    static void pack_many_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile)        \
+    {                                                                                             \
+        pack_integers(x, n_in, rows, cm_format_has_offsets(format), true, zero_of(format), tile); \
+    }                                                                                             \
+    static void fill_table_##name(const void *weights, uint32_t units_count, float *table)        \
+    {                                                                                             \
+        fill_table(weights, units_count, format, table);                                          \
     }
 
-CM_EACH_INTEGER_FORMAT(MULTIPLY)
+CM_EACH_INTEGER_FORMAT(KERNELS)
 
-#define INTEGER_KERNELS(name)                              \
-    {                                                      \
-        INT8_ROWS, CM_INT8_ROW_UNIT_BYTES, pack_int8, name \
+#define INTEGER_KERNELS(name)                                                                 \
+    {                                                                                         \
+        INT8_ROWS, CM_INT8_MANY_ROW_UNIT_BYTES, pack_int8, multiply_##name, pack_many_##name, \
+            multiply_many_##name, fill_table_##name                                           \
     }
-#define OFFSET_KERNELS(name)                                             \
-    {                                                                    \
-        INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, pack_int8_offset, name \
+#define OFFSET_KERNELS(name)                                                              \
+    {                                                                                     \
+        INT8_ROWS, CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES, pack_int8_offset, multiply_##name, \
+            pack_many_##name, multiply_many_##name, fill_table_##name                     \
     }
 
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
-    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
-    [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
-    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
-    [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),
-    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(multiply_int4_min),
-    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(multiply_int8_offset),
-    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(multiply_int8_min_offset),
-    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(multiply_int4_offset),
-    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(multiply_int4_min_offset),
+    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL, NULL },
+    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL, NULL },
+    [CM_FORMAT_INT8] = INTEGER_KERNELS(int8),
+    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(int8_min),
+    [CM_FORMAT_INT4] = INTEGER_KERNELS(int4),
+    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(int4_min),
+    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(int8_offset),
+    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(int8_min_offset),
+    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(int4_offset),
+    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(int4_min_offset),
 };

@@ -40,6 +40,7 @@ enum {
     CM_PANEL = 32,
     CM_CHUNK_INPUTS = 128,
     CM_TILE_ROWS_MAX = 12,
+    CM_MANY_ROWS_MIN = 5,
 };
 
 /* Weights are stored unsigned, which is what vpdpbusd multiplies with signed activations: byte
@@ -70,9 +71,32 @@ struct cm_int8_row_unit {
     float offsets[1]; /* in the formats with offsets only */
 };
 
+/* The scale of a group of x is the next of the numbers 2^s * (8 + step) / 8, step = 0..7. What that
+ * wastes of the codes' range, six percent on average, buys kernels for many rows that multiply no
+ * scales: they find a panel's scales, times (8 + step) / 8, in a table that serves all tiles, and
+ * 2^s costs nothing. An accumulator that starts at the bits of M = 1.5 * 2^(23 + s) and adds
+ * integers is, read as a float, M + 2^s * sum: taking M away replaces the conversion. As 2^s is
+ * exact in products, the bits of results are those of the kernels for few rows.
+ *
+ * Their tiles have units of these arrays; `starts` are the bits of M and what takes the 128 or 8 of
+ * the weights' codes back out. */
+struct cm_int8_many_row_unit {
+    int8_t codes[CM_INT8_QUADS][1][4];
+    int32_t starts[1];
+    float magics[1]; /* M */
+    float sums[1];
+    uint32_t steps[1]; /* bytes from the start of the table's unit to the step's scales */
+    float offsets[1];  /* in the formats with offsets only */
+};
+
 enum {
+    CM_INT8_SCALE_STEPS = 8,
     CM_INT8_ROW_UNIT_BYTES = offsetof(struct cm_int8_row_unit, offsets),
     CM_INT8_OFFSET_ROW_UNIT_BYTES = sizeof(struct cm_int8_row_unit),
+    CM_INT8_MANY_ROW_UNIT_BYTES = offsetof(struct cm_int8_many_row_unit, offsets),
+    CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES = sizeof(struct cm_int8_many_row_unit),
+    /* Of the table: float scales[CM_INT8_SCALE_STEPS][32]. */
+    CM_INT8_TABLE_UNIT_BYTES = CM_INT8_SCALE_STEPS * CM_PANEL * sizeof(float),
 };
 
 enum cm_matrix_format {
@@ -145,7 +169,8 @@ struct cm_matrix {
     size_t row_bytes; /* of a packed row of x */
     size_t bytes;
     uint8_t *panels; /* [panels_count][panel_bytes] */
-    float *bias;     /* [panels_count * 32], zero where there is none */
+    struct cm_panel_block *panels_block;
+    float *bias; /* [panels_count * 32], zero where there is none */
     uint64_t rows_count;
 };
 
@@ -158,6 +183,7 @@ struct cm_matmul_tile {
     const float *bias; /* [32] */
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
+    const float *table; /* for multiply_many */
     /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
@@ -166,10 +192,16 @@ struct cm_matmul_tile {
 
 struct cm_matmul_kernels {
     uint32_t tile_rows_max;
-    uint32_t row_unit_bytes; /* of a packed row */
+    uint32_t row_unit_bytes; /* of a packed row, at most */
     /* Packs x [rows, n_in] as one tile of rows <= tile_rows_max. */
     void (*pack)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
     void (*multiply)(const struct cm_matmul_tile *tile);
+    /* The same for tiles of CM_MANY_ROWS_MIN rows and more where several tiles meet each panel;
+     * NULL: there is no better way. */
+    void (*pack_many)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
+    void (*multiply_many)(const struct cm_matmul_tile *tile);
+    /* Fills the table of a panel: [units_count][CM_INT8_SCALE_STEPS][32]. */
+    void (*fill_table)(const void *weights, uint32_t units_count, float *table);
 };
 
 extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];

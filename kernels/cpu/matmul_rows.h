@@ -36,9 +36,22 @@ static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines
 /* Groups of smaller magnitudes count as zero: 127 / largest must not overflow. */
 #define CM_INT8_LEAST 1e-30f
 
-/* codes[i] = round(x[i] / scale), ties to even, where the largest magnitude becomes 127. Returns
- * the scale: 0 for a group of (next to) nothing, NaN if a value is NaN. */
-static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
+/* Scales of x: the next number with three bits after the first (matmul_kernels.h). One that is not
+ * a number, or too large for the kernels for many rows, is not a number. */
+enum {
+    CM_SCALE_STEP_BITS = (1 << 20) - 1,
+    CM_SCALE_BITS_MAX = (127 + 100) << 23, /* 2^100 */
+    CM_NOT_A_NUMBER_BITS = 0x7fc00000,
+};
+
+static inline float cm_int8_step_up(float scale)
+{
+    int32_t bits = (cm_bits_of_float(scale) + CM_SCALE_STEP_BITS) & ~CM_SCALE_STEP_BITS;
+    return cm_float_of_bits(bits > CM_SCALE_BITS_MAX ? CM_NOT_A_NUMBER_BITS : bits);
+}
+
+/* The largest magnitude, NaN if a value is NaN. */
+static inline float cm_int8_largest(const float x[CM_INT8_GROUP])
 {
     /* Bit patterns of magnitudes are ordered like the magnitudes, NaN last, and a maximum of
      * integers can be vectorised without loosening the float arithmetic. */
@@ -47,17 +60,43 @@ static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[
         int32_t bits = cm_bits_of_float(x[i]) & 0x7fffffff;
         largest_bits = bits > largest_bits ? bits : largest_bits;
     }
-    float largest = cm_float_of_bits(largest_bits);
+    return cm_float_of_bits(largest_bits);
+}
+
+/* codes[i] = round((x[i] - offset) * inverse), ties to even */
+static inline void cm_int8_round(const float x[CM_INT8_GROUP], float offset, float inverse,
+                                 int8_t codes[CM_INT8_GROUP])
+{
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        /* 1.5 * 2^23 leaves the sum no bits for a fraction: its low byte is the rounded value. */
+        codes[i] = (int8_t)cm_bits_of_float((x[i] - offset) * inverse + 0x1.8p23f);
+    }
+}
+
+/* Codes of weights: the largest magnitude becomes 127. Returns the scale: 0 for a group of (next
+ * to) nothing, NaN if a value is NaN. */
+static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
+{
+    float largest = cm_int8_largest(x);
     if (largest < CM_INT8_LEAST) {
         memset(codes, 0, CM_INT8_GROUP);
         return 0.0f;
     }
-    float inverse = 127.0f / largest;
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
-        /* 1.5 * 2^23 leaves the sum no bits for a fraction: its low byte is the rounded value. */
-        codes[i] = (int8_t)cm_bits_of_float(x[i] * inverse + 0x1.8p23f);
-    }
+    cm_int8_round(x, 0.0f, 127.0f / largest, codes);
     return largest / 127.0f;
+}
+
+/* Codes of a group of x, whose scale is stepped up. */
+static inline float cm_int8_quantise_x(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
+{
+    float largest = cm_int8_largest(x);
+    if (largest < CM_INT8_LEAST) {
+        memset(codes, 0, CM_INT8_GROUP);
+        return 0.0f;
+    }
+    float scale = cm_int8_step_up(largest / 127.0f);
+    cm_int8_round(x, 0.0f, 1.0f / scale, codes);
+    return scale;
 }
 
 /* Integers ordered like the floats they come from, a positive NaN last and a negative one first. */
@@ -66,8 +105,7 @@ static inline int32_t cm_ordered_bits(int32_t bits)
     return bits ^ (bits >> 31 & 0x7fffffff);
 }
 
-/* codes[i] = round((x[i] - offset) / scale), where the offset is the middle of the group's range
- * and its ends become -127 and 127. Returns the scale as cm_int8_quantise does. */
+/* The same around an offset, which is the middle of the group's range. */
 static inline float cm_int8_quantise_offset(const float x[CM_INT8_GROUP],
                                             int8_t codes[CM_INT8_GROUP], float *offset)
 {
@@ -86,11 +124,9 @@ static inline float cm_int8_quantise_offset(const float x[CM_INT8_GROUP],
         memset(codes, 0, CM_INT8_GROUP);
         return 0.0f;
     }
-    float inverse = 254.0f / range;
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
-        codes[i] = (int8_t)cm_bits_of_float((x[i] - *offset) * inverse + 0x1.8p23f);
-    }
-    return range / 254.0f;
+    float scale = cm_int8_step_up(range / 254.0f);
+    cm_int8_round(x, *offset, 1.0f / scale, codes);
+    return scale;
 }
 
 static inline void cm_pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets,
@@ -110,7 +146,7 @@ static inline void cm_pack_integers(const float *x, uint32_t n_in, uint32_t rows
             int8_t codes[CM_INT8_GROUP];
             float offset = 0.0f;
             float scale = offsets ? cm_int8_quantise_offset(group, codes, &offset)
-                                  : cm_int8_quantise(group, codes);
+                                  : cm_int8_quantise_x(group, codes);
             int32_t sum = 0;
             for (int i = 0; i < CM_INT8_GROUP; i++) {
                 sum += codes[i];

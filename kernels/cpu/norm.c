@@ -111,3 +111,12 @@ void cm_op_add(struct cm_backend *backend, float *x, const float *y, uint32_t n_
     struct add_args args = { .x = x, .y = y, .dim = dim };
     cm_rows_run(backend, add_rows, &args, n_rows, dim);
 }
+
+void cm_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *norm,
+                       struct cm_matrix *matrix, float *y)
+{
+    CM_ASSERT(norm->residual == NULL || norm->out != norm->x);
+    CM_ASSERT(norm->dim == cm_cpu_matrix_n_in(matrix));
+    cm_cpu_matmul_made(backend, matrix, norm->out, &(struct cm_rows_maker){ norm_rows, norm },
+                       norm->n_rows, y);
+}

@@ -13,24 +13,21 @@
 
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/kv_pool.h"
+#include "kernels/cpu/rotations.h"
 #include "kernels/cpu/row_work.h"
 #include "kernels/cpu/vector.h"
 
 #include <math.h>
 
 struct rotation {
-    float cosines[CM_HEAD_DIM_MAX / 2];
-    float sines[CM_HEAD_DIM_MAX / 2];
+    const float *cosines; /* [head_dim / 2] */
+    const float *sines;
 };
 
-static void rotation_init(struct rotation *rotation, const struct cm_rope_append_args *args,
-                          int32_t position)
-{
-    for (uint32_t i = 0; i < args->head_dim / 2; i++) {
-        float angle = (float)position * args->inverse_frequencies[i];
-        sincosf(angle, &rotation->sines[i], &rotation->cosines[i]);
-    }
-}
+struct work {
+    const struct cm_rope_append_args *args;
+    const struct cm_rotation_table *table; /* NULL: each row computes its own */
+};
 
 static void norm_head(const struct cm_rope_append_args *args, const float *weight, float *x)
 {
@@ -96,15 +93,22 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
     }
 }
 
-static void rope_row(const struct cm_rope_append_args *args, uint32_t row)
+static void rope_row(const struct work *work, uint32_t row)
 {
-    struct rotation rotation;
+    const struct cm_rope_append_args *args = work->args;
     uint32_t dim = args->head_dim;
     float *x = args->qkv + (size_t)row * (args->n_heads + 2 * args->n_kv_heads) * dim;
     float *keys = x + (size_t)args->n_heads * dim;
     float *values = keys + (size_t)args->n_kv_heads * dim;
-    if (args->rope != CM_ROPE_NONE) {
-        rotation_init(&rotation, args, args->positions[row]);
+    struct rotation rotation = { NULL, NULL };
+    float own[CM_HEAD_DIM_MAX];
+    if (work->table != NULL) {
+        rotation.cosines = work->table->values + (size_t)args->positions[row] * dim;
+        rotation.sines = rotation.cosines + dim / 2;
+    } else if (args->rope != CM_ROPE_NONE) {
+        cm_rotation_of(args->inverse_frequencies, dim / 2, args->positions[row], own,
+                       own + dim / 2);
+        rotation = (struct rotation){ own, own + dim / 2 };
     }
     for (float *head = x; head < values; head += dim) {
         const float *weight = head < keys ? args->q_norm : args->k_norm;
@@ -129,12 +133,27 @@ static void rope_rows(const void *context, uint32_t begin, uint32_t end)
     }
 }
 
+static const struct cm_rotation_table *find_table(struct cm_backend *backend,
+                                                  const struct cm_rope_append_args *args)
+{
+    if (args->rope == CM_ROPE_NONE || args->n_rows == 0) {
+        return NULL;
+    }
+    int32_t last = 0;
+    for (uint32_t row = 0; row < args->n_rows; row++) {
+        last = args->positions[row] > last ? args->positions[row] : last;
+    }
+    return cm_rotation_table_find(backend, args->inverse_frequencies, args->head_dim / 2,
+                                  (uint32_t)last + 1);
+}
+
 void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
 {
     const struct cm_kv_shape *shape = &args->pool->shape;
     CM_ASSERT(args->head_dim == shape->head_dim && args->n_kv_heads == shape->n_kv_heads);
     CM_ASSERT(args->layer < shape->n_layers);
     CM_ASSERT(args->rope == CM_ROPE_NONE || args->inverse_frequencies != NULL);
-    cm_rows_run(backend, rope_rows, args, args->n_rows,
+    struct work work = { args, find_table(backend, args) };
+    cm_rows_run(backend, rope_rows, &work, args->n_rows,
                 (args->n_heads + 2 * (size_t)args->n_kv_heads) * args->head_dim * 2);
 }

@@ -12,4 +12,14 @@ typedef void (*cm_rows_function)(const void *args, uint32_t begin, uint32_t end)
 void cm_rows_run(struct cm_backend *backend, cm_rows_function function, const void *args,
                  uint32_t n_rows, size_t row_elements);
 
+/* What makes the rows of a matmul's x: `function` with `args` writes rows [begin, end) of it. */
+struct cm_rows_maker {
+    cm_rows_function function;
+    const void *args;
+};
+
+/* cm_op_matmul of rows that are made as they are needed, by the thread that packs them. */
+void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
+                        const struct cm_rows_maker *maker, uint32_t n_rows, float *y);
+
 #endif
