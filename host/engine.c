@@ -29,7 +29,7 @@ static uint32_t ranks_count(const struct cm_engine_options *options)
 }
 
 /* The devices of all replicas, those of one together. Of the CPU there can be several, which share
- * its threads. */
+ * its threads: one for each NUMA node, or as many as are asked for. */
 static enum cm_status choose_devices(const struct cm_engine_options *options,
                                      struct cm_device_list *list, struct cm_error *error)
 {
@@ -49,8 +49,18 @@ static enum cm_status choose_devices(const struct cm_engine_options *options,
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "%u replicas: only the CPU holds more than one", replicas);
     }
+    /* A copy of the model on each NUMA node, as far as the threads go. */
+    bool by_node = is_cpu && ranks == 1 && options->replicas == 0;
+    if (by_node) {
+        replicas = cm_cpu_places(options->threads);
+        replicas = replicas < CM_DEVICES_MAX ? replicas : CM_DEVICES_MAX;
+        by_node = replicas > 1;
+    }
     for (; is_cpu && list->count < replicas * ranks; list->count++) {
         list->devices[list->count] = list->devices[0];
+    }
+    for (uint32_t i = 0; by_node && i < list->count; i++) {
+        list->devices[i].index = i + 1;
     }
     if (list->count % ranks != 0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
@@ -103,7 +113,8 @@ static enum cm_status open_replicas(struct cm_engine *engine,
     uint32_t replicas_count = list->count / ranks;
     if (list->devices[0].kind == CM_DEVICE_CPU && list->count > 1) {
         uint32_t threads = options->threads / replicas_count;
-        each.threads = threads > 0 ? threads : 1;
+        bool all_cores = options->threads == 0 && list->devices[0].index > 0;
+        each.threads = threads > 0 || all_cores ? threads : 1;
         each.memory_bytes = options->memory_bytes / list->count;
     }
     for (uint32_t i = 0; i < replicas_count; i++) {

@@ -47,7 +47,8 @@ struct cm_engine_options {
     const char *device; /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
     uint32_t tp;        /* devices that compute one copy of the model together; 0 and 1: each has
                            its own */
-    uint32_t replicas;  /* of the CPU: copies of the model that share its threads; 0 and 1: one */
+    uint32_t replicas;  /* of the CPU: copies of the model that share its threads; 0: one for each
+                           NUMA node that the threads reach */
     uint32_t threads;   /* 0: one per core */
     uint32_t batch;     /* most texts in flight, every beam counted; 0: chosen by the engine */
     uint64_t memory_bytes;   /* most memory for KV pages; 0: what `batch` sequences of

@@ -35,7 +35,9 @@ struct cm_ranks {
 static enum cm_status run_task(struct cm_ranks *ranks, struct cm_rank *rank, cm_rank_task task,
                                void *context, struct cm_error *error)
 {
+    cm_backend_enter(rank->backend);
     enum cm_status status = task(rank, context, error);
+    cm_backend_leave(rank->backend);
     if (status != CM_OK) {
         cm_comm_fail(ranks->comm, error->message);
     }
@@ -71,7 +73,7 @@ enum cm_status cm_ranks_run(struct cm_ranks *ranks, cm_rank_task task, void *con
                             struct cm_error *error)
 {
     if (ranks->count == 1) {
-        return task(&ranks->ranks[0], context, error);
+        return run_task(ranks, &ranks->ranks[0], task, context, error);
     }
     pthread_mutex_lock(&ranks->lock);
     ranks->task = task;

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A catalog that cannot be read should say so before a large model is loaded. */
@@ -84,6 +85,26 @@ static enum cm_status open_keys(struct cm_job *job, struct cm_error *error)
     return status == CM_OK ? CM_OK : cm_error_set(error, status, "out of memory");
 }
 
+/* Says what was found. */
+static void announce(const struct cm_job *job)
+{
+    const struct cm_engine_info *model = &job->model;
+    char where[64];
+    if (model->devices == 1) {
+        snprintf(where, sizeof where, "%" PRIu32 " threads", model->threads);
+    } else if (model->in_host_memory) {
+        snprintf(where, sizeof where, "%" PRIu32 " threads on %" PRIu32 " NUMA nodes",
+                 model->threads, model->devices);
+    } else {
+        snprintf(where, sizeof where, "%" PRIu32 " devices", model->devices);
+    }
+    cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
+           job->segments.count == 1 ? "segment" : "segments");
+    cm_log(CM_LOG_INFO,
+           "model: %s, %.0f million parameters, %s, %s, up to %" PRIu32 " copies at once",
+           model->name, (double)model->parameters_count / 1e6, model->variant, where, model->batch);
+}
+
 enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *options,
                            struct cm_error *error)
 {
@@ -122,16 +143,8 @@ enum cm_status cm_job_open(struct cm_job *job, const struct cm_run_options *opti
         };
         status = cm_plan_open(&inputs, &job->plan, error);
     }
-    bool several = job->model.devices > 1;
     if (status == CM_OK) {
-        cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
-               job->segments.count == 1 ? "segment" : "segments");
-        cm_log(CM_LOG_INFO,
-               "model: %s, %.0f million parameters, %s, %" PRIu32 " %s, up to %" PRIu32
-               " copies at once",
-               job->model.name, (double)job->model.parameters_count / 1e6, job->model.variant,
-               several ? job->model.devices : job->model.threads, several ? "devices" : "threads",
-               job->model.batch);
+        announce(job);
     }
     return status;
 }

@@ -1,5 +1,6 @@
 /* The door to the back ends: each call goes to the table of the back end that made the object. */
 #include "kernels/backend_functions.h"
+#include "kernels/cpu/placement.h"
 
 static const struct cm_backend_functions *functions_of(const void *object)
 {
@@ -57,6 +58,27 @@ enum cm_precision cm_backend_precision(const struct cm_backend *backend)
 enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *error)
 {
     return functions_of(backend)->backend_status(backend, error);
+}
+
+uint32_t cm_cpu_places(uint32_t threads)
+{
+    uint32_t places = cm_placement_places();
+    uint32_t cores = 0;
+    uint32_t count = 0;
+    while (count < places && (threads == 0 || cores < threads)) {
+        cores += cm_placement_cores(++count);
+    }
+    return count;
+}
+
+void cm_backend_enter(struct cm_backend *backend)
+{
+    functions_of(backend)->backend_enter(backend);
+}
+
+void cm_backend_leave(struct cm_backend *backend)
+{
+    functions_of(backend)->backend_leave(backend);
 }
 
 uint64_t cm_backend_memory_bytes(struct cm_backend *backend)

@@ -39,10 +39,11 @@ enum cm_device { CM_DEVICE_CPU, CM_DEVICE_CUDA };
 
 struct cm_backend_options {
     enum cm_precision precision;
-    uint32_t threads;  /* CPU: 0 means one per core that this process may use */
+    uint32_t threads;  /* CPU: 0 means one per core that this process may use (cpuset, quota) */
     uint32_t rows_max; /* most rows (tokens) of one op call */
     enum cm_device device;
-    uint32_t device_index; /* CUDA: which of the devices that this process sees */
+    uint32_t device_index; /* CUDA: which of the devices that this process sees; CPU: 1 and more:
+                              cores and memory of one NUMA node (cm_cpu_places), 0: of any */
     double timeout_s;      /* CUDA: a device that does not answer for so long has failed; 0: 120 */
 };
 
@@ -57,6 +58,17 @@ enum cm_status cm_backend_open(const struct cm_backend_options *options,
                                struct cm_backend **backend, struct cm_error *error) CM_MUST_CHECK;
 
 void cm_backend_close(struct cm_backend *backend);
+
+/* So many NUMA nodes as it takes to have a core for each thread, or all that this process may use
+ * where `threads` is 0 or more than they have; at least 1. A back end on each of them works from
+ * memory of its own. */
+uint32_t cm_cpu_places(uint32_t threads);
+
+/* Between these two the calling thread is near the back end's memory, on a core of its own where
+ * its other threads have that too. For whoever calls ops, around many of them. Starts no thread
+ * meanwhile. */
+void cm_backend_enter(struct cm_backend *backend);
+void cm_backend_leave(struct cm_backend *backend);
 
 /* "cpu-avx512vnni-int8", "cuda-sm90-blas130100-bf16": device, instruction set and precision.
  * Everything that can change a rounding, so it is part of every row's key. */

@@ -26,6 +26,8 @@ enum { CM_POISON = 0xFF };
     EACH(backend_threads)          \
     EACH(backend_precision)        \
     EACH(backend_status)           \
+    EACH(backend_enter)            \
+    EACH(backend_leave)            \
     EACH(backend_memory_bytes)     \
     EACH(backend_alloc)            \
     EACH(backend_free)             \

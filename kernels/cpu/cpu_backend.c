@@ -80,7 +80,14 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     opened->rows_max = options->rows_max;
     snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(isa),
              precision_name(opened->precision));
-    enum cm_status status = cm_pool_open(options->threads, &opened->pool, error);
+    opened->place = options->device_index;
+    uint32_t threads =
+        options->threads > 0 ? options->threads : cm_placement_threads(opened->place);
+    enum cm_status status = cm_pool_open(threads, &opened->pool, error);
+    if (status == CM_OK &&
+        cm_placement_open(opened->place, opened->pool, &opened->placement) != CM_OK) {
+        status = cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the CPU back end");
+    }
     if (status != CM_OK) {
         cm_cpu_backend_close(opened);
         return status;
@@ -103,6 +110,7 @@ void cm_cpu_backend_close(struct cm_backend *backend)
     cm_pool_close(backend->pool);
     cm_rotation_tables_close(backend);
     cm_panel_block_release(backend->panels);
+    cm_placement_close(backend->placement);
     cm_free(backend->scratch);
     cm_free(backend);
 }
@@ -127,9 +135,22 @@ enum cm_status cm_cpu_backend_status(struct cm_backend *backend, struct cm_error
     return backend->comm != NULL ? cm_cpu_comm_status(backend->comm, error) : CM_OK;
 }
 
+void cm_cpu_backend_enter(struct cm_backend *backend)
+{
+    cm_placement_enter(backend->placement);
+}
+
+void cm_cpu_backend_leave(struct cm_backend *backend)
+{
+    cm_placement_leave(backend->placement);
+}
+
 uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)
 {
-    (void)backend;
+    uint64_t near_bytes = cm_placement_memory_bytes(backend->place);
+    if (near_bytes > 0) {
+        return near_bytes;
+    }
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_bytes = sysconf(_SC_PAGESIZE);
     return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;

@@ -5,6 +5,7 @@
 
 #include "kernels/backend_functions.h"
 #include "kernels/cpu/panel_memory.h"
+#include "kernels/cpu/placement.h"
 #include "kernels/cpu/rotations.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -22,7 +23,9 @@ enum cm_cpu_isa {
 struct cm_backend {
     const struct cm_backend_functions *functions;
     struct cm_pool *pool;
-    enum cm_precision precision; /* EXACT, BF16 or INT8 */
+    uint32_t place;                 /* see placement.h */
+    struct cm_placement *placement; /* NULL where nothing is bound */
+    enum cm_precision precision;    /* EXACT, BF16 or INT8 */
     enum cm_cpu_isa isa;
     uint32_t rows_max;
     char variant[48];

@@ -19,6 +19,8 @@
         .backend_threads = cm_cpu_backend_threads,                           \
         .backend_precision = cm_cpu_backend_precision,                       \
         .backend_status = cm_cpu_backend_status,                             \
+        .backend_enter = cm_cpu_backend_enter,                               \
+        .backend_leave = cm_cpu_backend_leave,                               \
         .backend_memory_bytes = cm_cpu_backend_memory_bytes,                 \
         .backend_alloc = cm_cpu_backend_alloc,                               \
         .backend_free = cm_cpu_backend_free,                                 \

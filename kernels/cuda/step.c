@@ -101,6 +101,18 @@ void cm_cuda_fence_wait(struct cm_fence *fence)
     }
 }
 
+/* --- Where the calling thread runs --- */
+
+void cm_cuda_backend_enter(struct cm_backend *backend)
+{
+    (void)backend;
+}
+
+void cm_cuda_backend_leave(struct cm_backend *backend)
+{
+    (void)backend;
+}
+
 /* --- Names for a profiler --- */
 
 void cm_cuda_backend_range_begin(struct cm_backend *backend, const char *name)

@@ -1,10 +1,12 @@
 """Same row, same text: whatever the batch, the threads, the neighbours and the order."""
 
 import csv
+import os
 import random
 import unittest
+import unittest.mock
 
-from harness import ROW_COLUMNS, CopymillTest, by_key, is_tiny, rows_of, write_csv
+from harness import EXIT_OK, ROW_COLUMNS, CopymillTest, by_key, is_tiny, rows_of, write_csv
 
 
 class SameTextTest(CopymillTest):
@@ -29,6 +31,14 @@ class SameTextTest(CopymillTest):
         for threads in (1, 2):
             self.run_job(f"threads-{threads}.csv", "--threads", threads)
             self.assertEqual(self.bytes_of(f"threads-{threads}.csv"), self.reference)
+
+    def test_a_copy_of_the_model_on_each_node(self):
+        """On a machine of hwloc's imagination, with one replica for each of its NUMA nodes."""
+        with unittest.mock.patch.dict(os.environ, {"HWLOC_SYNTHETIC": "numa:2 core:1 pu:2"}):
+            result = self.call_job("nodes.csv")
+        self.assertEqual(result.status, EXIT_OK, result)
+        self.assertIn("2 threads on 2 NUMA nodes", result.stderr)
+        self.assertEqual(self.bytes_of("nodes.csv"), self.reference)
 
     def test_a_row_alone(self):
         rows = rows_of(self.folder / "reference.csv")

@@ -1,0 +1,158 @@
+/* Once on a machine of hwloc's imagination (HWLOC_SYNTHETIC in the test's environment: two nodes of
+ * three cores with two threads each), once on this one. */
+#include "kernels/backend.h"
+#include "kernels/cpu/placement.h"
+
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static bool is_imagined(void)
+{
+    return getenv("HWLOC_SYNTHETIC") != NULL;
+}
+
+static struct cm_pool *open_pool(uint32_t threads)
+{
+    struct cm_pool *pool = NULL;
+    struct cm_error error;
+    assert_int_equal(cm_pool_open(threads, &pool, &error), CM_OK);
+    return pool;
+}
+
+static void places_are_nodes(void **state)
+{
+    (void)state;
+    if (!is_imagined()) {
+        skip();
+    }
+    assert_int_equal(cm_placement_places(), 2);
+    assert_int_equal(cm_placement_cores(0), 6);
+    assert_int_equal(cm_placement_cores(1), 3);
+    assert_int_equal(cm_placement_cores(2), 3);
+    assert_true(cm_placement_memory_bytes(2) > 0);
+    assert_true(cm_placement_threads(0) >= 1 && cm_placement_threads(0) <= 6);
+}
+
+static void as_few_places_as_hold_the_threads(void **state)
+{
+    (void)state;
+    if (!is_imagined()) {
+        skip();
+    }
+    assert_int_equal(cm_cpu_places(1), 1);
+    assert_int_equal(cm_cpu_places(3), 1);
+    assert_int_equal(cm_cpu_places(4), 2);
+    assert_int_equal(cm_cpu_places(100), 2);
+    assert_int_equal(cm_cpu_places(0), 2);
+}
+
+static void nothing_is_bound_elsewhere(void **state)
+{
+    (void)state;
+    if (!is_imagined()) {
+        skip();
+    }
+    struct cm_pool *pool = open_pool(6);
+    struct cm_placement *placement = NULL;
+    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    assert_false(cm_placement_is_bound(placement));
+    cm_placement_enter(placement);
+    cm_placement_leave(placement);
+    cm_placement_close(placement);
+    cm_pool_close(pool);
+}
+
+static int allowed_count(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+    return CPU_COUNT(&set);
+}
+
+/* Which processors each thread of a region may run on. */
+struct seen {
+    cpu_set_t sets[8];
+};
+
+static void look_where(void *context, uint32_t thread_index, uint32_t threads_count)
+{
+    (void)threads_count;
+    struct seen *seen = context;
+    (void)sched_getaffinity(0, sizeof seen->sets[0], &seen->sets[thread_index]);
+}
+
+static void each_thread_has_a_core(void **state)
+{
+    (void)state;
+    uint32_t cores = cm_placement_cores(0);
+    if (is_imagined() || cores < 2 || cores > 8) {
+        skip();
+    }
+    struct cm_pool *pool = open_pool(cores);
+    struct cm_placement *first = NULL;
+    struct cm_placement *second = NULL;
+    int before = allowed_count();
+    assert_int_equal(cm_placement_open(0, pool, &first), CM_OK);
+    if (!cm_placement_is_bound(first)) {
+        print_message("another copymill holds the cores: not tested\n");
+        cm_placement_close(first);
+        cm_pool_close(pool);
+        return;
+    }
+    assert_int_equal(allowed_count(), before); /* the caller is not bound yet */
+    static struct seen seen;
+    cm_placement_enter(first);
+    cm_pool_run(pool, look_where, &seen);
+    cm_placement_leave(first);
+    assert_int_equal(allowed_count(), before);
+    for (uint32_t i = 0; i < cores; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            cpu_set_t both;
+            CPU_AND(&both, &seen.sets[i], &seen.sets[j]);
+            assert_int_equal(CPU_COUNT(&both), 0);
+        }
+    }
+    /* Who comes second leaves it to the system. */
+    struct cm_pool *other_pool = open_pool(cores);
+    assert_int_equal(cm_placement_open(0, other_pool, &second), CM_OK);
+    assert_false(cm_placement_is_bound(second));
+    cm_placement_enter(second);
+    assert_int_equal(allowed_count(), before);
+    cm_placement_leave(second);
+    cm_placement_close(second);
+    cm_pool_close(other_pool);
+    cm_placement_close(first);
+    cm_pool_close(pool);
+}
+
+static void fewer_threads_than_cores_are_free(void **state)
+{
+    (void)state;
+    if (is_imagined() || cm_placement_cores(0) < 2) {
+        skip();
+    }
+    struct cm_pool *pool = open_pool(cm_placement_cores(0) - 1);
+    struct cm_placement *placement = NULL;
+    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    assert_false(cm_placement_is_bound(placement));
+    cm_placement_close(placement);
+    cm_pool_close(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(places_are_nodes),
+        cmocka_unit_test(as_few_places_as_hold_the_threads),
+        cmocka_unit_test(nothing_is_bound_elsewhere),
+        cmocka_unit_test(each_thread_has_a_core),
+        cmocka_unit_test(fewer_threads_than_cores_are_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
