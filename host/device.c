@@ -75,3 +75,37 @@ enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *lis
     }
     return wrong(text, error);
 }
+
+enum cm_precision cm_device_precision(enum cm_engine_precision precision)
+{
+    switch (precision) {
+    case CM_ENGINE_EXACT:
+        return CM_PRECISION_EXACT;
+    case CM_ENGINE_FP16:
+        return CM_PRECISION_FP16;
+    case CM_ENGINE_INT8:
+        return CM_PRECISION_INT8;
+    case CM_ENGINE_INT4:
+        return CM_PRECISION_INT4;
+    case CM_ENGINE_FP8:
+        return CM_PRECISION_FP8;
+    case CM_ENGINE_BF16:
+    case CM_ENGINE_AUTO:
+        break;
+    }
+    return CM_PRECISION_BF16;
+}
+
+struct cm_engine_limits cm_engine_limits_of(const struct cm_machine_limits *measured)
+{
+    struct cm_engine_limits limits = {
+        .int8_gops = measured->int8_gops,
+        .bf16_gflops = measured->bf16_gflops,
+        .fp32_gflops = measured->fp32_gflops,
+        .fp8_gflops = measured->fp8_gflops,
+        .bandwidth_gbs = measured->bandwidth_gbs,
+        .sm_count = measured->sm_count,
+    };
+    memcpy(limits.device_name, measured->device_name, sizeof limits.device_name);
+    return limits;
+}

@@ -3,7 +3,7 @@
 #ifndef CM_HOST_DEVICE_H
 #define CM_HOST_DEVICE_H
 
-#include "base/status.h"
+#include "host/engine.h"
 #include "kernels/backend.h"
 
 enum { CM_DEVICES_MAX = 64 };
@@ -23,5 +23,10 @@ struct cm_device_list {
  * they are there shows at cm_backend_open. */
 enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *list,
                                     struct cm_error *error) CM_MUST_CHECK;
+
+/* What a CUDA device computes in; AUTO is bf16. */
+enum cm_precision cm_device_precision(enum cm_engine_precision precision);
+
+struct cm_engine_limits cm_engine_limits_of(const struct cm_machine_limits *measured);
 
 #endif

@@ -299,6 +299,7 @@ void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
         limits->int8_gops *= devices;
         limits->bf16_gflops *= devices;
         limits->fp32_gflops *= devices;
+        limits->fp8_gflops *= devices;
         limits->bandwidth_gbs *= devices;
     }
 }

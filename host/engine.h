@@ -99,8 +99,9 @@ const struct cm_tokenizer *cm_engine_tokenizer(const struct cm_engine *engine);
 enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[65],
                                       struct cm_error *error) CM_MUST_CHECK;
 
-/* Prompt tokens that a step takes beside a full batch of decode rows. */
-enum { CM_PREFILL_ROWS = 256 };
+/* Prompt tokens that a step takes beside a full batch of decode rows; and on a CUDA device so many
+ * texts are two waves, whose steps take turns (scheduler.h). */
+enum { CM_PREFILL_ROWS = 256, CM_WAVES_TEXTS_MIN = 16 };
 
 enum { CM_BEAMS_MAX = 16 };
 
@@ -223,7 +224,10 @@ struct cm_engine_limits {
     double int8_gops;
     double bf16_gflops;
     double fp32_gflops;
+    double fp8_gflops;
     double bandwidth_gbs;
+    char device_name[64]; /* CUDA: of the first device, and its multiprocessors */
+    uint32_t sm_count;
 };
 void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
                               struct cm_engine_limits *limits);

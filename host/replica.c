@@ -60,23 +60,8 @@ static enum cm_precision precision_of_file(const struct cm_model_file *file)
 static enum cm_precision choose_precision(enum cm_engine_precision precision, enum cm_device device,
                                           const struct cm_model_file *file)
 {
-    switch (precision) {
-    case CM_ENGINE_EXACT:
-        return CM_PRECISION_EXACT;
-    case CM_ENGINE_BF16:
-        return CM_PRECISION_BF16;
-    case CM_ENGINE_FP16:
-        return CM_PRECISION_FP16;
-    case CM_ENGINE_INT8:
-        return CM_PRECISION_INT8;
-    case CM_ENGINE_INT4:
-        return CM_PRECISION_INT4;
-    case CM_ENGINE_FP8:
-        return CM_PRECISION_FP8;
-    case CM_ENGINE_AUTO:
-        break;
-    }
-    return device == CM_DEVICE_CUDA ? CM_PRECISION_BF16 : precision_of_file(file);
+    return precision == CM_ENGINE_AUTO && device == CM_DEVICE_CPU ? precision_of_file(file)
+                                                                  : cm_device_precision(precision);
 }
 
 /* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
@@ -518,12 +503,7 @@ void cm_replica_measure_limits(struct cm_replica *replica, bool bandwidth,
 {
     struct cm_machine_limits measured;
     cm_backend_measure_limits(replica->leader->backend, bandwidth, &measured);
-    *limits = (struct cm_engine_limits){
-        .int8_gops = measured.int8_gops,
-        .bf16_gflops = measured.bf16_gflops,
-        .fp32_gflops = measured.fp32_gflops,
-        .bandwidth_gbs = measured.bandwidth_gbs,
-    };
+    *limits = cm_engine_limits_of(&measured);
 }
 
 enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *tokens,

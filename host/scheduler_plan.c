@@ -2,9 +2,6 @@
  */
 #include "host/scheduler_parts.h"
 
-/* Fewer texts than this are one wave: two would each take nearly as long as both together. */
-enum { WAVES_TEXTS_MIN = 16 };
-
 /* --- Admission --- */
 
 static uint32_t pages_missing(const struct cm_sequence *sequence)
@@ -80,10 +77,11 @@ static void join_wave(struct cm_scheduler *scheduler, struct cm_sequence *sequen
     scheduler->waves[chosen].unit = sequence->request.unit;
 }
 
-/* Makes all texts the planned wave's where they are few; false: others are in flight. */
+/* Makes all texts the planned wave's where they are few, since two waves would each take nearly as
+ * long as both together; false: others are in flight. */
 static bool join_few(struct cm_scheduler *scheduler, uint32_t wave)
 {
-    bool few = scheduler->options.waves > 1 && scheduler->active_texts < WAVES_TEXTS_MIN;
+    bool few = scheduler->options.waves > 1 && scheduler->active_texts < CM_WAVES_TEXTS_MIN;
     for (struct cm_sequence *i = scheduler->active.first; i != NULL && few; i = i->next) {
         if (scheduler->waves[i->wave].in_flight) {
             return false;

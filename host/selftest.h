@@ -2,9 +2,7 @@
 #ifndef CM_HOST_SELFTEST_H
 #define CM_HOST_SELFTEST_H
 
-#include "base/status.h"
-
-#include <stdint.h>
+#include "host/engine.h"
 
 enum cm_check_outcome { CM_CHECK_PASSED, CM_CHECK_FAILED, CM_CHECK_SKIPPED };
 
@@ -32,5 +30,40 @@ enum cm_status cm_device_describe(const char *name, char text[CM_DEVICE_DESCRIPT
  * (NULL: all); see kernels/selftest/selftest.h. */
 enum cm_status cm_device_selftest(const char *name, const char *only, cm_device_check_sink *sink,
                                   void *context, struct cm_error *error) CM_MUST_CHECK;
+
+/* --- Timings --- */
+
+/* One op at one shape: see kernels/selftest/selftest.h. */
+struct cm_device_timing {
+    const char *group;
+    const char *name;
+    const char *shape;
+    const char *failure; /* NULL: none */
+    double seconds;
+    double bytes; /* every operand once */
+    double flops;
+    double roofline_s; /* at the measured limits */
+    double designed_s; /* 0: nothing was designed for this device */
+};
+
+struct cm_device_timings_sink {
+    /* Once, when the limits are known; `model`: whose sizes the shapes are. */
+    void (*begin)(void *context, const struct cm_engine_limits *limits, const char *model,
+                  bool is_emulated);
+    void (*timed)(void *context, const struct cm_device_timing *timing);
+    void *context;
+};
+
+/* The limits of one device, then the time of each op, or of those that `only` names. */
+enum cm_status cm_device_timings(const char *name, const char *only,
+                                 const struct cm_device_timings_sink *sink,
+                                 struct cm_error *error) CM_MUST_CHECK;
+
+/* --- Several devices --- */
+
+/* What is between the devices that the user wrote: known answers of collectives and the speed of
+ * links. CM_INVALID_ARGUMENT as for an engine. */
+enum cm_status cm_device_links(const char *devices, const char *only, cm_device_check_sink *sink,
+                               void *context, struct cm_error *error) CM_MUST_CHECK;
 
 #endif

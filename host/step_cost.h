@@ -4,24 +4,21 @@
 #ifndef CM_HOST_STEP_COST_H
 #define CM_HOST_STEP_COST_H
 
-#include "base/status.h"
+#include "host/engine.h"
 #include "loaders/model_file.h"
 
 #include <stdbool.h>
 
 enum { CM_STEP_OPS_MAX = 24 };
 
-/* A device: its data sheet by name, or measured limits in place of bandwidth and flops (0: those of
- * the sheet). */
+/* A device of a data sheet, or as it was measured. */
 struct cm_cost_device {
-    const char *name; /* "h100", "h200" or "a100" */
-    double bandwidth_gbs;
-    double tensor_gflops;
-    double fp32_gflops;
+    const char *sheet; /* "h100", "h200" or "a100"; NULL: measured */
+    struct cm_engine_limits measured;
 };
 
 struct cm_step_shape {
-    bool exact;            /* float32; else bf16 */
+    enum cm_engine_precision precision;
     bool drawn;            /* tokens are drawn with top-p; else greedy */
     uint32_t rows_max;     /* of any step */
     uint32_t n_rows;       /* tokens that are computed */
@@ -55,18 +52,20 @@ struct cm_step_cost {
     double designed_s;
 };
 
-/* CM_INVALID_ARGUMENT for a device that is not known, CM_UNSUPPORTED for a family without a
- * decoder. */
+/* Of a file without tensors the weights are taken to be bfloat16. CM_INVALID_ARGUMENT for a device
+ * that is not known, CM_UNSUPPORTED for a family without a decoder and for a precision that the
+ * device lacks. */
 enum cm_status cm_step_cost(const struct cm_model_file *file, const struct cm_cost_device *device,
                             const struct cm_step_shape *shape, struct cm_step_cost *cost,
                             struct cm_error *error) CM_MUST_CHECK;
 
-/* Title of a device, its bandwidth and peak, for a heading. CM_INVALID_ARGUMENT as above. */
+/* What the arithmetic takes of a device, for a heading. CM_INVALID_ARGUMENT as above. */
 struct cm_cost_sheet {
-    const char *title;
+    char title[64];
     double bandwidth_gbs;
     double tensor_gflops;
     double fp32_gflops;
+    double fp8_gflops; /* 0: none */
     uint32_t sm_count;
     double copy_share;
     double mma_share;
@@ -74,7 +73,7 @@ struct cm_cost_sheet {
     double latency_us;
     double launch_us;
 };
-enum cm_status cm_cost_sheet(const char *device, struct cm_cost_sheet *sheet,
+enum cm_status cm_cost_sheet(const struct cm_cost_device *device, struct cm_cost_sheet *sheet,
                              struct cm_error *error) CM_MUST_CHECK;
 
 #endif

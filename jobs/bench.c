@@ -158,15 +158,34 @@ static double peak_rss_mib(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss / 1024 : 0;
 }
 
-/* The variant ends in the precision: "cpu-avx512vnni-int8". */
+/* What the products of a precision are made with; on CUDA integers become bfloat16 first. */
+static double limit_of(const char *precision, const char *device,
+                       const struct cm_engine_limits *limits)
+{
+    bool is_cuda = strcmp(device, "cuda") == 0;
+    if (strcmp(precision, "exact") == 0) {
+        return limits->fp32_gflops;
+    }
+    if (strcmp(precision, "fp8") == 0) {
+        return limits->fp8_gflops;
+    }
+    return strcmp(precision, "int8") == 0 && !is_cuda ? limits->int8_gops : limits->bf16_gflops;
+}
+
+/* The variant ends in the precision, or in how many devices compute together after it:
+ * "cpu-avx512vnni-int8", "cuda-sm90-blas130100-bf16-tp2". */
 static void choose_limit(const char *variant, const struct cm_engine_limits *limits,
                          struct cm_bench_report *report)
 {
-    const char *dash = strrchr(variant, '-');
-    report->precision = dash == NULL ? variant : dash + 1;
-    report->machine_limit_gops = strcmp(report->precision, "int8") == 0   ? limits->int8_gops
-                                 : strcmp(report->precision, "bf16") == 0 ? limits->bf16_gflops
-                                                                          : limits->fp32_gflops;
+    const char *end = strstr(variant, "-tp");
+    const char *begin = end != NULL ? end : variant + strlen(variant);
+    size_t length = 0;
+    while (begin > variant && begin[-1] != '-' && length + 1 < sizeof report->precision) {
+        begin--;
+        length++;
+    }
+    memcpy(report->precision, begin, length);
+    report->machine_limit_gops = limit_of(report->precision, report->device, limits);
 }
 
 void cm_bench_report(const struct cm_bench_pass *pass, const struct cm_engine_info *info,
@@ -192,6 +211,8 @@ void cm_bench_report(const struct cm_bench_pass *pass, const struct cm_engine_in
         .threads = info->threads,
         .batch = info->batch,
         .machine_bandwidth_gbs = limits->bandwidth_gbs,
+        .prefill = { .measured_s = work->prefill_s },
+        .decode = { .measured_s = work->decode_s },
     };
     choose_limit(info->variant, limits, report);
     report->fraction_of_limit = ratio(operations, report->machine_limit_gops * 1e9 * pass->wall_s);
@@ -202,6 +223,30 @@ static void print_count(FILE *stream, const char *name, uint64_t count)
     char digits[40];
     cm_display_count(count, digits);
     fprintf(stream, "%-22s %14s\n", name, digits);
+}
+
+static void print_limit(FILE *stream, const char *name, double gops)
+{
+    if (gops > 0) {
+        fprintf(stream, " %s %.0f Gop/s,", name, gops);
+    }
+}
+
+static void print_phase(FILE *stream, const char *name, const struct cm_bench_phase *phase)
+{
+    fprintf(stream, "%-22s %14.2f %12.2f %12.2f %11.0f%% %11.0f%%\n", name, 1e3 * phase->roofline_s,
+            1e3 * phase->designed_s, 1e3 * phase->measured_s,
+            100 * ratio(phase->roofline_s, phase->measured_s),
+            100 * ratio(phase->designed_s, phase->measured_s));
+}
+
+static void print_plan(FILE *stream, const struct cm_bench_report *report)
+{
+    fprintf(stream, "\n%-22s %14s %12s %12s %12s %12s\n", "at these limits, ms", "roofline",
+            "designed", "measured", "of roofline", "of designed");
+    print_phase(stream, "prefill", &report->prefill);
+    print_phase(stream, "decode", &report->decode);
+    fprintf(stream, "Op by op: copymill bench --plan, and selftest --only timing.\n");
 }
 
 void cm_bench_print_table(FILE *stream, const struct cm_bench_report *report,
@@ -225,11 +270,29 @@ void cm_bench_print_table(FILE *stream, const struct cm_bench_report *report,
     fprintf(stream, "\n%s, %u thread%s, %s, batch %u\n", report->device, report->threads,
             report->threads == 1 ? "" : "s", report->precision, report->batch);
     if (limits_are_known) {
-        fprintf(stream,
-                "machine limits: int8 %.0f Gop/s, bf16 %.0f Gflop/s, fp32 %.0f Gflop/s, memory "
-                "%.1f GB/s\n",
-                limits->int8_gops, limits->bf16_gflops, limits->fp32_gflops, limits->bandwidth_gbs);
+        fprintf(stream, "machine limits:");
+        print_limit(stream, "int8", limits->int8_gops);
+        print_limit(stream, "bf16", limits->bf16_gflops);
+        print_limit(stream, "fp8", limits->fp8_gflops);
+        print_limit(stream, "fp32", limits->fp32_gflops);
+        fprintf(stream, " memory %.1f GB/s\n", limits->bandwidth_gbs);
     }
+    if (report->is_planned) {
+        print_plan(stream, report);
+    }
+}
+
+static json_t *json_of_phase(const struct cm_bench_phase *phase)
+{
+    return json_pack("{s:f, s:f, s:f}", "measured_s", phase->measured_s, "roofline_s",
+                     phase->roofline_s, "designed_s", phase->designed_s);
+}
+
+static bool add_plan(json_t *object, const struct cm_bench_report *report)
+{
+    json_t *plan = json_pack("{s:o, s:o}", "prefill", json_of_phase(&report->prefill), "decode",
+                             json_of_phase(&report->decode));
+    return json_object_set_new(object, "plan", plan) == 0;
 }
 
 enum cm_status cm_bench_print_json(FILE *stream, const struct cm_bench_report *report)
@@ -247,7 +310,8 @@ enum cm_status cm_bench_print_json(FILE *stream, const struct cm_bench_report *r
         (json_int_t)report->batch, "machine_limit_gops", report->machine_limit_gops,
         "machine_bandwidth_gbs", report->machine_bandwidth_gbs, "fraction_of_limit",
         report->fraction_of_limit);
-    if (object == NULL) {
+    if (object == NULL || (report->is_planned && !add_plan(object, report))) {
+        json_decref(object);
         return CM_OUT_OF_MEMORY;
     }
     int failed = json_dumpf(object, stream, JSON_COMPACT | JSON_REAL_PRECISION(6));

@@ -34,6 +34,14 @@ enum cm_status cm_bench_run(struct cm_engine *engine, const struct cm_bench_shap
 /* The pass whose time is the median (the lower one of two); sorts the passes by time. */
 const struct cm_bench_pass *cm_bench_median(struct cm_bench_pass *passes, size_t count);
 
+/* Time of all steps, split by rows of each kind; and, where the workload was planned
+ * (bench_plan.h), at the roofline of the measured limits and as the kernels are designed. */
+struct cm_bench_phase {
+    double measured_s;
+    double roofline_s;
+    double designed_s;
+};
+
 /* What is reported; the fields are the keys of --json in cli.md's order. */
 struct cm_bench_report {
     double copies_per_s;
@@ -48,11 +56,14 @@ struct cm_bench_report {
     double peak_rss_mib;
     const char *device;
     uint32_t threads;
-    const char *precision;
+    char precision[16];
     uint32_t batch;
     double machine_limit_gops; /* of the precision in use */
     double machine_bandwidth_gbs;
     double fraction_of_limit; /* work of the matrices in all computed tokens / (limit x time) */
+    bool is_planned;          /* only then the rest of the next two; --json has them as "plan" */
+    struct cm_bench_phase prefill;
+    struct cm_bench_phase decode;
 };
 
 /* `info` must outlive the report. */

@@ -32,7 +32,9 @@ static const struct cm_option BENCH_OPTIONS[] = {
     { "repeat", "N", "passes; the median one is reported (3; with --catalog 1)", CM_OPTION_U32,
       .offset = FIELD(repeat), .minimum = 1, .maximum = CM_BENCH_REPEAT_MAX },
     { "json", NULL, "print one JSON object", CM_OPTION_FLAG, .offset = FIELD(json) },
-    { "plan", "GPU", "h100, h200 or a100: time at its roofline instead of running",
+    { "plan", "GPU",
+      "h100, h200 or a100: time of each op at its roofline, instead of running; of --model "
+      "a folder with config.json is enough",
       CM_OPTION_STRING, .offset = FIELD(plan) },
 
     { .help = "Synthetic workload: prompts of random tokens, greedy, --batch of them at a time" },
@@ -69,8 +71,14 @@ static size_t all_options(struct cm_option options[OPTIONS_MAX])
     memcpy(options, BENCH_OPTIONS, sizeof BENCH_OPTIONS);
     size_t count = BENCH_OPTIONS_COUNT;
     for (size_t i = 0; i < CM_RUN_OPTIONS_COUNT; i++) {
-        if (!is_left_out(&CM_RUN_OPTIONS[i])) {
-            options[count++] = CM_RUN_OPTIONS[i];
+        if (is_left_out(&CM_RUN_OPTIONS[i])) {
+            continue;
+        }
+        struct cm_option *option = &options[count++];
+        *option = CM_RUN_OPTIONS[i];
+        if (option->name != NULL && strcmp(option->name, "precision") == 0) {
+            option->choices = CM_PRECISION_NAMES; /* a plan needs no device */
+            option->help = "auto, exact, bf16, int8; on CUDA or planned fp16, int4, fp8 (auto)";
         }
     }
     return count;
@@ -151,12 +159,36 @@ static enum cm_status open_engine(const struct cm_run_options *run, uint32_t bat
     return cm_engine_open(&options, engine, error);
 }
 
+/* What the workload should take on the one CUDA device that ran it. */
+static void compare_with_plan(const struct bench_options *options,
+                              const struct cm_engine_info *info,
+                              const struct cm_engine_limits *limits, struct cm_bench_report *report)
+{
+    char path[CM_MODEL_PATH_BYTES];
+    struct cm_bench_plan plan;
+    const struct cm_plan_options plan_options = {
+        .model_path = path,
+        .device = { .measured = *limits },
+        .precision = options->run.precision,
+        .shape = options->shape,
+    };
+    bool is_one = strcmp(report->device, "cuda") == 0 && info->devices == 1;
+    if (is_one && limits->bandwidth_gbs > 0 && limits->fp32_gflops > 0 &&
+        cm_model_resolve(options->run.model, path, sizeof path, NULL) == CM_OK &&
+        cm_bench_plan(&plan_options, &plan, NULL) == CM_OK) {
+        cm_bench_plan_compare(&plan, report);
+    }
+}
+
 static enum cm_status print(const struct bench_options *options, struct cm_bench_pass *passes,
                             const struct cm_engine_info *info,
                             const struct cm_engine_limits *limits, struct cm_error *error)
 {
     struct cm_bench_report report;
     cm_bench_report(cm_bench_median(passes, options->repeat), info, limits, &report);
+    if (options->run.catalog_path == NULL) {
+        compare_with_plan(options, info, limits, &report);
+    }
     if (!options->json) {
         cm_bench_print_table(stdout, &report, limits);
     } else if (cm_bench_print_json(stdout, &report) != CM_OK) {
@@ -246,21 +278,14 @@ static enum cm_exit plan_synthetic(const struct bench_options *options)
     char path[CM_MODEL_PATH_BYTES];
     const struct cm_plan_options plan_options = {
         .model_path = path,
-        .device = { .name = options->plan },
-        .exact = options->run.precision == CM_ENGINE_EXACT,
+        .device = { .sheet = options->plan },
+        .precision = options->run.precision,
         .drawn = options->run.sampling.temperature > 0,
         .shape = options->shape,
     };
     struct cm_bench_plan plan;
     struct cm_error error;
-    enum cm_status status = CM_OK;
-    if (options->run.precision == CM_ENGINE_INT8) {
-        status = cm_error_set(&error, CM_INVALID_ARGUMENT,
-                              "--plan knows the precisions bf16 (auto) and exact");
-    }
-    if (status == CM_OK) {
-        status = cm_model_resolve(options->run.model, path, sizeof path, &error);
-    }
+    enum cm_status status = cm_model_resolve(options->run.model, path, sizeof path, &error);
     if (status == CM_OK) {
         status = cm_bench_plan(&plan_options, &plan, &error);
     }

@@ -1,5 +1,6 @@
 #include "jobs/bench_plan.h"
 
+#include "jobs/run_options.h"
 #include "loaders/json_memory.h"
 #include "loaders/model_file.h"
 
@@ -8,18 +9,27 @@
 
 /* --- The steps --- */
 
-/* Steps that take as many prompt tokens as the engine lets them, of as many texts as those are. A
- * token at position p sees p + 1. */
+/* What tokens at positions [begin, end) see together: one at position p sees p + 1. */
+static double seen_by(double begin, double end)
+{
+    return (end * (end + 1) - begin * (begin + 1)) / 2;
+}
+
+/* Steps that take as many prompt tokens as the engine lets them, of as many texts as those are.
+ * What texts, or those of an item, have in common is computed once. */
 static void set_prefill(const struct cm_bench_shape *shape, struct cm_bench_plan *plan)
 {
     double texts = shape->sequences_count;
     double shared = shape->shared_prefix_tokens;
+    double segments = fmax(1, shape->segments_per_item);
+    double items = ceil(texts / segments);
+    double item_end = shared + (segments > 1 ? shape->item_tokens : 0);
     double prompt = shape->prompt_tokens;
     double own = prompt - shared;
-    plan->prefill_tokens = shared + texts * own;
+    plan->prefill_tokens = shared + items * (item_end - shared) + texts * (prompt - item_end);
     double rows = fmin(plan->prefill_tokens, plan->prefill_shape.rows_max);
     double seen =
-        shared * (shared + 1) / 2 + texts * (prompt * (prompt + 1) - shared * (shared + 1)) / 2;
+        seen_by(0, shared) + items * seen_by(shared, item_end) + texts * seen_by(item_end, prompt);
     plan->prefill_steps = plan->prefill_tokens / rows;
     plan->prefill_shape.n_rows = (uint32_t)rows;
     plan->prefill_shape.texts_count =
@@ -29,13 +39,16 @@ static void set_prefill(const struct cm_bench_shape *shape, struct cm_bench_plan
     plan->prefill_shape.shared_tokens = shared;
 }
 
-/* Every text's next token, half of the output behind it; the first came with the prompt. */
+/* Every text's next token, half of the output behind it; the first came with the prompt. Many texts
+ * are two waves, each of which has steps of its own. */
 static void set_decode(const struct cm_bench_shape *shape, struct cm_bench_plan *plan)
 {
-    plan->decode_steps = shape->output_tokens - 1.0;
-    plan->decode_shape.n_rows = shape->sequences_count;
-    plan->decode_shape.texts_count = shape->sequences_count;
-    plan->decode_shape.logits_rows = shape->sequences_count;
+    uint32_t waves = shape->sequences_count < CM_WAVES_TEXTS_MIN ? 1 : 2;
+    uint32_t texts = (shape->sequences_count + waves - 1) / waves;
+    plan->decode_steps = waves * (shape->output_tokens - 1.0);
+    plan->decode_shape.n_rows = texts;
+    plan->decode_shape.texts_count = texts;
+    plan->decode_shape.logits_rows = texts;
     plan->decode_shape.context_tokens = shape->prompt_tokens + shape->output_tokens / 2.0;
     plan->decode_shape.shared_tokens = shape->shared_prefix_tokens;
 }
@@ -45,11 +58,11 @@ enum cm_status cm_bench_plan(const struct cm_plan_options *options, struct cm_be
 {
     struct cm_model_file *file = NULL;
     *plan = (struct cm_bench_plan){ 0 };
-    enum cm_status status = cm_model_file_open(options->model_path, &file, error);
+    enum cm_status status = cm_model_file_open_sizes(options->model_path, &file, error);
     if (status != CM_OK) {
         return status;
     }
-    const struct cm_step_shape kind = { .exact = options->exact,
+    const struct cm_step_shape kind = { .precision = options->precision,
                                         .drawn = options->drawn,
                                         .rows_max =
                                             options->shape.sequences_count + CM_PREFILL_ROWS };
@@ -77,7 +90,21 @@ double cm_bench_plan_designed_s(const struct cm_bench_plan *plan)
            plan->decode_steps * plan->decode.designed_s;
 }
 
+void cm_bench_plan_compare(const struct cm_bench_plan *plan, struct cm_bench_report *report)
+{
+    report->is_planned = true;
+    report->prefill.roofline_s = plan->prefill_steps * plan->prefill.roofline_s;
+    report->prefill.designed_s = plan->prefill_steps * plan->prefill.designed_s;
+    report->decode.roofline_s = plan->decode_steps * plan->decode.roofline_s;
+    report->decode.designed_s = plan->decode_steps * plan->decode.designed_s;
+}
+
 /* --- The table --- */
+
+static const char *name_of(enum cm_engine_precision precision)
+{
+    return CM_PRECISION_NAMES[precision == CM_ENGINE_AUTO ? CM_ENGINE_BF16 : precision];
+}
 
 static void print_op(FILE *stream, const struct cm_step_op *op)
 {
@@ -109,9 +136,14 @@ static void print_step(FILE *stream, const char *name, const struct cm_step_shap
 
 static void print_arithmetic(FILE *stream, const struct cm_cost_sheet *sheet)
 {
+    fprintf(stream, "\nroofline = max(MB / %.0f GB/s, Gflop / %.0f Tflop/s; float32 %.0f",
+            sheet->bandwidth_gbs, sheet->tensor_gflops / 1e3, sheet->fp32_gflops / 1e3);
+    if (sheet->fp8_gflops > 0) {
+        fprintf(stream, ", fp8 %.0f", sheet->fp8_gflops / 1e3);
+    }
     fprintf(
         stream,
-        "\nroofline = max(MB / %.0f GB/s, Gflop / %.0f Tflop/s; float32 %.0f)\n"
+        ")\n"
         "designed = launches x %.1f us + the longest of\n"
         "  MB of the kernel / (%.0f GB/s x %.2f x loads ahead)     loads ahead: bytes in flight "
         "over %.1f us of bandwidth\n"
@@ -119,7 +151,6 @@ static void print_arithmetic(FILE *stream, const struct cm_cost_sheet *sheet)
         "fullest of %u over the mean\n"
         "  Gflop of the kernel / (peak x %.2f mma.sync, %.2f cuBLASLt, 0.70 float32) x fullest\n"
         "A design, not a measurement: kernels/roofline.h says what it leaves out.\n",
-        sheet->bandwidth_gbs, sheet->tensor_gflops / 1e3, sheet->fp32_gflops / 1e3,
         sheet->launch_us, sheet->bandwidth_gbs, sheet->copy_share, sheet->latency_us,
         sheet->sm_count, sheet->mma_share, sheet->blas_share);
 }
@@ -131,7 +162,7 @@ static void print_job(FILE *stream, const char *name, double seconds,
     fprintf(stream, "  %-9s %10.2f ms %12.1f copies/s %12.0f prefill tok/s %12.0f decode tok/s\n",
             name, seconds * 1e3, shape->sequences_count / seconds,
             plan->prefill_tokens / (plan->prefill_steps * prefill_s),
-            shape->sequences_count / decode_s);
+            plan->decode_shape.n_rows / decode_s);
 }
 
 void cm_bench_plan_print_table(FILE *stream, const struct cm_plan_options *options,
@@ -139,13 +170,13 @@ void cm_bench_plan_print_table(FILE *stream, const struct cm_plan_options *optio
 {
     const struct cm_bench_shape *shape = &options->shape;
     struct cm_cost_sheet sheet;
-    if (cm_cost_sheet(options->device.name, &sheet, NULL) != CM_OK) {
+    if (cm_cost_sheet(&options->device, &sheet, NULL) != CM_OK) {
         return; /* the plan was made for it, so it is there */
     }
     fprintf(stream, "%s, %s, %s\n%u texts: %u prompt tokens (%u shared by all), %u written, %s\n",
-            sheet.title, plan->model_name, options->exact ? "exact" : "bf16",
-            shape->sequences_count, shape->prompt_tokens, shape->shared_prefix_tokens,
-            shape->output_tokens, options->drawn ? "drawn" : "greedy");
+            sheet.title, plan->model_name, name_of(options->precision), shape->sequences_count,
+            shape->prompt_tokens, shape->shared_prefix_tokens, shape->output_tokens,
+            options->drawn ? "drawn" : "greedy");
     print_step(stream, "prefill step", &plan->prefill_shape, &plan->prefill);
     print_step(stream, "decode step", &plan->decode_shape, &plan->decode);
     fprintf(stream, "\n%.1f prefill steps, %.0f decode steps\n", plan->prefill_steps,
@@ -187,14 +218,14 @@ enum cm_status cm_bench_plan_print_json(FILE *stream, const struct cm_plan_optio
     double roofline_s = cm_bench_plan_roofline_s(plan);
     double designed_s = cm_bench_plan_designed_s(plan);
     double texts = options->shape.sequences_count;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o, s:o}", "plan", options->device.name, "model",
-        plan->model_name, "precision", options->exact ? "exact" : "bf16", "batch",
-        (json_int_t)options->shape.sequences_count, "roofline_s", roofline_s, "designed_s",
-        designed_s, "roofline_copies_per_s", texts / roofline_s, "designed_copies_per_s",
-        texts / designed_s, "prefill",
-        json_of_step(&plan->prefill_shape, &plan->prefill, plan->prefill_steps), "decode",
-        json_of_step(&plan->decode_shape, &plan->decode, plan->decode_steps));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o, s:o}", "plan",
+                  options->device.sheet, "model", plan->model_name, "precision",
+                  name_of(options->precision), "batch", (json_int_t)options->shape.sequences_count,
+                  "roofline_s", roofline_s, "designed_s", designed_s, "roofline_copies_per_s",
+                  texts / roofline_s, "designed_copies_per_s", texts / designed_s, "prefill",
+                  json_of_step(&plan->prefill_shape, &plan->prefill, plan->prefill_steps), "decode",
+                  json_of_step(&plan->decode_shape, &plan->decode, plan->decode_steps));
     if (object == NULL) {
         return CM_OUT_OF_MEMORY;
     }

@@ -1,5 +1,6 @@
 /* `copymill bench --plan`: how long the steps of a workload take on a GPU at the roofline, and how
- * long its kernels are designed to take. Nothing runs; sizes come from the model file. */
+ * long its kernels are designed to take. Nothing runs; sizes come from the model file or from a
+ * config.json alone. After a run on a device the same stands beside what was measured. */
 #ifndef CM_JOBS_BENCH_PLAN_H
 #define CM_JOBS_BENCH_PLAN_H
 
@@ -12,7 +13,7 @@
 struct cm_plan_options {
     const char *model_path;
     struct cm_cost_device device;
-    bool exact;
+    enum cm_engine_precision precision;
     bool drawn;
     struct cm_bench_shape shape; /* one full batch of texts that begin with shared_prefix_tokens */
 };
@@ -29,13 +30,16 @@ struct cm_bench_plan {
     double prefill_tokens;
 };
 
-/* Errors of cm_model_file_open and cm_step_cost. */
+/* Errors of cm_model_file_open_sizes and cm_step_cost. */
 enum cm_status cm_bench_plan(const struct cm_plan_options *options, struct cm_bench_plan *plan,
                              struct cm_error *error) CM_MUST_CHECK;
 
 /* Seconds of the whole workload. */
 double cm_bench_plan_roofline_s(const struct cm_bench_plan *plan);
 double cm_bench_plan_designed_s(const struct cm_bench_plan *plan);
+
+/* Puts the plan's times beside those of a run. */
+void cm_bench_plan_compare(const struct cm_bench_plan *plan, struct cm_bench_report *report);
 
 void cm_bench_plan_print_table(FILE *stream, const struct cm_plan_options *options,
                                const struct cm_bench_plan *plan);

@@ -5,9 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+const char *const CM_PRECISION_NAMES[] = { "auto", "exact", "bf16", "int8",
+                                           "fp16", "int4",  "fp8",  NULL };
 #if defined(COPYMILL_CUDA)
-static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8",
-                                          "fp16", "int4",  "fp8",  NULL };
+#define PRECISIONS CM_PRECISION_NAMES
 #define PRECISIONS_HELP "auto, exact, bf16, int8; fp16, int4, fp8 on CUDA (auto)"
 #else
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };

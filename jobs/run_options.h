@@ -27,6 +27,9 @@ enum cm_exit {
     CM_EXIT_INTERRUPTED = 4, /* can be resumed */
 };
 
+/* By the numbers of enum cm_engine_precision; a build without CUDA takes the first four only. */
+extern const char *const CM_PRECISION_NAMES[];
+
 enum cm_fact_lock_mode { CM_FACT_LOCK_OFF, CM_FACT_LOCK_ON, CM_FACT_LOCK_WORDS };
 extern const char *const CM_FACT_LOCK_MODES[]; /* their names */
 

@@ -19,7 +19,8 @@ struct selftest_options {
 static const struct cm_option OPTIONS[] = {
     { "device", "NAME", "cpu, cuda or cuda:0,1,...: each of them is tested (auto: all there are)",
       CM_OPTION_STRING, .offset = offsetof(struct selftest_options, device) },
-    { "only", "TEXT", "only tests whose group or name holds this text, e.g. wrapper, matmul, model",
+    { "only", "TEXT",
+      "only what has this text in its group or name: wrapper, fp8, matmul, timing, link, ...",
       CM_OPTION_STRING, .offset = offsetof(struct selftest_options, only) },
 };
 enum { OPTIONS_COUNT = sizeof OPTIONS / sizeof OPTIONS[0] };
@@ -29,6 +30,7 @@ struct tally {
     uint32_t passed_count;
     uint32_t failed_count;
     uint32_t skipped_count;
+    uint32_t timed_count;
 };
 
 static void print_line(struct tally *tally, enum cm_check_outcome outcome, const char *group,
@@ -49,8 +51,8 @@ static void print_check(void *context, const struct cm_device_check *check)
 
 /* --- The model --- */
 
-static void check_model(struct tally *tally, const char *device, enum cm_engine_precision precision,
-                        const char *only, const char *name)
+static void check_model(struct tally *tally, const char *device, uint32_t tp,
+                        enum cm_engine_precision precision, const char *only, const char *name)
 {
     struct cm_engine_check check;
     struct cm_error error = { 0 };
@@ -59,7 +61,7 @@ static void check_model(struct tally *tally, const char *device, enum cm_engine_
     if (only != NULL && strstr("model", only) == NULL && strstr(name, only) == NULL) {
         return;
     }
-    enum cm_status status = cm_selftest_model(device, precision, &check, &is_good, &error);
+    enum cm_status status = cm_selftest_model(device, tp, precision, &check, &is_good, &error);
     if (status == CM_UNSUPPORTED) {
         print_line(tally, CM_CHECK_SKIPPED, "model", name, error.message);
         return;
@@ -77,6 +79,54 @@ static void check_model(struct tally *tally, const char *device, enum cm_engine_
     print_line(tally, is_good ? CM_CHECK_PASSED : CM_CHECK_FAILED, "model", name, detail);
 }
 
+/* --- Timings --- */
+
+static void begin_timings(void *context, const struct cm_engine_limits *limits, const char *model,
+                          bool is_emulated)
+{
+    (void)context;
+    printf("\nlimits, measured now: memory %.1f GB/s", limits->bandwidth_gbs);
+    const struct {
+        const char *name;
+        double gops;
+    } peaks[] = { { "float32", limits->fp32_gflops },
+                  { "bf16", limits->bf16_gflops },
+                  { "fp8", limits->fp8_gflops },
+                  { "int8", limits->int8_gops } };
+    for (size_t i = 0; i < sizeof peaks / sizeof peaks[0]; i++) {
+        if (peaks[i].gops > 0) {
+            printf(", %s %.1f Gflop/s", peaks[i].name, peaks[i].gops);
+        }
+    }
+    printf("\ntimes at the sizes of %s: the roofline is the longer of bytes / memory and flops / "
+           "peak\n",
+           model);
+    if (is_emulated) {
+        printf("AN EMULATED DEVICE: none of these figures says anything about a real one\n");
+    }
+    printf("%-8s %-14s %-19s %-30s %9s %8s %9s %11s %8s%s\n", "", "", "op", "shape", "us", "GB/s",
+           "Gflop/s", "roofline us", "reached", limits->sm_count > 0 ? " designed" : "");
+}
+
+static void print_timing(void *context, const struct cm_device_timing *timing)
+{
+    struct tally *tally = context;
+    if (timing->failure != NULL) {
+        print_line(tally, CM_CHECK_FAILED, timing->group, timing->name, timing->failure);
+        return;
+    }
+    tally->timed_count++;
+    printf("%-8s %-14s %-19s %-30s %9.1f %8.1f %9.1f %11.1f %7.0f%%", "time", timing->group,
+           timing->name, timing->shape, timing->seconds * 1e6,
+           timing->bytes / timing->seconds / 1e9, timing->flops / timing->seconds / 1e9,
+           timing->roofline_s * 1e6, 100 * timing->roofline_s / timing->seconds);
+    if (timing->designed_s > 0) {
+        printf(" %8.0f%%", 100 * timing->roofline_s / timing->designed_s);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
 /* --- One device --- */
 
 static enum cm_status test_device(struct tally *tally, const char *device, const char *only,
@@ -88,15 +138,43 @@ static enum cm_status test_device(struct tally *tally, const char *device, const
         return status;
     }
     double start_s = cm_clock_s();
+    const struct cm_device_timings_sink timings = { begin_timings, print_timing, tally };
     printf("copymill %s\n%s\n", cm_version(), description);
     status = cm_device_selftest(device, only, print_check, tally, error);
     if (status != CM_OK) {
         return status;
     }
-    check_model(tally, device, CM_ENGINE_EXACT, only, "golden logits, exact");
-    check_model(tally, device, CM_ENGINE_BF16, only, "golden logits, bf16");
+    check_model(tally, device, 1, CM_ENGINE_EXACT, only, "golden logits, exact");
+    check_model(tally, device, 1, CM_ENGINE_BF16, only, "golden logits, bf16");
+    status = cm_device_timings(device, only, &timings, error);
+    if (status != CM_OK) {
+        return status;
+    }
     printf("\n%s: %.0f s\n\n", device, cm_clock_s() - start_s);
     return CM_OK;
+}
+
+/* --- Several devices --- */
+
+static enum cm_status test_links(struct tally *tally, const char *devices, const char *only,
+                                 struct cm_error *error)
+{
+    char first[CM_DEVICE_NAME_BYTES];
+    char second[CM_DEVICE_NAME_BYTES];
+    char both[2 * CM_DEVICE_NAME_BYTES];
+    enum cm_status status = cm_device_links(devices, only, print_check, tally, error);
+    if (status == CM_OK) {
+        status = cm_device_name(devices, 0, first, error);
+    }
+    if (status == CM_OK) {
+        status = cm_device_name(devices, 1, second, error);
+    }
+    if (status == CM_OK) { /* "cuda:0" and "cuda:1" are "cuda:0,1" */
+        snprintf(both, sizeof both, "%s,%s", first, strchr(second, ':') + 1);
+        check_model(tally, both, 2, CM_ENGINE_EXACT, only, "golden logits, exact, tp 2");
+        check_model(tally, both, 2, CM_ENGINE_BF16, only, "golden logits, bf16, tp 2");
+    }
+    return status == CM_END ? CM_OK : status;
 }
 
 static enum cm_exit report(const struct tally *tally)
@@ -114,10 +192,16 @@ static enum cm_exit report(const struct tally *tally)
 
 static void print_help(void)
 {
-    printf("Usage: copymill selftest [--device NAME] [--only TEXT]\n\n"
-           "First contact with a device: each instruction wrapper against known answers, each op\n"
-           "against the CPU, by itself and in a graph, and a tiny model against reference logits.\n"
-           "Takes minutes at most. The exit status is 1 where anything is wrong.\n");
+    printf(
+        "Usage: copymill selftest [--device NAME] [--only TEXT]\n\n"
+        "First contact with a device, in this order:\n"
+        "  wrapper           instructions against known answers\n"
+        "  op, graph         each op against plain C, by itself and in a CUDA graph\n"
+        "  model             a tiny model against reference logits\n"
+        "  timing            each op beside the roofline of this device, measured just before\n"
+        "  link              of several devices: collectives, copies, the model on two together\n"
+        "A line each, \"ok\", \"FAILED\" or \"skipped\" with the reason first. Takes minutes. The "
+        "exit status\nis 1 where anything failed; times do not count.\n");
     cm_cli_print_options(stdout, OPTIONS, OPTIONS_COUNT);
 }
 
@@ -145,10 +229,14 @@ enum cm_exit cm_selftest_command(int argc, char **argv)
             status = test_device(&tally, device, options.only, &error);
         }
     }
-    if (status == CM_END && tally.passed_count + tally.failed_count + tally.skipped_count == 0) {
+    if (status == CM_END) {
+        status = test_links(&tally, options.device, options.only, &error);
+    }
+    if (status == CM_OK &&
+        tally.passed_count + tally.failed_count + tally.skipped_count + tally.timed_count == 0) {
         status = cm_error_set(&error, CM_INVALID_ARGUMENT,
                               "--only %.60s: no test of that name; leave it out to see all",
                               options.only);
     }
-    return status == CM_END ? report(&tally) : fail(status, &error);
+    return status == CM_OK ? report(&tally) : fail(status, &error);
 }

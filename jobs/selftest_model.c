@@ -54,9 +54,9 @@ static enum cm_status write_files(const char *folder, struct cm_error *error)
     return CM_OK;
 }
 
-enum cm_status cm_selftest_model(const char *device, enum cm_engine_precision precision,
-                                 struct cm_engine_check *check, bool *is_good,
-                                 struct cm_error *error)
+enum cm_status cm_selftest_model(const char *device, uint32_t tp,
+                                 enum cm_engine_precision precision, struct cm_engine_check *check,
+                                 bool *is_good, struct cm_error *error)
 {
     char folder[CM_TEMPORARY_PATH_BYTES];
     char expected_path[PATH_BYTES];
@@ -71,9 +71,9 @@ enum cm_status cm_selftest_model(const char *device, enum cm_engine_precision pr
         status = cm_reference_init(&reference, expected_path, error);
     }
     if (status == CM_OK) {
-        const struct cm_engine_options options = { .model_path = folder,
-                                                   .precision = precision,
-                                                   .device = device };
+        const struct cm_engine_options options = {
+            .model_path = folder, .precision = precision, .device = device, .tp = tp
+        };
         status = cm_engine_check(&options, &reference, check, error);
     }
     if (status == CM_OK) {

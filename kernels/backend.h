@@ -424,12 +424,17 @@ void cm_op_beam(struct cm_backend *backend, const struct cm_beam_args *args);
 /* --- Limits of the machine --- */
 
 /* Measured now, in this process, with this back end's threads (about a second). Zero: not
- * available. Bandwidth, which takes a buffer of 256 MiB meanwhile, only where it is asked for. */
+ * available, or of no use to this back end. Bandwidth, which takes a buffer of 256 MiB or more
+ * meanwhile, only where it is asked for. */
 struct cm_machine_limits {
     double int8_gops; /* multiply and add count as two */
     double bf16_gflops;
     double fp32_gflops;
-    double bandwidth_gbs; /* reading memory far larger than the caches */
+    double fp8_gflops;
+    double bandwidth_gbs; /* reading memory far larger than the caches; on CUDA copying it, what is
+                             read and what is written */
+    char device_name[64]; /* on CUDA this and the next */
+    uint32_t sm_count;
 };
 void cm_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
                                struct cm_machine_limits *limits);

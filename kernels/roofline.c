@@ -1,5 +1,8 @@
 #include "kernels/roofline.h"
 
+#include "kernels/integer_format.h"
+
+#include <ctype.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -9,11 +12,11 @@
  * NVIDIA's data sheets of the SXM modules; boost clocks. On Hopper mma.sync reaches some 62 % of
  * what wgmma does (FlashAttention-2 and -3 differ by that much), on Ampere nearly all. */
 static const struct cm_roofline_device devices[] = {
-    { "h100", "NVIDIA H100 SXM5, 80 GB HBM3", 3350, 66900, 989400, 132, 1.83, 0.92, 0.62, 0.75, 0.8,
-      1.5 },
-    { "h200", "NVIDIA H200 SXM, 141 GB HBM3e", 4800, 66900, 989400, 132, 1.83, 0.92, 0.62, 0.75,
-      0.8, 1.5 },
-    { "a100", "NVIDIA A100 SXM4, 80 GB HBM2e", 2039, 19500, 312000, 108, 1.41, 0.90, 0.90, 0.85,
+    { "h100", "NVIDIA H100 SXM5, 80 GB HBM3", 3350, 66900, 989400, 1978900, 132, 1.83, 0.92, 0.62,
+      0.75, 0.8, 1.5 },
+    { "h200", "NVIDIA H200 SXM, 141 GB HBM3e", 4800, 66900, 989400, 1978900, 132, 1.83, 0.92, 0.62,
+      0.75, 0.8, 1.5 },
+    { "a100", "NVIDIA A100 SXM4, 80 GB HBM2e", 2039, 19500, 312000, 0, 108, 1.41, 0.90, 0.90, 0.85,
       0.7, 1.5 },
 };
 
@@ -27,6 +30,40 @@ const struct cm_roofline_device *cm_roofline_device(const char *name)
         }
     }
     return NULL;
+}
+
+/* A name with "H100" in it is one. */
+static const struct cm_roofline_device *sheet_of(const char *title)
+{
+    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+        char name[8] = { 0 };
+        for (size_t j = 0; devices[i].name[j] != '\0'; j++) {
+            name[j] = (char)toupper((unsigned char)devices[i].name[j]);
+        }
+        if (strstr(title, name) != NULL) {
+            return &devices[i];
+        }
+    }
+    return &devices[0];
+}
+
+struct cm_roofline_device cm_roofline_measured(const struct cm_machine_limits *limits)
+{
+    struct cm_roofline_device device = *sheet_of(limits->device_name);
+    device.title = limits->device_name;
+    device.sm_count = limits->sm_count > 0 ? limits->sm_count : device.sm_count;
+    if (limits->bandwidth_gbs > 0) {
+        device.bandwidth_gbs = limits->bandwidth_gbs;
+        device.copy_share = 1;
+    }
+    if (limits->bf16_gflops > 0) {
+        device.tensor_gflops = limits->bf16_gflops;
+        device.mma_share = fmin(1, device.mma_share / device.blas_share);
+        device.blas_share = 1;
+    }
+    device.fp32_gflops = limits->fp32_gflops > 0 ? limits->fp32_gflops : device.fp32_gflops;
+    device.fp8_gflops = limits->fp8_gflops > 0 ? limits->fp8_gflops : device.fp8_gflops;
+    return device;
 }
 
 /* --- Row ops: a pass over memory with a thread an element; the compiler unrolls four loads --- */
@@ -105,13 +142,21 @@ static void choose_tile(const struct cm_work_matmul *shape, double *tile_rows, d
     }
 }
 
-/* matmul.c: weights, x and y once, in tiles that are four stages of 64 inputs deep. The algorithm
- * is one for all numbers of rows and does not split the inputs, so a matrix with few outputs has
- * few blocks. narrow.cu rounds x first: 4 bytes in, 2 out. */
-struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
+static double product_flops(const struct cm_work_matmul *shape)
 {
-    enum { STAGES = 4, DEPTH = 64 };
-    double element_bytes = shape->exact ? 4 : 2;
+    return 2.0 * shape->n_rows * shape->n_in * shape->n_out;
+}
+
+/* matmul.c: weights, x and y once, in tiles that are four stages of 128 bytes of inputs deep. The
+ * algorithm is one for all numbers of rows and does not split the inputs, so a matrix with few
+ * outputs has few blocks. narrow.cu rounds x first: 4 bytes in, 2 out, of e4m3 1; and for e4m3
+ * scales y afterwards: 4 in, 4 out. */
+static struct cm_work library_matmul(const struct cm_work_matmul *shape)
+{
+    enum { STAGES = 4, DEPTH_BYTES = 128 };
+    bool exact = shape->precision == CM_PRECISION_EXACT;
+    bool fp8 = shape->precision == CM_PRECISION_FP8;
+    double element_bytes = exact ? 4 : fp8 ? 1 : 2;
     double n_in = shape->n_in;
     double x = shape->n_rows * n_in;
     double y_bytes = (double)shape->n_rows * shape->n_out * 4;
@@ -120,18 +165,83 @@ struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
     choose_tile(shape, &tile_rows, &tile_outs);
     double tiles = ceil(shape->n_rows / tile_rows) * ceil(shape->n_out / tile_outs);
     struct cm_work work = {
-        .bytes = n_in * shape->n_out * element_bytes + x * 4 + y_bytes,
-        .flops = 2 * x * shape->n_out,
-        .unit = shape->exact ? CM_UNIT_FP32 : CM_UNIT_BLAS,
+        .bytes = shape->weights_bytes + x * 4 + y_bytes,
+        .flops = product_flops(shape),
+        .unit = exact ? CM_UNIT_FP32
+                : fp8 ? CM_UNIT_BLAS_FP8
+                      : CM_UNIT_BLAS,
         .sm_bytes = tiles * (tile_rows + tile_outs) * n_in * element_bytes + y_bytes,
         .kernel_flops = 2 * tiles * tile_rows * tile_outs * n_in,
         .blocks = tiles,
-        .flight_bytes = STAGES * DEPTH * (tile_rows + tile_outs) * element_bytes,
+        .flight_bytes = STAGES * DEPTH_BYTES * (tile_rows + tile_outs),
         .sm_blocks = 1,
-        .launches = shape->exact ? 1 : 2,
+        .launches = exact ? 1
+                    : fp8 ? 3
+                          : 2,
     };
-    work.kernel_bytes = work.bytes + (shape->exact ? 0 : x * (2 + 2)); /* out, and in again */
+    work.kernel_bytes = work.bytes + (exact ? 0 : x * 2 * element_bytes) + (fp8 ? 2 * y_bytes : 0);
     return work;
+}
+
+/* matmul_integer.cu: x becomes bfloat16 fragments first, 4 bytes in, 2 out. Then up to 64 rows a
+ * block takes a panel of 32 outputs for all rows, which are filled up to 16, 32 or 64, and beyond
+ * them four panels for 64; a ring of 3 to 6 stages of a group of 32 inputs in four warps. What
+ * minima cost is left out. */
+static struct cm_work integer_matmul(const struct cm_work_matmul *shape)
+{
+    enum { PANEL = CM_INTEGER_PANEL, WARPS = 4, FRAGMENTS_BYTES = 1024 };
+    bool wide = shape->n_rows > 64;
+    double tiles = shape->n_rows <= 16 ? 1 : shape->n_rows <= 32 ? 2 : 4; /* of 16 rows */
+    double row_blocks = ceil(shape->n_rows / (tiles * 16));
+    double panels = ceil(shape->n_out / (double)PANEL);
+    double groups = ceil(shape->n_in / (double)CM_QUANT_GROUP);
+    double unit_bytes = shape->weights_bytes / (panels * groups);
+    double x = (double)shape->n_rows * shape->n_in;
+    double y_bytes = (double)shape->n_rows * shape->n_out * 4;
+    double stages = wide ? 4 : tiles == 1 ? 6 : tiles == 2 ? 4 : 3;
+    double blocks = row_blocks * (wide ? ceil(panels / WARPS) : panels);
+    double fragments_bytes = row_blocks * tiles * groups * FRAGMENTS_BYTES;
+    return (struct cm_work){
+        .bytes = shape->weights_bytes + x * 4 + y_bytes,
+        .flops = product_flops(shape),
+        .unit = CM_UNIT_MMA,
+        .kernel_bytes = shape->weights_bytes + x * 4 + 2 * fragments_bytes + y_bytes,
+        .sm_bytes = row_blocks * shape->weights_bytes +
+                    (wide ? ceil(panels / WARPS) : panels) * fragments_bytes + y_bytes,
+        .kernel_flops = 2 * row_blocks * tiles * 16 * panels * PANEL * groups * CM_QUANT_GROUP,
+        .blocks = blocks,
+        .flight_bytes =
+            (stages - 1) * ((wide ? 1 : WARPS) * tiles * FRAGMENTS_BYTES + WARPS * unit_bytes),
+        .sm_blocks = 2,
+        .launches = 2,
+    };
+}
+
+static bool has_integers(enum cm_precision precision)
+{
+    return precision == CM_PRECISION_INT8 || precision == CM_PRECISION_INT4;
+}
+
+double cm_work_weights_bytes(enum cm_precision precision, const enum cm_dtype *dtypes,
+                             size_t dtypes_count, uint32_t n_in, uint32_t n_out)
+{
+    double count = (double)n_in * n_out;
+    if (has_integers(precision)) {
+        struct cm_integer_format format = cm_integer_format(precision, dtypes[0]);
+        for (size_t i = 1; i < dtypes_count; i++) {
+            cm_integer_format_add(&format, dtypes[i]);
+        }
+        return ceil(n_out / (double)CM_INTEGER_PANEL) * ceil(n_in / (double)CM_QUANT_GROUP) *
+               cm_integer_unit_bytes(&format);
+    }
+    return precision == CM_PRECISION_EXACT ? 4 * count
+           : precision == CM_PRECISION_FP8 ? count + 4.0 * n_out
+                                           : 2 * count;
+}
+
+struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
+{
+    return has_integers(shape->precision) ? integer_matmul(shape) : library_matmul(shape);
 }
 
 /* --- Attention --- */
@@ -145,12 +255,14 @@ struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
 struct cm_work cm_work_attention(const struct cm_work_attention *shape)
 {
     enum { PAGE_TOKENS = 16, CHUNK_ROWS = 32, SPLIT_TOKENS = 256 };
-    double queries = shape->exact ? 8 : 64; /* of a block */
-    double tile = shape->exact ? 1 : 16;    /* computed together */
-    double kv_bytes = shape->exact ? 4 : 2;
+    bool exact = shape->precision == CM_PRECISION_EXACT;
+    bool fp8 = shape->precision == CM_PRECISION_FP8;
+    double queries = exact ? 8 : 64; /* of a block */
+    double tile = exact ? 1 : 16;    /* computed together */
+    double head_bytes = fp8 ? shape->head_dim + 1.0 : shape->head_dim * (exact ? 4.0 : 2.0);
     double group = (double)shape->n_heads / shape->n_kv_heads;
     double context = shape->shared_tokens + shape->private_tokens;
-    double position_bytes = 2.0 * shape->head_dim * kv_bytes; /* of one KV head */
+    double position_bytes = 2 * head_bytes; /* keys and values of one KV head */
     double rows_bytes = 2.0 * shape->n_rows * shape->n_heads * shape->head_dim * 4; /* q and out */
     double chunks = ceil((double)shape->n_rows / CHUNK_ROWS);
     double rows = shape->n_rows < CHUNK_ROWS ? shape->n_rows : CHUNK_ROWS;
@@ -159,11 +271,11 @@ struct cm_work cm_work_attention(const struct cm_work_attention *shape)
                              shape->n_rows * ceil(group / tile) * shape->private_tokens;
     double visits_of_blocks =
         chunks * tiles_of_chunk * shape->shared_tokens + shape->n_rows * shape->private_tokens;
-    double stage_pages = shape->exact ? 1 : shape->head_dim <= 128 ? 8 : 2;
+    double stage_pages = exact ? 1 : shape->head_dim <= 128 ? 8 : 2;
     struct cm_work work = {
         .bytes = rows_bytes + shape->cached_tokens * shape->n_kv_heads * position_bytes,
         .flops = 4.0 * shape->n_rows * shape->n_heads * shape->head_dim * context,
-        .unit = shape->exact ? CM_UNIT_FP32 : CM_UNIT_MMA,
+        .unit = exact ? CM_UNIT_FP32 : CM_UNIT_MMA,
         .kernel_flops = 4.0 * shape->head_dim * tile * shape->n_kv_heads * visits_of_tiles,
         .blocks = chunks * shape->n_kv_heads * tiles_of_chunk,
         .flight_bytes = stage_pages * PAGE_TOKENS * position_bytes,
@@ -203,14 +315,16 @@ struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, bool drawn)
 
 static double peak_gflops(const struct cm_roofline_device *device, enum cm_roofline_unit unit)
 {
-    return unit == CM_UNIT_FP32 ? device->fp32_gflops : device->tensor_gflops;
+    return unit == CM_UNIT_FP32       ? device->fp32_gflops
+           : unit == CM_UNIT_BLAS_FP8 ? device->fp8_gflops
+                                      : device->tensor_gflops;
 }
 
 static double reached_share(const struct cm_roofline_device *device, enum cm_roofline_unit unit)
 {
-    return unit == CM_UNIT_BLAS  ? device->blas_share
+    return unit == CM_UNIT_FP32  ? 0.7 /* loads and addresses take their share */
            : unit == CM_UNIT_MMA ? device->mma_share
-                                 : 0.7; /* loads and addresses take their share */
+                                 : device->blas_share;
 }
 
 /* roofline  max(bytes / bandwidth, flops / peak)

@@ -8,14 +8,14 @@
 #ifndef CM_KERNELS_ROOFLINE_H
 #define CM_KERNELS_ROOFLINE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "kernels/backend.h"
 
 /* Where the flops are made. */
 enum cm_roofline_unit {
-    CM_UNIT_FP32, /* float32 pipes */
-    CM_UNIT_MMA,  /* tensor cores by mma.sync: our own kernels */
-    CM_UNIT_BLAS, /* tensor cores through cuBLASLt */
+    CM_UNIT_FP32,     /* float32 pipes */
+    CM_UNIT_MMA,      /* tensor cores by mma.sync, bfloat16 or float16: our own kernels */
+    CM_UNIT_BLAS,     /* the same through cuBLASLt */
+    CM_UNIT_BLAS_FP8, /* tensor cores in e4m3 through cuBLASLt */
 };
 
 struct cm_roofline_device {
@@ -24,6 +24,7 @@ struct cm_roofline_device {
     double bandwidth_gbs;
     double fp32_gflops;
     double tensor_gflops; /* bfloat16, dense */
+    double fp8_gflops;    /* e4m3, dense; 0: it has none */
     uint32_t sm_count;
     double clock_ghz;
     /* Assumed, from what is published of kernels that do nothing else: */
@@ -36,6 +37,10 @@ struct cm_roofline_device {
 
 /* The data sheets: "h100", "h200", "a100". NULL for another name. */
 const struct cm_roofline_device *cm_roofline_device(const char *name);
+
+/* A device as it was measured. Bandwidth and peaks are what a copy and cuBLASLt reached, so these
+ * shares are 1; what was not measured is that of the sheet of the same name, else H100's. */
+struct cm_roofline_device cm_roofline_measured(const struct cm_machine_limits *limits);
 
 struct cm_work {
     /* Every operand once. */
@@ -60,8 +65,17 @@ struct cm_work cm_work_activation(uint32_t n_rows, uint32_t dim, bool gated);
 struct cm_work cm_work_rope(uint32_t n_rows, uint32_t n_heads, uint32_t n_kv_heads,
                             uint32_t head_dim, uint32_t kv_bytes);
 
+/* What cuBLASLt wants of the outputs of a product in e4m3; other matrices stay bfloat16. */
+enum { CM_FP8_OUTPUTS_MULTIPLE = 16 };
+
+/* Bytes of a matrix [n_out, n_in] as a CUDA device keeps it under a precision (never AUTO), where
+ * the file has its sources in these types; at least one. */
+double cm_work_weights_bytes(enum cm_precision precision, const enum cm_dtype *dtypes,
+                             size_t dtypes_count, uint32_t n_in, uint32_t n_out);
+
 struct cm_work_matmul {
-    bool exact; /* float32 throughout; else bfloat16 with the pass that rounds x */
+    enum cm_precision precision; /* never AUTO */
+    double weights_bytes;
     uint32_t n_rows;
     uint32_t n_in;
     uint32_t n_out;
@@ -71,7 +85,7 @@ struct cm_work_matmul {
 struct cm_work cm_work_matmul(const struct cm_work_matmul *shape);
 
 struct cm_work_attention {
-    bool exact;
+    enum cm_precision precision;
     uint32_t n_rows;
     uint32_t n_heads;
     uint32_t n_kv_heads;

@@ -241,21 +241,25 @@ static enum cm_status open_indexed(struct cm_model_file *file, const char *path,
     return status;
 }
 
+static bool has_file(const struct cm_model_file *file, const char *name)
+{
+    char path[CM_PATH_BYTES_MAX];
+    return cm_folder_path(file->path, name, path, NULL) == CM_OK && cm_path_exists(path);
+}
+
 static enum cm_status open_weights(struct cm_model_file *file, struct cm_error *error)
 {
     char path[CM_PATH_BYTES_MAX];
-    enum cm_status status = cm_folder_path(file->path, "model.safetensors.index.json", path, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    if (cm_path_exists(path)) {
-        return open_indexed(file, path, error);
+    if (has_file(file, "model.safetensors.index.json")) {
+        enum cm_status status =
+            cm_folder_path(file->path, "model.safetensors.index.json", path, error);
+        return status == CM_OK ? open_indexed(file, path, error) : status;
     }
     file->weights = cm_alloc(1, sizeof *file->weights);
     if (file->weights == NULL) {
         return fail_memory(file->path, error);
     }
-    status = open_shard(file, "model.safetensors", error);
+    enum cm_status status = open_shard(file, "model.safetensors", error);
     return status == CM_OK ? collect_tensors(file, error) : status;
 }
 
@@ -289,32 +293,44 @@ static enum cm_status read_config(struct cm_model_file *file, struct cm_error *e
     return status;
 }
 
-static enum cm_status open_folder(struct cm_model_file *file, struct cm_error *error)
+static enum cm_status check_head(const struct cm_model_file *file, struct cm_error *error)
+{
+    if (!file->config.tied_embeddings && cm_model_file_find(file, "lm_head.weight") == NULL) {
+        return cm_error_set(error, CM_INVALID_DATA,
+                            "%s: tensor lm_head.weight is missing, and config.json does not say "
+                            "that it is tied to the embedding table",
+                            file->path);
+    }
+    return CM_OK;
+}
+
+static enum cm_status open_folder(struct cm_model_file *file, bool only_sizes,
+                                  struct cm_error *error)
 {
     enum cm_status status = read_config(file, error);
-    if (status == CM_OK) {
-        name_after_folder(file);
+    if (status != CM_OK) {
+        return status;
+    }
+    name_after_folder(file);
+    if (only_sizes && !has_file(file, "model.safetensors.index.json") &&
+        !has_file(file, "model.safetensors")) {
+        return collect_tensors(file, error); /* none */
+    }
+    if (!only_sizes) {
         status = cm_tokenizer_file_from_folder(file->path, file->config.n_vocab, &file->tokenizer,
                                                error);
     }
     if (status == CM_OK) {
         status = open_weights(file, error);
     }
-    if (status == CM_OK && !file->config.tied_embeddings &&
-        cm_model_file_find(file, "lm_head.weight") == NULL) {
-        return cm_error_set(error, CM_INVALID_DATA,
-                            "%s: tensor lm_head.weight is missing, and config.json does not say "
-                            "that it is tied to the embedding table",
-                            file->path);
-    }
-    return status;
+    return status == CM_OK ? check_head(file, error) : status;
 }
 
 /* -------------------------------------------------------------------------------------------------
  */
 
-enum cm_status cm_model_file_open(const char *path, struct cm_model_file **file,
-                                  struct cm_error *error)
+static enum cm_status open_path(const char *path, bool only_sizes, struct cm_model_file **file,
+                                struct cm_error *error)
 {
     struct cm_model_file *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
@@ -325,7 +341,7 @@ enum cm_status cm_model_file_open(const char *path, struct cm_model_file **file,
     if (opened->path == NULL) {
         status = fail_memory(path, error);
     } else if (cm_path_is_folder(path)) {
-        status = open_folder(opened, error);
+        status = open_folder(opened, only_sizes, error);
     } else {
         status = open_single_file(opened, error);
     }
@@ -338,6 +354,18 @@ enum cm_status cm_model_file_open(const char *path, struct cm_model_file **file,
     }
     *file = opened;
     return CM_OK;
+}
+
+enum cm_status cm_model_file_open(const char *path, struct cm_model_file **file,
+                                  struct cm_error *error)
+{
+    return open_path(path, false, file, error);
+}
+
+enum cm_status cm_model_file_open_sizes(const char *path, struct cm_model_file **file,
+                                        struct cm_error *error)
+{
+    return open_path(path, true, file, error);
 }
 
 void cm_model_file_close(struct cm_model_file *file)

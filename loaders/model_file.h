@@ -140,6 +140,11 @@ struct cm_model_file;
  * CM_OUT_OF_MEMORY; the message names the file, the field and what would be right. */
 enum cm_status cm_model_file_open(const char *path, struct cm_model_file **file,
                                   struct cm_error *error) CM_MUST_CHECK;
+
+/* The same for who wants sizes alone: a folder need hold config.json and nothing else. Without its
+ * weights there are no tensors, and the tokenizer is not read. */
+enum cm_status cm_model_file_open_sizes(const char *path, struct cm_model_file **file,
+                                        struct cm_error *error) CM_MUST_CHECK;
 void cm_model_file_close(struct cm_model_file *file);
 
 const struct cm_model_config *cm_model_file_config(const struct cm_model_file *file);

@@ -2,7 +2,9 @@
  * out again on the host (selftest.c). Nothing else calls these kernels.
  * Occupancy of *: 6 on sm_80, 6 on sm_90 */
 #include "kernels/cuda/answers.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/attention_split.h"
+
+#include <cuda_fp8.h>
 
 enum { THREADS = CM_CUDA_ANSWER_THREADS, WORDS = 8, GROUPS = CM_CUDA_ANSWER_GROUPS };
 
@@ -81,6 +83,59 @@ static __global__ void __launch_bounds__(THREADS)
     block_sums[THREADS + threadIdx.x] = cm_block_sum(value * value, partial);
 }
 
+/* What device memory holds of a float in the narrow types, as narrow.cu and rope.cu make them. */
+static __global__ void __launch_bounds__(THREADS)
+    answer_conversions(const float *x, uint32_t count, uint32_t *e4m3, uint32_t *bf16,
+                       uint32_t *f16)
+{
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) {
+        e4m3[i] = __nv_cvt_float_to_fp8(x[i], __NV_SATFINITE, __NV_E4M3);
+        __nv_bfloat16 wide = __float2bfloat16_rn(x[i]);
+        __half narrow = __float2half_rn(x[i]);
+        bf16[i] = *reinterpret_cast<const uint16_t *>(&wide);
+        f16[i] = *reinterpret_cast<const uint16_t *>(&narrow);
+    }
+}
+
+/* Two codes to two float16, as attention_pages.h widens a page. */
+static __global__ void __launch_bounds__(32)
+    answer_widened(const uint32_t *codes, float factor, float *values)
+{
+    uint32_t bits = half2_of_e4m3(__byte_perm(codes[threadIdx.x], 0, 0x4140));
+    __half2 pair = __hmul2(*reinterpret_cast<__half2 *>(&bits), __float2half2_rn(factor));
+    const __half *halves = reinterpret_cast<const __half *>(&pair);
+    values[2 * threadIdx.x] = __half2float(halves[0]);
+    values[2 * threadIdx.x + 1] = __half2float(halves[1]);
+}
+
+/* Votes and reductions of a warp, all lanes and then the even ones among themselves. */
+static __global__ void __launch_bounds__(32) answer_warp(const int32_t *x, int32_t *out)
+{
+    uint32_t lane = threadIdx.x;
+    int32_t *own = out + lane * CM_CUDA_ANSWER_VOTES;
+    unsigned odd = __ballot_sync(0xffffffffu, x[lane] % 2 != 0);
+    own[0] = __reduce_max_sync(0xffffffffu, x[lane]);
+    own[1] = __reduce_min_sync(0xffffffffu, x[lane]);
+    own[2] = (int32_t)odd;
+    own[3] = __ffs((int)odd);
+    own[4] = __any_sync(0xffffffffu, x[lane] == INT32_MAX);
+    own[5] = __shfl_xor_sync(0xffffffffu, x[lane], 5);
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    answer_functions(const float *x, uint32_t count, float *out)
+{
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) {
+        out[i] = exp2f(x[i]);
+        out[count + i] = expf(x[i]);
+        out[2 * count + i] = erff(x[i]);
+        out[3 * count + i] = sqrtf(fabsf(x[i]));
+        out[4 * count + i] = 1.0f / x[i];
+    }
+}
+
 extern "C" cudaError_t cm_cuda_answer_mma(enum cm_cuda_mma kind, const uint32_t *a,
                                           const uint32_t *b, float *d, cudaStream_t stream)
 {
@@ -108,4 +163,30 @@ extern "C" cudaError_t cm_cuda_answer_sums(const float *x, float *warp_sums, flo
                                            cudaStream_t stream)
 {
     return CM_LAUNCH(answer_sums, dim3(1), dim3(THREADS), 0, stream, x, warp_sums, block_sums);
+}
+
+extern "C" cudaError_t cm_cuda_answer_conversions(const float *x, uint32_t count, uint32_t *e4m3,
+                                                  uint32_t *bf16, uint32_t *f16,
+                                                  cudaStream_t stream)
+{
+    return CM_LAUNCH(answer_conversions, dim3((count + THREADS - 1) / THREADS), dim3(THREADS), 0,
+                     stream, x, count, e4m3, bf16, f16);
+}
+
+extern "C" cudaError_t cm_cuda_answer_widened(const uint32_t *codes, float factor, float *values,
+                                              cudaStream_t stream)
+{
+    return CM_LAUNCH(answer_widened, dim3(1), dim3(32), 0, stream, codes, factor, values);
+}
+
+extern "C" cudaError_t cm_cuda_answer_warp(const int32_t *x, int32_t *out, cudaStream_t stream)
+{
+    return CM_LAUNCH(answer_warp, dim3(1), dim3(32), 0, stream, x, out);
+}
+
+extern "C" cudaError_t cm_cuda_answer_functions(const float *x, uint32_t count, float *out,
+                                                cudaStream_t stream)
+{
+    return CM_LAUNCH(answer_functions, dim3((count + THREADS - 1) / THREADS), dim3(THREADS), 0,
+                     stream, x, count, out);
 }

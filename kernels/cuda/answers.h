@@ -37,6 +37,27 @@ enum { CM_CUDA_ANSWER_THREADS = 256 };
 cudaError_t cm_cuda_answer_sums(const float *x, float *warp_sums, float *block_sums,
                                 cudaStream_t stream);
 
+/* x [count] in the narrow types, a word each. */
+cudaError_t cm_cuda_answer_conversions(const float *x, uint32_t count, uint32_t *e4m3,
+                                       uint32_t *bf16, uint32_t *f16, cudaStream_t stream);
+
+/* codes [32], two e4m3 in the lowest bytes of a word; values [32][2]: those times the factor and
+ * 2^-8, made float16 as attention_pages.h does it. */
+cudaError_t cm_cuda_answer_widened(const uint32_t *codes, float factor, float *values,
+                                   cudaStream_t stream);
+
+enum { CM_CUDA_ANSWER_VOTES = 6 };
+
+/* x [32]; out [32][votes]: greatest, least, which are odd, the first of those from 1 on, whether
+ * any is INT32_MAX, that of the lane number xor 5. */
+cudaError_t cm_cuda_answer_warp(const int32_t *x, int32_t *out, cudaStream_t stream);
+
+enum { CM_CUDA_ANSWER_FUNCTIONS = 5 };
+
+/* x [count]; out [functions][count]: 2^x, e^x, erf x, root of |x|, 1 / x. */
+cudaError_t cm_cuda_answer_functions(const float *x, uint32_t count, float *out,
+                                     cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -188,14 +188,6 @@ enum cm_precision cm_cuda_backend_precision(const struct cm_backend *backend)
     return backend->precision;
 }
 
-void cm_cuda_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
-                                    struct cm_machine_limits *limits)
-{
-    (void)backend;
-    (void)bandwidth;
-    *limits = (struct cm_machine_limits){ 0 };
-}
-
 /* --- Memory --- */
 
 uint64_t cm_cuda_backend_memory_bytes(struct cm_backend *backend)

@@ -161,6 +161,14 @@ void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matr
 enum cm_status cm_cuda_matrix_pack(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
                                    size_t sources_count) CM_MUST_CHECK;
 
+/* --- limits.c --- */
+
+typedef void cm_cuda_work(struct cm_backend *backend, void *context);
+
+/* What the device takes for the work that the function queues, by events around it; waits for it. 0
+ * after a failure. */
+double cm_cuda_time_s(struct cm_backend *backend, cm_cuda_work *work, void *context);
+
 /* Device memory that is not zeroed; NULL when there is no more. */
 void *cm_cuda_reserve(struct cm_backend *backend, size_t bytes) CM_MUST_CHECK;
 

@@ -4,48 +4,38 @@
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/quants.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/integer_format.h"
 #include "kernels/matrix_source.h"
+#include "kernels/roofline.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-    ALIGNMENT_BYTES = 16,      /* of rows: what tensor cores want */
-    FP8_OUTPUTS_MULTIPLE = 16, /* what cuBLASLt wants for e4m3 */
+    ALIGNMENT_BYTES = 16, /* of rows: what tensor cores want */
     PACK_BYTES_MAX = 4 << 20,
-    SET_BYTES = CM_CUDA_PANEL * sizeof(float), /* scales or minima of a unit */
 };
 
 /* --- Which format --- */
 
-static bool has_four_bits(enum cm_dtype dtype)
-{
-    return dtype == CM_Q4_0 || dtype == CM_Q4_1 || dtype == CM_Q4_K;
-}
-
-/* Sources of one matrix share a format that holds each of them exactly; plain types become the
- * nearest integers of 8 bits. */
 static struct cm_cuda_integers integers_of(const struct cm_matrix *matrix,
                                            const struct cm_matrix_source *sources,
                                            size_t sources_count)
 {
-    bool is_signed = sources[0].weight->dtype == CM_Q4_0;
-    struct cm_cuda_integers integers = { .bits = 8, .scales = 1, .n_out = matrix->n_out };
-    bool four_bits = matrix->backend->precision == CM_PRECISION_INT4;
-    for (size_t i = 0; i < sources_count; i++) {
-        enum cm_dtype dtype = sources[i].weight->dtype;
-        four_bits = four_bits && has_four_bits(dtype) && (dtype == CM_Q4_0) == is_signed;
-        integers.has_minima = integers.has_minima || cm_quants_has_offset(dtype);
-        integers.scales = dtype == CM_Q6_K ? 2 : integers.scales;
+    struct cm_integer_format format =
+        cm_integer_format(matrix->backend->precision, sources[0].weight->dtype);
+    for (size_t i = 1; i < sources_count; i++) {
+        cm_integer_format_add(&format, sources[i].weight->dtype);
     }
-    if (four_bits) {
-        integers.bits = 4;
-        integers.zero = is_signed ? 8 : 0;
-    }
-    integers.units_count = (matrix->n_in + CM_QUANT_GROUP - 1) / CM_QUANT_GROUP;
-    integers.unit_bytes = integers.bits * CM_CUDA_PANEL * CM_QUANT_GROUP / 8 +
-                          (integers.scales + integers.has_minima) * (uint32_t)SET_BYTES;
-    return integers;
+    return (struct cm_cuda_integers){
+        .units_count = (matrix->n_in + CM_QUANT_GROUP - 1) / CM_QUANT_GROUP,
+        .unit_bytes = cm_integer_unit_bytes(&format),
+        .n_out = matrix->n_out,
+        .bits = format.bits,
+        .scales = format.scales,
+        .zero = format.zero,
+        .has_minima = format.has_minima,
+    };
 }
 
 void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
@@ -59,7 +49,7 @@ void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matr
         matrix->format = CM_CUDA_F16;
         break;
     case CM_PRECISION_FP8: /* shapes that the library does not take in e4m3 stay bfloat16 */
-        matrix->format = matrix->n_out % FP8_OUTPUTS_MULTIPLE == 0 ? CM_CUDA_FP8 : CM_CUDA_BF16;
+        matrix->format = matrix->n_out % CM_FP8_OUTPUTS_MULTIPLE == 0 ? CM_CUDA_FP8 : CM_CUDA_BF16;
         break;
     case CM_PRECISION_INT8:
     case CM_PRECISION_INT4:

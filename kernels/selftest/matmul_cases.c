@@ -1,11 +1,12 @@
 /* Products: plain and stacked, biased and transposed, weights of a file's block types, and a row by
- * itself against the same row in company. All numbers are ones that bfloat16 holds, so that the
- * precisions differ by the rounding of sums alone. */
+ * itself against the same row in company. All numbers are ones that the precision holds exactly, so
+ * that float32 on the CPU is an oracle for each: they differ by the rounding of sums alone. */
 #include "kernels/selftest/trial.h"
 
 #include "base/memory.h"
 
 #include <math.h>
+#include <string.h>
 
 struct shape {
     uint32_t n_in;
@@ -38,19 +39,61 @@ static struct cm_tensor tensor_of(const char *name, const float *values, uint32_
     return tensor;
 }
 
+/* The k-th of a row's numbers: in e4m3 three bits behind the first one, and 1.75 at the start to
+ * make the row's scale a power of two; else multiples of 1/64 up to 127/64, which the first of each
+ * group of 32 reaches, so that codes of 8 bits hold the group. */
+static float number_of(enum cm_precision precision, float uniform, uint32_t k)
+{
+    float magnitude = fabsf(uniform);
+    if (precision == CM_PRECISION_FP8) {
+        uint32_t choice = (uint32_t)(magnitude * 28.0f) % 28;
+        float eighths = (float)(8 + choice % 7);
+        magnitude = k == 0 ? 1.75f : ldexpf(eighths / 8.0f, -(int)(choice / 7));
+    } else {
+        magnitude = k % 32 == 0 ? 127.0f / 64.0f : roundf(magnitude * 127.0f) / 64.0f;
+    }
+    return uniform < 0.0f ? -magnitude : magnitude;
+}
+
+/* [rows, n_in] of such numbers, times a power of two. */
+static void fill(enum cm_precision precision, uint64_t seed, uint32_t rows, uint32_t n_in,
+                 float factor, float *numbers)
+{
+    cm_trial_numbers(seed, (size_t)rows * n_in, 1.0f, numbers);
+    for (size_t i = 0; i < (size_t)rows * n_in; i++) {
+        numbers[i] = factor * number_of(precision, numbers[i], (uint32_t)(i % n_in));
+    }
+}
+
+static void transpose(const float *from, uint32_t rows, uint32_t columns, float *to)
+{
+    for (uint32_t i = 0; i < rows; i++) {
+        for (uint32_t j = 0; j < columns; j++) {
+            to[(size_t)j * rows + i] = from[(size_t)i * columns + j];
+        }
+    }
+}
+
 /* NULL, with the trial failed, where it cannot be made. */
 static struct cm_matrix *create(struct cm_trial *trial, const struct shape *shape)
 {
+    enum cm_precision precision = trial->precision;
     size_t weights_count = (size_t)shape->n_in * shape->n_out;
     float *values = cm_alloc(weights_count + shape->n_out, sizeof *values);
+    float *rows_of_n_in = cm_alloc(weights_count, sizeof *rows_of_n_in);
     struct cm_matrix *matrix = NULL;
     struct cm_error error = { 0 };
-    if (values == NULL) {
+    if (values == NULL || rows_of_n_in == NULL) {
         cm_trial_fail(trial, "out of memory");
-        return NULL;
+        goto done;
     }
-    cm_trial_numbers(1, weights_count + shape->n_out, 1.0f, values);
-    cm_trial_round(weights_count, 0x1p-7f, values);
+    fill(precision, 1, shape->n_out, shape->n_in, 0.5f, rows_of_n_in);
+    if (shape->transposed) {
+        transpose(rows_of_n_in, shape->n_out, shape->n_in, values);
+    } else {
+        memcpy(values, rows_of_n_in, weights_count * sizeof *values);
+    }
+    cm_trial_numbers(2, shape->n_out, 1.0f, values + weights_count);
     uint32_t rows = shape->transposed ? shape->n_in : shape->n_out;
     uint32_t columns = shape->transposed ? shape->n_out : shape->n_in;
     const struct cm_tensor weight = tensor_of("weight", values, rows, columns);
@@ -61,7 +104,9 @@ static struct cm_matrix *create(struct cm_trial *trial, const struct shape *shap
     if (cm_matrix_create(trial->backend, &source, 1, &matrix, &error) != CM_OK) {
         cm_trial_fail(trial, "%.200s", error.message);
     }
+done:
     cm_free(values);
+    cm_free(rows_of_n_in);
     return matrix;
 }
 
@@ -74,17 +119,24 @@ static const float *put_x(struct cm_trial *trial, uint32_t n_rows, uint32_t n_in
         cm_trial_fail(trial, "out of memory");
         return NULL;
     }
-    cm_trial_numbers(3, count, 2.0f, numbers);
-    cm_trial_round(count, 0x1p-6f, numbers);
+    fill(trial->precision, 3, n_rows, n_in, 1.0f, numbers);
     const float *x = cm_trial_input(trial, numbers, count * sizeof *numbers);
     cm_free(numbers);
     return x;
 }
 
-/* Sums of n products of numbers up to 1 and 2: their rounding grows like the root of n. */
-static double tolerance_of(uint32_t n_in)
+/* Sums of n products of numbers up to 1 and 2: their rounding grows like the root of n. Tensor
+ * cores cut off where float32 would round, those for e4m3 after some 13 bits. */
+static double tolerance_of(const struct cm_trial *trial, uint32_t n_in)
 {
-    return 4e-6 * sqrt((double)n_in);
+    switch (trial->precision) {
+    case CM_PRECISION_EXACT:
+        return 4e-6 * sqrt((double)n_in);
+    case CM_PRECISION_FP8:
+        return 0x1p-13 * n_in;
+    default:
+        return 2e-5 * sqrt((double)n_in);
+    }
 }
 
 static void matmul(struct cm_trial *trial, uint32_t number)
@@ -93,8 +145,8 @@ static void matmul(struct cm_trial *trial, uint32_t number)
     uint32_t n_rows = row_counts[number / SHAPES_COUNT];
     struct cm_matrix *matrix = create(trial, shape);
     const float *x = put_x(trial, n_rows, shape->n_in);
-    float *y =
-        cm_trial_floats(trial, "y", (size_t)n_rows * shape->n_out, tolerance_of(shape->n_in), 0);
+    float *y = cm_trial_floats(trial, "y", (size_t)n_rows * shape->n_out,
+                               tolerance_of(trial, shape->n_in), 0);
     if (!cm_trial_failed(trial)) {
         cm_trial_begin(trial);
         cm_op_matmul(trial->backend, matrix, x, n_rows, y);
@@ -110,7 +162,7 @@ static void rows_alone(struct cm_trial *trial, uint32_t number)
     struct cm_matrix *matrix = create(trial, shape);
     const float *x = put_x(trial, ROWS_MAX, shape->n_in);
     size_t y_count = (size_t)ROWS_MAX * shape->n_out;
-    float *together = cm_trial_floats(trial, "y", y_count, tolerance_of(shape->n_in), 0);
+    float *together = cm_trial_floats(trial, "y", y_count, tolerance_of(trial, shape->n_in), 0);
     float *some = cm_trial_random(trial, 4, y_count, 1.0f);
     if (!cm_trial_failed(trial)) {
         cm_op_matmul(trial->backend, matrix, x, ROWS_MAX, together);
@@ -137,8 +189,7 @@ static void stacked(struct cm_trial *trial, uint32_t number)
     for (size_t i = 0; i < sizeof blocks; i++) {
         blocks[i] = (uint8_t)(i % 34 == 0 ? 0 : i % 34 == 1 ? 0x2c : i * 37);
     }
-    cm_trial_numbers(1, PLAIN_ROWS * N_IN, 1.0f, plain);
-    cm_trial_round(PLAIN_ROWS * N_IN, 0x1p-7f, plain);
+    fill(trial->precision, 1, PLAIN_ROWS, N_IN, 0.5f, plain);
     cm_trial_numbers(2, PLAIN_ROWS, 1.0f, bias_values);
     const struct cm_tensor quantised = { "quantised",          CM_Q8_0, 2,
                                          { BLOCK_ROWS, N_IN }, blocks,  sizeof blocks };
@@ -148,7 +199,7 @@ static void stacked(struct cm_trial *trial, uint32_t number)
                                                 { .weight = &second, .bias = &bias } };
     uint32_t n_rows = row_counts[number];
     const float *x = put_x(trial, n_rows, N_IN);
-    float *y = cm_trial_floats(trial, "y", (size_t)n_rows * (BLOCK_ROWS + PLAIN_ROWS), 2e-4, 0);
+    float *y = cm_trial_floats(trial, "y", (size_t)n_rows * (BLOCK_ROWS + PLAIN_ROWS), 1e-3, 0);
     if (cm_matrix_create(trial->backend, sources, 2, &matrix, &error) != CM_OK) {
         cm_trial_fail(trial, "%.200s", error.message);
     }
@@ -160,9 +211,61 @@ static void stacked(struct cm_trial *trial, uint32_t number)
     cm_matrix_close(matrix);
 }
 
+/* --- Block types --- */
+
+/* Which of them, and how large their values get with the scales of cm_trial_weights. */
+static const struct block_type {
+    enum cm_dtype dtype;
+    double largest;
+} block_types[] = {
+    { CM_Q4_0, 0.25 }, { CM_Q4_1, 0.25 }, { CM_Q5_0, 0.25 }, { CM_Q5_1, 0.5 },
+    { CM_Q8_0, 2.0 },  { CM_Q4_K, 16.0 }, { CM_Q5_K, 32.0 }, { CM_Q6_K, 64.0 },
+};
+enum { BLOCK_TYPES_COUNT = sizeof block_types / sizeof block_types[0] };
+static const uint32_t block_row_counts[] = { 1, 17, 33, 65 };
+enum { BLOCK_ROW_COUNTS = sizeof block_row_counts / sizeof block_row_counts[0] };
+
+static void blocks(struct cm_trial *trial, uint32_t number)
+{
+    enum { N_IN = 512, N_OUT = 70 };
+    const struct block_type *type = &block_types[number % BLOCK_TYPES_COUNT];
+    uint32_t n_rows = block_row_counts[number / BLOCK_TYPES_COUNT];
+    struct cm_tensor tensor = { .name = "weight", .dtype = type->dtype, .n_dims = 2 };
+    const struct cm_matrix_source source = { .weight = &tensor };
+    struct cm_matrix *matrix = NULL;
+    struct cm_error error = { 0 };
+    tensor.dims[0] = N_OUT;
+    tensor.dims[1] = N_IN;
+    void *weights = NULL;
+    if (cm_tensor_bytes(tensor.dtype, 2, tensor.dims, &tensor.bytes) == CM_OK) {
+        weights = cm_trial_weights(tensor.dtype, tensor.bytes, 1 + number);
+    }
+    tensor.data = weights;
+    const float *x = put_x(trial, n_rows, N_IN);
+    float *y = cm_trial_floats(trial, "y", (size_t)n_rows * N_OUT,
+                               2 * type->largest * tolerance_of(trial, N_IN), 0);
+    if (weights == NULL) {
+        cm_trial_fail(trial, "out of memory");
+    } else if (cm_matrix_create(trial->backend, &source, 1, &matrix, &error) != CM_OK) {
+        cm_trial_fail(trial, "%.200s", error.message);
+    }
+    if (!cm_trial_failed(trial)) {
+        cm_trial_begin(trial);
+        cm_op_matmul(trial->backend, matrix, x, n_rows, y);
+        cm_trial_end(trial);
+    }
+    cm_matrix_close(matrix);
+    cm_free(weights);
+}
+
 const struct cm_trial_case CM_MATMUL_CASES[] = {
     { "matmul", SHAPES_COUNT *ROW_COUNTS_COUNT, matmul, 5 },
     { "matmul, rows by themselves", SHAPES_COUNT, rows_alone, 0 },
     { "matmul, stacked Q8_0 and f32", ROW_COUNTS_COUNT, stacked, 3 },
+    { 0 },
+};
+
+const struct cm_trial_case CM_BLOCK_CASES[] = {
+    { "matmul, block types", BLOCK_TYPES_COUNT *BLOCK_ROW_COUNTS, blocks, 9 },
     { 0 },
 };

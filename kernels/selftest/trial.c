@@ -1,6 +1,7 @@
 #include "kernels/selftest/trial.h"
 
 #include "base/memory.h"
+#include "kernels/cpu/quants.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -43,11 +44,37 @@ void cm_trial_numbers(uint64_t seed, size_t count, float scale, float *numbers)
     }
 }
 
-void cm_trial_round(size_t count, float step, float *numbers)
+/* The float16 fields of a block: 2^-7 to 2^-6, or less by up to 8. */
+static void set_scales(enum cm_dtype dtype, uint8_t *block)
 {
-    for (size_t i = 0; i < count; i++) {
-        numbers[i] = roundf(numbers[i] / step) * step;
+    uint8_t *scale = dtype == CM_Q6_K ? block + 208 : block;
+    scale[1] = 0x20 | (scale[1] & 7);
+    if (cm_quants_has_offset(dtype)) {
+        block[3] = 0x20 | (block[3] & 7);
     }
+}
+
+void *cm_trial_weights(enum cm_dtype dtype, size_t bytes, uint64_t seed)
+{
+    const struct cm_dtype_info *info = cm_dtype_info(dtype);
+    uint8_t *weights = cm_alloc(bytes, 1);
+    for (size_t i = 0; weights != NULL && i < bytes; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        weights[i] = (uint8_t)(seed >> 56);
+    }
+    for (size_t at = 0; weights != NULL && at < bytes; at += info->block_bytes) {
+        uint8_t *block = weights + at;
+        uint8_t *last = &block[info->block_bytes - 1];
+        if (cm_quants_is_block_type(dtype)) {
+            set_scales(dtype, block);
+        } else if (dtype == CM_F16) {
+            *last = (*last & 0x83) | 0x3c;
+        } else { /* the exponent of 1 */
+            last[-1] |= 0x80;
+            *last = (*last & 0x80) | 0x3f;
+        }
+    }
+    return weights;
 }
 
 static void *reserve(struct cm_trial *trial, size_t bytes)
@@ -253,8 +280,11 @@ void cm_trial_deinit(struct cm_trial *trial)
 static double run_shape(const struct cm_trial_stand *stand, const struct cm_trial_case *one,
                         uint32_t shape, char *detail)
 {
-    struct cm_trial expected = { .backend = stand->oracle };
-    struct cm_trial actual = { .backend = stand->backend, .mode = stand->mode };
+    enum cm_precision precision = cm_backend_precision(stand->backend);
+    struct cm_trial expected = { .backend = stand->oracle, .precision = precision };
+    struct cm_trial actual = { .backend = stand->backend,
+                               .precision = precision,
+                               .mode = stand->mode };
     double error = INFINITY;
     one->run(&expected, shape);
     cm_trial_collect(&expected);
@@ -295,6 +325,12 @@ static void run_case(const struct cm_trial_stand *stand, const struct cm_trial_c
              shapes_count == 1 ? "" : "s", 100 * worst);
 }
 
+bool cm_trial_is_wanted(const struct cm_trial_stand *stand, const char *group, const char *name)
+{
+    return stand->only == NULL || strstr(group, stand->only) != NULL ||
+           strstr(name, stand->only) != NULL;
+}
+
 void cm_trial_cases(const struct cm_trial_stand *stand, const char *group,
                     const struct cm_trial_case *cases)
 {
@@ -302,9 +338,7 @@ void cm_trial_cases(const struct cm_trial_stand *stand, const char *group,
         struct cm_selftest_answer answer = { .group = group, .name = one->name };
         uint32_t step = stand->mode == NULL ? 1 : one->graph_step;
         step = stand->quick && one->shapes_count > 4 ? 4 * step : step;
-        bool is_wanted = stand->only == NULL || strstr(group, stand->only) != NULL ||
-                         strstr(one->name, stand->only) != NULL;
-        if (step > 0 && is_wanted) {
+        if (step > 0 && cm_trial_is_wanted(stand, group, one->name)) {
             run_case(stand, one, step, &answer);
             stand->sink(stand->context, &answer);
         }

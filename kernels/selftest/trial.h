@@ -28,6 +28,7 @@ struct cm_trial_result {
 
 struct cm_trial {
     struct cm_backend *backend;
+    enum cm_precision precision;      /* that is tested; the oracle's may be another */
     const struct cm_trial_mode *mode; /* NULL: plain */
     void *buffers[CM_TRIAL_BUFFERS_MAX];
     uint32_t buffers_count;
@@ -44,9 +45,10 @@ struct cm_trial_case {
     uint32_t graph_step; /* inside a graph every so manieth shape is run; 0: none */
 };
 
-/* Row ops, products, attention, sampling; each ends with a NULL name. */
+/* Row ops, products, those of block types, attention, sampling; each ends with a NULL name. */
 extern const struct cm_trial_case CM_ROW_CASES[];
 extern const struct cm_trial_case CM_MATMUL_CASES[];
+extern const struct cm_trial_case CM_BLOCK_CASES[];
 extern const struct cm_trial_case CM_ATTENTION_CASES[];
 extern const struct cm_trial_case CM_SAMPLE_CASES[];
 
@@ -58,8 +60,9 @@ void cm_trial_fail(struct cm_trial *trial, const char *format, ...) CM_PRINTF(2,
 /* Host numbers, uniform in [-scale, scale), the same for the same seed. */
 void cm_trial_numbers(uint64_t seed, size_t count, float scale, float *numbers);
 
-/* To multiples of `step`: 1/128 of the scale leaves numbers that bfloat16 holds, too. */
-void cm_trial_round(size_t count, float step, float *numbers);
+/* A tensor's memory, to be freed with cm_free: blocks of random codes whose scales and minima are
+ * some 2^-7, or numbers of magnitude 1 to 2. NULL: out of memory. */
+void *cm_trial_weights(enum cm_dtype dtype, size_t bytes, uint64_t seed) CM_MUST_CHECK;
 
 /* Device memory with a copy of the host's; freed with the trial. */
 void *cm_trial_input(struct cm_trial *trial, const void *host, size_t bytes);
@@ -93,7 +96,7 @@ void cm_trial_deinit(struct cm_trial *trial);
 
 /* What a run of cases stands on. */
 struct cm_trial_stand {
-    struct cm_backend *oracle; /* plain C, of the same precision */
+    struct cm_backend *oracle; /* plain C, of the same precision or exact */
     struct cm_backend *backend;
     const struct cm_trial_mode *mode;
     const char *only; /* as in cm_selftest_options */
@@ -101,6 +104,12 @@ struct cm_trial_stand {
     cm_selftest_sink *sink;
     void *context;
 };
+
+/* The device is none: times say nothing, and everything takes long. */
+bool cm_selftest_is_emulated(enum cm_device device);
+
+/* Whether a test of that group and name is asked for. */
+bool cm_trial_is_wanted(const struct cm_trial_stand *stand, const char *group, const char *name);
 
 /* Runs the cases on both back ends and tells the answers. */
 void cm_trial_cases(const struct cm_trial_stand *stand, const char *group,

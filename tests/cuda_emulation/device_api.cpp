@@ -169,10 +169,17 @@ extern "C" cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr at
     return cudaSuccess;
 }
 
+/* No device reaches into another's memory: copies between them go by way of the host, all else
+ * through NCCL. */
 extern "C" cudaError_t cudaDeviceCanAccessPeer(int *can, int, int)
 {
-    *can = 0; /* what one device may do to another goes through NCCL */
+    *can = 0;
     return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaDeviceEnablePeerAccess(int, unsigned)
+{
+    return set_error(cudaErrorPeerAccessUnsupported);
 }
 
 extern "C" cudaError_t cudaDeviceSynchronize(void)
@@ -395,6 +402,15 @@ extern "C" cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
                                        cudaMemcpyKind kind, cudaStream_t stream)
 {
     return copy({ to, bytes, from, bytes, bytes, 1, kind }, stream, true);
+}
+
+extern "C" cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from,
+                                           int from_device, size_t bytes, cudaStream_t stream)
+{
+    if (owner_of(to) != to_device || owner_of(from) != from_device) {
+        return set_error(cudaErrorInvalidValue);
+    }
+    return copy({ to, bytes, from, bytes, bytes, 1, cudaMemcpyDeviceToDevice }, stream, true);
 }
 
 extern "C" cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)

@@ -35,7 +35,7 @@ if(COPYMILL_SANITIZE MATCHES "thread")
 endif()
 
 add_library(copymill_cuda_runtime INTERFACE)
-target_compile_definitions(copymill_cuda_runtime INTERFACE COPYMILL_CUDA=1)
+target_compile_definitions(copymill_cuda_runtime INTERFACE COPYMILL_CUDA=1 COPYMILL_CUDA_EMULATED=1)
 target_link_libraries(copymill_cuda_runtime INTERFACE copymill_cuda_emulation)
 
 # -fdata-sections gives each shared array a section, by whose name shared.ld finds it.

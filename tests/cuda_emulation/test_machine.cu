@@ -172,6 +172,23 @@ static cudaGraphExec_t capture_add_one(cudaStream_t stream, float *x, int times)
     return executable;
 }
 
+static void copies_between_devices_name_both(void **)
+{
+    float *from = device_floats(3);
+    ok(cudaSetDevice(1));
+    float *to = device_floats(0);
+    cudaStream_t stream = new_stream();
+    assert_int_equal(cudaMemcpyPeerAsync(to, 0, from, 0, 4, stream), cudaErrorInvalidValue);
+    assert_int_equal(cudaMemcpyPeerAsync(to, 1, from, 1, 4, stream), cudaErrorInvalidValue);
+    ok(cudaMemcpyPeerAsync(to, 1, from, 0, 4, stream));
+    ok(cudaStreamSynchronize(stream));
+    assert_true(first_of(to) == 3);
+    ok(cudaFree(to));
+    ok(cudaStreamDestroy(stream));
+    ok(cudaSetDevice(0));
+    ok(cudaFree(from));
+}
+
 static void graphs_replay(void **)
 {
     cudaStream_t stream = new_stream();
@@ -224,11 +241,11 @@ static void a_capture_refuses_to_wait(void **)
     for (int what = 0; what < 4; what++) {
         ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
         ok(launch_add_one(x, stream));
-        cudaError_t error =
-            what == 0   ? cudaStreamSynchronize(stream)
-            : what == 1 ? cudaMalloc(&more, 16)
-            : what == 2 ? cudaMemcpyAsync(x, host, bytes, cudaMemcpyHostToDevice, stream)
-                        : cudaDeviceSynchronize();
+        cudaError_t error = what == 0   ? cudaStreamSynchronize(stream)
+                            : what == 1 ? cudaMalloc(&more, 16)
+                            : what == 2
+                                ? cudaMemcpyAsync(x, host, bytes, cudaMemcpyHostToDevice, stream)
+                                : cudaDeviceSynchronize();
         assert_int_equal(error, cudaErrorStreamCaptureUnsupported);
         assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
     }
@@ -346,8 +363,8 @@ static std::vector<float> multiply(const Shape &shape, const std::vector<float> 
     cublasLtMatrixLayoutCreate(&b, CUDA_R_32F, k, chosen_for, shape.k);
     cublasLtMatrixLayoutCreate(&d, CUDA_R_32F, m, chosen_for, shape.m);
     cublasLtMatmulPreferenceCreate(&preference);
-    cublasLtMatmulPreferenceSetAttribute(
-        preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                         &reductions, sizeof reductions);
     assert_int_equal(cublasLtMatmulAlgoGetHeuristic(handle, product, a, b, d, d, preference, 1,
                                                     &found, &found_count),
                      CUBLAS_STATUS_SUCCESS);
@@ -509,6 +526,7 @@ int main()
         TEST(events_order_streams),
         TEST(pageable_copies_are_snapshots),
         TEST(copies_stay_inside),
+        TEST(copies_between_devices_name_both),
         TEST(graphs_replay),
         TEST(a_capture_forks_and_joins),
         TEST(a_capture_refuses_to_wait),

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/quants.h"
+#include "kernels/selftest/trial.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,32 +39,6 @@ static const struct shape shapes[] = {
 
 /* --- Sources --- */
 
-/* Random blocks whose float16 fields are small positive numbers. */
-static uint8_t *random_blocks(enum cm_dtype dtype, size_t bytes, uint64_t seed)
-{
-    const struct cm_dtype_info *info = cm_dtype_info(dtype);
-    uint8_t *blocks = cm_alloc(bytes, 1);
-    assert_non_null(blocks);
-    for (size_t i = 0; i < bytes; i++) {
-        blocks[i] = (uint8_t)(op_random(&seed) * 128.0f + 128.0f);
-    }
-    for (size_t at = 0; at < bytes; at += info->block_bytes) {
-        uint8_t *block = blocks + at;
-        uint8_t *scale = dtype == CM_Q6_K ? block + 208 : block;
-        if (dtype == CM_F32 || dtype == CM_F16) {
-            float value = op_random(&seed);
-            uint16_t half = cm_half_from_float(value);
-            memcpy(block, dtype == CM_F32 ? (void *)&value : (void *)&half, info->block_bytes);
-            continue;
-        }
-        scale[1] = 0x20 | (scale[1] & 7); /* 2^-7 to 2^-6, or less by up to 8 */
-        if (cm_quants_has_offset(dtype)) {
-            block[3] = 0x20 | (block[3] & 7);
-        }
-    }
-    return blocks;
-}
-
 struct subject {
     struct shape shape;
     uint32_t n_out;
@@ -88,7 +63,8 @@ static void add_source(struct subject *subject, uint32_t index)
         .name = "weight", .dtype = shape->types[index], .n_dims = 2, .dims = { rows, shape->n_in }
     };
     weight->bytes = (size_t)rows * (shape->n_in / info->block_elements) * info->block_bytes;
-    weight->data = random_blocks(weight->dtype, weight->bytes, 17 + index);
+    weight->data = cm_trial_weights(weight->dtype, weight->bytes, 17 + index);
+    assert_non_null(weight->data);
     *bias = (struct cm_tensor){ .name = "bias", .dtype = CM_F32, .n_dims = 1, .dims = { rows } };
     bias->bytes = rows * sizeof(float);
     bias->data = subject->bias + subject->n_out;

@@ -16,7 +16,9 @@ static const struct cm_engine_info INFO = {
     .multiply_adds_per_token = 1e8,
     .head_multiply_adds_per_token = 2.5e7,
 };
-static const struct cm_engine_limits LIMITS = { 800, 400, 200, 30 };
+static const struct cm_engine_limits LIMITS = {
+    .int8_gops = 800, .bf16_gflops = 400, .fp32_gflops = 200, .fp8_gflops = 700, .bandwidth_gbs = 30
+};
 static const struct cm_bench_pass PASS = {
     .copies_count = 32,
     .wall_s = 4,
@@ -60,6 +62,22 @@ static void the_limit_is_that_of_the_precision(void **state)
     snprintf(info.variant, sizeof info.variant, "cpu-avx2-exact");
     cm_bench_report(&PASS, &info, &LIMITS, &report);
     assert_true(report.machine_limit_gops == 200);
+    /* On CUDA integers are multiplied as bfloat16. */
+    static const struct {
+        const char *variant;
+        const char *precision;
+        double limit;
+    } cases[] = { { "cuda-sm90-blas130100-int8", "int8", 400 },
+                  { "cuda-sm90-blas130100-fp16-tp2", "fp16", 400 },
+                  { "cuda-sm90-blas130100-fp8-tp16", "fp8", 700 },
+                  { "cuda-sm80-blas130100-exact", "exact", 200 } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct cm_bench_report other;
+        snprintf(info.variant, sizeof info.variant, "%s", cases[i].variant);
+        cm_bench_report(&PASS, &info, &LIMITS, &other);
+        assert_string_equal(other.precision, cases[i].precision);
+        assert_true(other.machine_limit_gops == cases[i].limit);
+    }
     struct cm_bench_pass nothing = { 0 };
     cm_bench_report(&nothing, &info, &LIMITS, &report);
     assert_true(report.fraction_of_limit == 0 && report.copies_per_s == 0);
