@@ -44,3 +44,10 @@ void op_assert_near(const char *what, size_t index, double actual, double expect
         fail_msg("%s[%zu] is %.9g, expected %.9g", what, index, actual, expected);
     }
 }
+
+void op_select_tests(int argc, char **argv)
+{
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+}

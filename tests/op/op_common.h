@@ -23,6 +23,9 @@ float *op_random_array(uint64_t seed, size_t n, float scale);
 /* NULL where this processor lacks the instruction set. */
 struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_precision precision);
 
+/* With an argument, such as "ties*": only the tests that are called so run. */
+void op_select_tests(int argc, char **argv);
+
 /* Fails with place and values where |actual - expected| > absolute + relative * |expected|. */
 void op_assert_near(const char *what, size_t index, double actual, double expected, double absolute,
                     double relative);

@@ -264,11 +264,12 @@ static void ties_go_to_the_lowest_ids(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(candidates_follow_the_oracle),
         cmocka_unit_test(ties_go_to_the_lowest_ids),
     };
+    op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

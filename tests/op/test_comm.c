@@ -526,7 +526,6 @@ static void a_rank_that_does_not_come_ends_the_group(void **state)
     close_group(&group);
 }
 
-/* With a name, which may hold *: the tests that are called so. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -537,8 +536,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_rank_that_gives_up_ends_the_group),
         cmocka_unit_test(a_rank_that_does_not_come_ends_the_group),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
+    op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

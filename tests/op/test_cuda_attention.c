@@ -393,7 +393,7 @@ static void rows_without_visits_are_zeros(void **state)
     cm_free(scene);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_match_the_cpu),
@@ -401,5 +401,6 @@ int main(void)
         cmocka_unit_test(prefill_across_an_edge_matches_the_cpu),
         cmocka_unit_test(rows_without_visits_are_zeros),
     };
+    op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -474,7 +474,6 @@ static void wide_vocabularies_are_controlled_everywhere(void **state)
     on_best_and_cuda(check_wide);
 }
 
-/* With a name, which may hold *: the tests that are called so. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -485,8 +484,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(ties_go_to_the_lowest_id),
         cmocka_unit_test(reference_probabilities_are_met),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
+    op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
