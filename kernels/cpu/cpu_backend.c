@@ -7,9 +7,8 @@
 #include <unistd.h>
 
 static const char *const isa_names[CM_CPU_ISA_COUNT] = {
-    [CM_CPU_PORTABLE] = "portable",
-    [CM_CPU_AVX2] = "avx2",
-    [CM_CPU_AVX512VNNI] = "avx512vnni",
+    [CM_CPU_PORTABLE] = "portable",     [CM_CPU_AVX2] = "avx2",
+    [CM_CPU_AVXVNNI] = "avxvnni",       [CM_CPU_AVX512VNNI] = "avx512vnni",
     [CM_CPU_AVX512BF16] = "avx512bf16",
 };
 
@@ -24,7 +23,7 @@ enum cm_cpu_isa cm_cpu_isa_best(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
         !__builtin_cpu_supports("avx512vnni")) {
-        return CM_CPU_AVX2;
+        return __builtin_cpu_supports("avxvnni") ? CM_CPU_AVXVNNI : CM_CPU_AVX2;
     }
     return __builtin_cpu_supports("avx512bf16") ? CM_CPU_AVX512BF16 : CM_CPU_AVX512VNNI;
 #else
@@ -75,10 +74,11 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     if (isa == CM_CPU_AVX512BF16 && opened->precision != CM_PRECISION_BF16) {
         isa = CM_CPU_AVX512VNNI;
     }
+    enum cm_cpu_isa named_isa = isa == CM_CPU_AVXVNNI ? CM_CPU_AVX2 : isa;
     opened->isa = isa;
     opened->functions = cm_cpu_functions(isa);
     opened->rows_max = options->rows_max;
-    snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(isa),
+    snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(named_isa),
              precision_name(opened->precision));
     opened->place = options->device_index;
     uint32_t threads =

@@ -89,7 +89,7 @@ const struct cm_backend_functions *cm_cpu_functions(enum cm_cpu_isa isa)
     if (isa >= CM_CPU_AVX512VNNI) {
         return &functions_avx512;
     }
-    if (isa == CM_CPU_AVX2) {
+    if (isa >= CM_CPU_AVX2) {
         return &functions_avx2;
     }
 #endif

@@ -115,6 +115,27 @@ __attribute__((target("avx2,fma"))) static void burst_fp32_avx2(void)
     }
 }
 
+__attribute__((target("avx2,avxvnni"))) static void burst_int8_avxvnni(void)
+{
+    __m256i sums[ACCUMULATORS];
+#pragma GCC unroll 12
+    for (int j = 0; j < ACCUMULATORS; j++) {
+        sums[j] = _mm256_setzero_si256();
+        KEEP_APART(sums[j]);
+    }
+    const __m256i ones = _mm256_set1_epi8(1);
+    for (int i = 0; i < ITERATIONS; i++) {
+#pragma GCC unroll 12
+        for (int j = 0; j < ACCUMULATORS; j++) {
+            sums[j] = _mm256_dpbusd_avx_epi32(sums[j], ones, ones);
+        }
+    }
+#pragma GCC unroll 12
+    for (int j = 0; j < ACCUMULATORS; j++) {
+        sink += (float)_mm256_extract_epi32(sums[j], 0);
+    }
+}
+
 /* Without VNNI a product of bytes takes three instructions. */
 __attribute__((target("avx2"))) static void burst_int8_avx2(void)
 {
@@ -228,8 +249,9 @@ void cm_cpu_backend_measure_limits(struct cm_backend *backend, bool bandwidth,
     if (isa >= CM_CPU_AVX512VNNI) {
         limits->int8_gops = measure_burst(backend, burst_int8_avx512, 128 * wide);
         limits->fp32_gflops = measure_burst(backend, burst_fp32_avx512, 32 * wide);
-    } else if (isa == CM_CPU_AVX2) {
-        limits->int8_gops = measure_burst(backend, burst_int8_avx2, 64 * narrow);
+    } else if (isa >= CM_CPU_AVX2) {
+        burst_function dots = isa == CM_CPU_AVXVNNI ? burst_int8_avxvnni : burst_int8_avx2;
+        limits->int8_gops = measure_burst(backend, dots, 64 * narrow);
         limits->fp32_gflops = measure_burst(backend, burst_fp32_avx2, 16 * narrow);
     } else {
         limits->fp32_gflops = measure_burst(backend, burst_fp32_portable, 8 * narrow);

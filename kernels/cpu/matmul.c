@@ -37,6 +37,10 @@ static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
     if (isa >= CM_CPU_AVX512VNNI) {
         return &cm_matmul_avx512[format];
     }
+    if (isa == CM_CPU_AVXVNNI) {
+        return cm_cpu_isa_best() > CM_CPU_AVXVNNI ? &cm_matmul_avxvnni_evex[format]
+                                                  : &cm_matmul_avxvnni[format];
+    }
     if (isa >= CM_CPU_AVX2) {
         return &cm_matmul_avx2[format];
     }

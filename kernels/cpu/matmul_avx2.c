@@ -1,6 +1,10 @@
 /* Matmul kernels for AVX2 with FMA. Shapes, layouts and order of accumulation: matmul_kernels.h;
  * chosen by cm_cpu_isa_best.
  *
+ * Compiled again with vpdpbusd on eight columns (CM_AVX2_DOTS): in the encoding of AVX-VNNI for
+ * processors that have that and no AVX-512, and in that of AVX-512, which such processors lack, so
+ * that tests meet the same source there. Integer sums are exact, so all have the same bits.
+ *
  * A panel is four registers wide. The float kernels hold a whole panel for up to 3 rows; INT8 goes
  * through the panel 8 columns at a time, with an integer and a float accumulator for up to 4 rows.
  */
@@ -113,6 +117,48 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
 
 /* --- Integers --- */
 
+/* dots[t] = the sum of q * p over a unit, in columns [column, column + 8). */
+#if defined(CM_AVX2_DOTS)
+
+INSTANCE void dot_quad(__m256i codes, const int32_t *x, uint32_t rows, __m256i dots[INT8_ROWS])
+{
+    UNROLL
+    for (uint32_t t = 0; t < rows; t++) {
+        dots[t] = _mm256_dpbusd_epi32(dots[t], codes, _mm256_set1_epi32(x[t]));
+    }
+}
+
+INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, uint32_t rows,
+                       enum cm_matrix_format format, __m256i dots[INT8_ROWS])
+{
+    const int32_t *starts = x + CM_INT8_QUADS * rows;
+    UNROLL
+    for (uint32_t t = 0; t < rows; t++) {
+        bool from_zero = cm_format_is_int4(format) && cm_format_has_minima(format);
+        int32_t start = from_zero ? 0 : cm_format_is_int4(format) ? starts[t] / 16 : starts[t];
+        dots[t] = _mm256_set1_epi32(start);
+    }
+    if (!cm_format_is_int4(format)) {
+        KEEP_LOOP
+        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
+            const uint8_t *codes = unit + (q * CM_PANEL + column) * 4;
+            dot_quad(_mm256_loadu_si256((const __m256i *)codes), x + q * rows, rows, dots);
+        }
+        return;
+    }
+    const __m256i nibble = _mm256_set1_epi8(15);
+    KEEP_LOOP
+    for (uint32_t j = 0; j < CM_INT4_PAIRS; j++) {
+        const uint8_t *codes = unit + (j * CM_PANEL + column) * 4;
+        __m256i both = _mm256_loadu_si256((const __m256i *)codes);
+        dot_quad(_mm256_and_si256(both, nibble), x + j * rows, rows, dots);
+        dot_quad(_mm256_and_si256(_mm256_srli_epi16(both, 4), nibble),
+                 x + (CM_INT4_PAIRS + j) * rows, rows, dots);
+    }
+}
+
+#else
+
 /* Adds codes . x over four inputs in each of 8 columns. vpmaddubsw multiplies unsigned with signed
  * bytes and adds pairs to 16 bits with saturation, which is never reached: magnitudes are at most
  * 128 * 127 * 2. The sign of an INT8 code goes to x. */
@@ -148,7 +194,6 @@ INSTANCE void add_int4_quads(const uint8_t *codes, const int32_t *x, uint32_t ro
     }
 }
 
-/* dots[t] = the sum of q * p over a unit, in columns [column, column + 8). */
 INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, uint32_t rows,
                        enum cm_matrix_format format, __m256i dots[INT8_ROWS])
 {
@@ -176,6 +221,8 @@ INSTANCE void dot_unit(const uint8_t *unit, const int32_t *x, uint32_t column, u
         }
     }
 }
+
+#endif
 
 /* Columns [column, column + 8) of the panel. */
 INSTANCE void multiply_integer_columns(const struct cm_matmul_tile *tile, uint32_t column,
@@ -255,7 +302,15 @@ CM_EACH_INTEGER_FORMAT(MULTIPLY)
         INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name, NULL, NULL, NULL \
     }
 
-const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT] = {
+#if !defined(CM_AVX2_DOTS)
+#define KERNELS cm_matmul_avx2
+#elif defined(__AVXVNNI__)
+#define KERNELS cm_matmul_avxvnni
+#else
+#define KERNELS cm_matmul_avxvnni_evex
+#endif
+
+const struct cm_matmul_kernels KERNELS[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL, NULL },
     [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL, NULL },
     [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),

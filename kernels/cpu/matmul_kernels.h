@@ -207,6 +207,8 @@ struct cm_matmul_kernels {
 extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];
 #if defined(__x86_64__)
 extern const struct cm_matmul_kernels cm_matmul_avx2[CM_FORMAT_COUNT];
+extern const struct cm_matmul_kernels cm_matmul_avxvnni[CM_FORMAT_COUNT];
+extern const struct cm_matmul_kernels cm_matmul_avxvnni_evex[CM_FORMAT_COUNT]; /* for tests */
 extern const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT];
 extern const struct cm_matmul_kernels cm_matmul_avx512bf16; /* the format BF16 */
 #endif

@@ -451,6 +451,38 @@ static void exact_sums_agree_between_avx2_and_avx512(void **state)
     free((void *)weight.data);
 }
 
+/* vpdpbusd in place of three instructions: the same integers, so the same bits and one name. */
+static void byte_dots_agree_with_avx2(void **state)
+{
+    (void)state;
+    if (cm_cpu_isa_best() < CM_CPU_AVXVNNI) {
+        print_message("skipped: this processor has neither AVX-VNNI nor AVX-512 VNNI\n");
+        skip();
+    }
+    enum { N_IN = 320, N_OUT = 70, ROWS = 9 };
+    static const enum cm_dtype dtypes[] = { CM_F32, CM_Q8_0, CM_Q4_0, CM_Q4_1, CM_Q5_0, CM_Q5_1 };
+    static const enum cm_cpu_isa isas[] = { CM_CPU_AVX2, CM_CPU_AVXVNNI };
+    float *x = random_rows(ROWS, N_IN);
+    for (size_t i = 0; i < 2 * sizeof dtypes / sizeof *dtypes; i++) {
+        struct cm_tensor weight = random_tensor(dtypes[i / 2], N_OUT, N_IN);
+        struct cm_matrix_source source = { &weight, NULL, false, i % 2 == 1 };
+        static float y[2][ROWS * N_OUT];
+        struct cm_backend *backends[2];
+        for (size_t j = 0; j < 2; j++) {
+            backends[j] = open_backend(isas[j], CM_PRECISION_INT8, 1);
+            struct cm_matrix *matrix = create_matrix(backends[j], &source, 1);
+            cm_op_matmul(backends[j], matrix, x, ROWS, y[j]);
+            cm_matrix_close(matrix);
+        }
+        assert_memory_equal(y[0], y[1], sizeof y[0]);
+        assert_string_equal(cm_backend_variant(backends[0]), cm_backend_variant(backends[1]));
+        cm_backend_close(backends[0]);
+        cm_backend_close(backends[1]);
+        free((void *)weight.data);
+    }
+    free(x);
+}
+
 static void zeros_and_not_a_number_stay_what_they_are(void **state)
 {
     (void)state;
@@ -649,6 +681,7 @@ int main(void)
         cmocka_unit_test(sources_are_stacked_with_their_biases),
         cmocka_unit_test(extreme_codes_do_not_saturate),
         cmocka_unit_test(exact_sums_agree_between_avx2_and_avx512),
+        cmocka_unit_test(byte_dots_agree_with_avx2),
         cmocka_unit_test(zeros_and_not_a_number_stay_what_they_are),
         cmocka_unit_test(q6_k_loses_little),
         cmocka_unit_test(rows_made_on_the_way_are_the_same),
