@@ -3,6 +3,14 @@
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool op_tests_are(const char *how)
+{
+    const char *set = getenv("OP_TESTS");
+    return set != NULL && strcmp(set, how) == 0;
+}
 
 float op_random(uint64_t *state)
 {

@@ -14,6 +14,9 @@
 
 enum { OP_ROWS_MAX = 256 }; /* of an op call on these back ends */
 
+/* Whether $OP_TESTS says so: "short" is what ThreadSanitizer has time for, "long" all shapes. */
+bool op_tests_are(const char *how);
+
 /* Uniform in [-1, 1); splitmix64. */
 float op_random(uint64_t *state);
 

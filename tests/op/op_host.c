@@ -42,7 +42,7 @@ static void *put(struct cm_backend *backend, const void *host, size_t bytes)
     if (host == NULL) {
         return NULL;
     }
-    void *memory = cm_backend_alloc(backend, bytes);
+    void *memory = cm_backend_alloc(backend, bytes > 0 ? bytes : 1);
     assert_non_null(memory);
     cm_backend_upload(backend, memory, host, bytes);
     return memory;

@@ -9,7 +9,6 @@
 #include "host/step_plan.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -260,23 +259,6 @@ static void skip_without_device(void)
     }
 }
 
-/* OP_TESTS=short is what ThreadSanitizer has time for, OP_TESTS=long every batch and depth. */
-static bool is_set(const char *value)
-{
-    const char *set = getenv("OP_TESTS");
-    return set != NULL && strcmp(set, value) == 0;
-}
-
-static bool is_long(void)
-{
-    return is_set("long");
-}
-
-static bool is_short(void)
-{
-    return is_set("short");
-}
-
 /* Decode: a row each, on pages that all share and then on its own, up to page and part edges. */
 static void batches_match_the_cpu(void **state)
 {
@@ -289,8 +271,9 @@ static void batches_match_the_cpu(void **state)
     static const uint32_t batches[] = { 1, 2, 31, 65 };
     struct scene *scene = cm_alloc(1, sizeof *scene);
     assert_non_null(scene);
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i += is_short() ? 5 : 1) {
-        for (size_t b = is_long() ? 0 : i % 4; b < 4; b += is_long() ? 1 : 4) {
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i += op_tests_are("short") ? 5 : 1) {
+        for (size_t b = op_tests_are("long") ? 0 : i % 4; b < 4;
+             b += op_tests_are("long") ? 1 : 4) {
             *scene = (struct scene){ 0 };
             for (uint32_t k = 0; k < batches[b]; k++) {
                 uint32_t last = lasts[(k + b) % (sizeof lasts / sizeof lasts[0])];
@@ -300,6 +283,24 @@ static void batches_match_the_cpu(void **state)
                 check_scene(&shapes[i], scene, precisions[p]);
             }
         }
+    }
+    cm_free(scene);
+}
+
+/* Every number of texts in flight, in the long run. */
+static void every_batch_matches_the_cpu(void **state)
+{
+    (void)state;
+    skip_without_device();
+    const struct shape shape = { 4, 2, 64, 100 };
+    struct scene *scene = cm_alloc(1, sizeof *scene);
+    assert_non_null(scene);
+    for (uint32_t batch = op_tests_are("long") ? 1 : 65; batch <= 65; batch++) {
+        *scene = (struct scene){ 0 };
+        for (uint32_t k = 0; k < batch; k++) {
+            add_sequence(scene, 100, 90 + k * 7, 90 + k * 7);
+        }
+        check_scene(&shape, scene, precisions[batch % PRECISIONS]);
     }
     cm_free(scene);
 }
@@ -315,9 +316,9 @@ static void beams_of_every_depth_match_the_cpu(void **state)
     for (uint32_t i = 0; i < PRECISIONS; i++) {
         *scene = (struct scene){ 0 };
         add_sequence(scene, 0, 300, 300);
-        for (uint32_t depth = 1; depth < SEQUENCES_MAX; depth += is_long()    ? 1
-                                                                 : is_short() ? 40
-                                                                              : 6) {
+        for (uint32_t depth = 1; depth < SEQUENCES_MAX; depth += op_tests_are("long")    ? 1
+                                                                 : op_tests_are("short") ? 40
+                                                                                         : 6) {
             add_sequence(scene, depth, depth, depth);
         }
         check_scene(&shapes[i], scene, precisions[i]);
@@ -338,7 +339,7 @@ static void prefill_across_an_edge_matches_the_cpu(void **state)
     add_sequence(scene, 16, 250, 260);
     add_sequence(scene, 0, 0, 20);
     add_sequence(scene, 272, 271, 271);
-    for (size_t i = 0; i < (is_short() ? 1 : 3); i++) {
+    for (size_t i = 0; i < (op_tests_are("short") ? 1 : 3); i++) {
         for (size_t p = 0; p < PRECISIONS; p++) {
             check_scene(&shapes[i], scene, precisions[p]);
         }
@@ -397,6 +398,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_match_the_cpu),
+        cmocka_unit_test(every_batch_matches_the_cpu),
         cmocka_unit_test(beams_of_every_depth_match_the_cpu),
         cmocka_unit_test(prefill_across_an_edge_matches_the_cpu),
         cmocka_unit_test(rows_without_visits_are_zeros),

@@ -226,6 +226,47 @@ static void embedding_looks_rows_up(struct cm_backend *backend)
     cm_free(out);
 }
 
+/* Rows of blocks: the format's values, on a CUDA device that computes in bfloat16 rounded to it. */
+static void embedding_dequantises(struct cm_backend *backend)
+{
+    enum { ROWS = 9, DIM = 512, PICKED = 5 };
+    const int32_t tokens[PICKED] = { 8, 0, 3, 3, 7 };
+    bool is_rounded = op_is_cuda(backend) && cm_backend_precision(backend) != CM_PRECISION_EXACT;
+    float *out = op_random_array(2, PICKED * DIM, 1.0f);
+    float expected[DIM];
+    for (int dtype = 0; dtype < CM_DTYPE_COUNT; dtype++) {
+        const struct cm_dtype_info *info = cm_dtype_info((enum cm_dtype)dtype);
+        if (!cm_quants_is_block_type((enum cm_dtype)dtype)) {
+            continue;
+        }
+        size_t row_bytes = DIM / info->block_elements * info->block_bytes;
+        uint8_t *blocks = cm_alloc(ROWS, row_bytes);
+        assert_non_null(blocks);
+        uint64_t seed = (uint64_t)dtype;
+        for (size_t i = 0; i < ROWS * row_bytes; i++) { /* as float16 no scale is infinite */
+            blocks[i] = (uint8_t)(64.0f + 60.0f * op_random(&seed));
+        }
+        const struct cm_tensor tensor = { "table", (enum cm_dtype)dtype, 2, { ROWS, DIM },
+                                          blocks,  ROWS * row_bytes };
+        struct cm_table *table = NULL;
+        assert_int_equal(cm_table_create(backend, &tensor, &table, NULL), CM_OK);
+        op_embed(backend, table, tokens, PICKED, DIM, 0.5f, out);
+        for (size_t i = 0; i < PICKED * DIM; i++) {
+            if (i % DIM == 0) {
+                const uint8_t *row = blocks + (size_t)tokens[i / DIM] * row_bytes;
+                cm_quants_dequantise((enum cm_dtype)dtype, row, DIM, expected);
+            }
+            float value = expected[i % DIM];
+            value = 0.5f * (is_rounded ? cm_float_from_bf16(cm_bf16_from_float(value)) : value);
+            assert_true(isfinite(value));
+            assert_memory_equal(&out[i], &value, sizeof value);
+        }
+        cm_table_close(table);
+        cm_free(blocks);
+    }
+    cm_free(out);
+}
+
 static void for_each_backend(void (*check)(struct cm_backend *))
 {
     for (int isa = 0; isa < CM_CPU_ISA_COUNT; isa++) {
@@ -265,6 +306,12 @@ static void plain_moves(void **state)
 {
     (void)state;
     for_each_backend(embedding_looks_rows_up);
+    for_each_backend(embedding_dequantises);
+    struct cm_backend *cuda = op_cuda_backend(CM_PRECISION_BF16, ROWS_MAX);
+    if (cuda != NULL) {
+        embedding_dequantises(cuda);
+        cm_backend_close(cuda);
+    }
     for_each_backend(addition_and_gather_are_exact);
 }
 
