@@ -22,9 +22,15 @@ struct cm_check_rules cm_check_rules(enum cm_engine_precision precision,
     case CM_ENGINE_FP16:
         return (struct cm_check_rules){ is_tiny ? 0.15 : INFINITY, is_tiny ? 0.02 : INFINITY, 0.5,
                                         false };
+    case CM_ENGINE_FP8:
+        return (struct cm_check_rules){ is_tiny ? 3 : INFINITY, is_tiny ? 0.3 : INFINITY, 0.5,
+                                        false };
     default:
-        /* Quantised arithmetic is judged against its peers; here only what is plainly broken. */
-        return (struct cm_check_rules){ INFINITY, INFINITY, 0.5, false };
+        /* Quantised arithmetic is judged against its peers on real models; here only what is
+         * plainly broken. Tiny models of random weights were within 0.31, 0.034 on average; with
+         * fp8 within 1.7 and 0.16. */
+        return (struct cm_check_rules){ is_tiny ? 0.6 : INFINITY, is_tiny ? 0.06 : INFINITY, 0.5,
+                                        false };
     }
 }
 

@@ -4,6 +4,7 @@
                                              the family whose numbers it must meet
     check_model.py cuda FAMILY               the same on a CUDA device, in exact and bf16; families
                                              that are not copied here come from the shared data
+    check_model.py narrow FAMILY             one case on a CUDA device, in fp16, int8 and fp8
     check_model.py tp FAMILY DEVICE RANKS    one case on several devices that compute together
     check_model.py logits MODEL              a fetched model, tokens and logits
     check_model.py tokenizer MODEL           a fetched model, tokenizer cases
@@ -12,6 +13,7 @@ The references of real models quote texts that may not be copied here; without t
 model, the test is skipped.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -61,8 +63,9 @@ def tiny_or_shared(name):
     return TINY / name if (TINY / name).exists() else shared("golden", "tiny", name)
 
 
-def check_together(name, device, ranks):
-    """What is rounded in another order is as close to the reference as what is not."""
+@contextlib.contextmanager
+def with_one_case(name):
+    """A copy of the checkpoint whose reference has one case."""
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder, "model")
         shutil.copytree(tiny_or_shared(name), model)
@@ -70,13 +73,20 @@ def check_together(name, device, ranks):
         reference = json.loads(expected.read_text())
         reference["cases"] = reference["cases"][:1]
         expected.write_text(json.dumps(reference))
-        check(model, expected, "--tp", ranks, device=device)
+        yield model, expected
 
 
 def main():
     kind, name, *more = sys.argv[1:]
     if kind == "tp":
-        check_together(name, *more)
+        device, ranks = more
+        with with_one_case(name) as (model, expected):
+            check(model, expected, "--tp", ranks, device=device)
+        return
+    if kind == "narrow":
+        with with_one_case(name) as (model, expected):
+            for precision in ("fp16", "int8", "fp8"):
+                check(model, expected, precision=precision, device="cuda")
         return
     if kind == "tiny":
         reference = TINY / (more[0] if more else name)

@@ -129,6 +129,26 @@ static void write_tensor(struct gguf_writer *writer, const struct cm_tensor *ten
     cm_free(blocks);
 }
 
+/* Each as "left right". */
+static void write_merges(struct gguf_writer *writer, const struct cm_tokenizer_data *tokens)
+{
+    struct cm_span *merges = must_alloc((tokens->n_merges + 1) * sizeof *merges);
+    for (uint32_t i = 0; i < tokens->n_merges; i++) {
+        struct cm_span left = tokens->merges_left[i];
+        struct cm_span right = tokens->merges_right[i];
+        char *merge = must_alloc(left.length + 1 + right.length);
+        memcpy(merge, left.data, left.length);
+        merge[left.length] = ' ';
+        memcpy(merge + left.length + 1, right.data, right.length);
+        merges[i] = (struct cm_span){ merge, left.length + 1 + right.length };
+    }
+    gguf_writer_spans(writer, "tokenizer.ggml.merges", merges, tokens->n_merges);
+    for (uint32_t i = 0; i < tokens->n_merges; i++) {
+        cm_free((void *)merges[i].data);
+    }
+    cm_free(merges);
+}
+
 static void write_metadata(struct gguf_writer *writer, const struct cm_tokenizer_data *tokens)
 {
     gguf_writer_string(writer, "general.architecture", "llama");
@@ -142,7 +162,7 @@ static void write_metadata(struct gguf_writer *writer, const struct cm_tokenizer
     gguf_writer_f32(writer, "llama.rope.freq_base", 10000.0F);
     gguf_writer_string(writer, "tokenizer.ggml.model", "gpt2");
     gguf_writer_spans(writer, "tokenizer.ggml.tokens", tokens->tokens, tokens->n_tokens);
-    gguf_writer_strings(writer, "tokenizer.ggml.merges", NULL, 0);
+    write_merges(writer, tokens);
 }
 
 void tiny_gguf_append(struct cm_text *bytes, const char *folder, enum cm_dtype type,
