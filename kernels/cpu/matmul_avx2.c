@@ -6,16 +6,22 @@
  * that tests meet the same source there. Integer sums are exact, so all have the same bits.
  *
  * A panel is four registers wide. The float kernels hold a whole panel for up to 3 rows; INT8 goes
- * through the panel 8 columns at a time, with an integer and a float accumulator for up to 4 rows.
+ * through the panel 8 columns at a time, with an integer and a float accumulator for up to 4 rows,
+ * or 6 with vpdpbusd.
  */
 #include "kernels/cpu/matmul_rows.h"
 
 #include <immintrin.h>
 
-enum { FLOAT_ROWS = 3, INT8_ROWS = 4, VECTORS = CM_PANEL / 8 };
+#if defined(CM_AVX2_DOTS)
+enum { INT8_ROWS = 6 }; /* a dot needs no registers of its own */
+#else
+enum { INT8_ROWS = 4 };
+#endif
+enum { FLOAT_ROWS = 3, VECTORS = CM_PANEL / 8 };
 
 #define INSTANCE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 6")
 #define KEEP_LOOP _Pragma("GCC unroll 1") /* sixteen registers do not hold more */
 
 /* --- F32 and BF16 --- */
@@ -278,8 +284,16 @@ INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matri
         case 3:
             multiply_integer_columns(tile, column, 3, format);
             break;
-        default:
+#if defined(CM_AVX2_DOTS)
+        case 4:
             multiply_integer_columns(tile, column, 4, format);
+            break;
+        case 5:
+            multiply_integer_columns(tile, column, 5, format);
+            break;
+#endif
+        default:
+            multiply_integer_columns(tile, column, INT8_ROWS, format);
             break;
         }
     }
