@@ -122,7 +122,7 @@ class JobTest(DeviceTest):
         self.assertEqual(self.lose_all("device:0:20", "CUDA device 0", devices=1), 0)
 
     def test_a_process_that_was_stopped_blames_no_device(self):
-        arguments = self.arguments("stopped.csv", "--device", "cuda", "--device-timeout", 4)
+        arguments = self.arguments("stopped.csv", "--device", "cuda", "--device-timeout", 20)
         with subprocess.Popen([binary(), *map(str, arguments)], stderr=subprocess.PIPE,
                               text=True) as process:
             said = []
@@ -130,7 +130,7 @@ class JobTest(DeviceTest):
                 said.append(process.stderr.readline())
                 self.assertTrue(said[-1], said)
             process.send_signal(signal.SIGSTOP)
-            time.sleep(5)
+            time.sleep(21)
             process.send_signal(signal.SIGCONT)
             self.assertEqual(process.wait(self.FINISH_S), EXIT_OK, process.stderr.read())
         self.assertEqual(self.bytes_of("stopped.csv"), self.reference)
@@ -149,6 +149,12 @@ class JobTest(DeviceTest):
                 refused += 1
                 self.assertIn("memory", result.stderr, f"allocation {nth}")
         self.assertGreater(refused, 2)
+
+    def test_help_tells_the_options_of_devices(self):
+        for command in ("run", "batch"):
+            help_text = copymill(command, "--help").stdout
+            for option in ("--device NAME", "--tp N", "--device-timeout S"):
+                self.assertIn(option, help_text)
 
     def test_a_device_that_is_not_there(self):
         result = self.on_device("absent.csv", device="cuda:3")
@@ -221,8 +227,8 @@ class TogetherTest(DeviceTest):
                       devices=2, device="cuda:0,1")
         (self.folder / "later.csv").unlink()
         (self.folder / "later.csv.job").unlink()
-        self.lose_all("device:0:200,kernel:3:200", "CUDA device", "--tp", 2, "--batch", 1,
-                      *self.TIMEOUT, devices=4, device="cuda:0,1,2,3")
+        self.lose_all("device:0:200,device:3:200", "CUDA device", "--tp", 2, "--batch", 1,
+                      devices=4, device="cuda:0,1,2,3")
 
     def test_no_allocation_is_taken_for_granted(self):
         refused = 0

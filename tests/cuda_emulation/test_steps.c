@@ -320,7 +320,7 @@ static void a_lost_device_changes_no_text(void **state)
 /* --- Devices that compute together --- */
 
 static const struct job together_job = {
-    .device = "cuda:0,1", .tp = 2, .requests_count = 12, .output_tokens = 3, .timeout_s = 20
+    .device = "cuda:0,1", .tp = 2, .requests_count = 8, .output_tokens = 3, .timeout_s = 60
 };
 
 /* Giving the old memory back waits for all devices: had one rank begun with the step while another

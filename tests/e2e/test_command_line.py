@@ -48,6 +48,15 @@ class Overview(unittest.TestCase):
             for line in result.stdout.splitlines():
                 self.assertLessEqual(len(line), 100)
 
+    def test_a_timeout_is_a_number_of_seconds(self):
+        for command in (("run", "--catalog", "a.csv", "--out", "b.csv"),
+                        ("batch", "-i", "a.jsonl", "-o", "b.jsonl")):
+            for value in ("0", "-1", "0.5", "soon", "nan", "inf", "1e9", ""):
+                result = copymill(*command, "--device-timeout", value)
+                self.assertEqual(result.returncode, 2, result)
+                self.assertIn(f"--device-timeout {value}: expected a number from 1 to 86400",
+                              result.stderr)
+
     def test_mistakes_are_wrong_usage(self):
         cases = [
             ((), "a command is missing"),
