@@ -6,8 +6,9 @@
  *     l' = c l + sum(p),  a' = c a + sum_t p_t V[t, :]
  * and out = a / l at the end. The accumulator lives in the query's place in `out`.
  *
- * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h, float32 or float16;
- * accumulation float32. A score sums its even and its odd dimensions apart, rising, and adds the
+ * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h; accumulation float32. Where
+ * values are pairs of bf16, p is rounded to bf16 before it is summed, and two values are added at a
+ * time. A score sums its even and its odd dimensions apart, rising, and adds the
  * two; sum(p) is the tree of v16_sum; values are added in rising position. Where no maximum of a
  * tile grew, its c are 1 and the products with them are left out. None of this depends on the
  * other queries of a tile, so a row's result is the same in whatever company and order of work.
@@ -55,9 +56,16 @@ struct tile {
     uint32_t end;
 };
 
+/* What pages hold: keys and values in float32, or both in float16, or float16 keys and pairs of
+ * bf16 values. */
+enum elements { FLOATS, HALVES, VALUE_PAIRS, ELEMENTS_COUNT };
+
 /* What a page's values are added with: p, and c where one of them is not 1. */
 struct page_weights {
-    float p[V16_TILE][CM_PAGE_TOKENS];
+    union {
+        float p[V16_TILE][CM_PAGE_TOKENS];
+        uint32_t pairs[V16_TILE][CM_PAGE_TOKENS / 2]; /* of bf16 */
+    };
     float shrink[V16_LANES];
     bool shrinks;
 };
@@ -117,8 +125,8 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
 }
 
 /* Moves maximum and sum on. */
-static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, const v16 *scores,
-                                     struct page_weights *weights)
+static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum elements elements,
+                                     const v16 *scores, struct page_weights *weights)
 {
     v16 before = v16_load_part(tile->maximum, n);
     v16 now = v16_max(v16_highest_each(scores, n), before);
@@ -128,6 +136,13 @@ static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, const 
     v16 p[V16_TILE];
     for (uint32_t k = 0; k < n; k++) {
         p[k] = v16_exp(v16_sub(scores[k], v16_set(maximum[k])));
+#if V16_PAIRS
+        if (elements == VALUE_PAIRS) {
+            p[k] = v16_store_rounded_pairs(weights->pairs[k], p[k]);
+            continue;
+        }
+#endif
+        (void)elements;
         v16_store(weights->p[k], p[k]);
     }
     v16 sum = v16_load_part(tile->sum, n);
@@ -140,10 +155,31 @@ static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, const 
     v16_store_part(tile->sum, v16_add(sum, v16_sum_each(p, n)), n);
 }
 
+#if V16_PAIRS
+/* The slots of a span by twos; of a pair that it cuts, one half counts as zero. */
+static ALWAYS_INLINE void add_pairs(const struct run *run, uint32_t page, struct span span,
+                                    uint32_t n, uint32_t first, uint32_t vectors,
+                                    const struct page_weights *weights,
+                                    v16 sums[V16_TILE][V16_BLOCK])
+{
+    const uint32_t *values = (const uint32_t *)run->values[page]; /* [slots / 2][head_dim] */
+    for (int t = span.begin / 2; t < (span.end + 1) / 2; t++) {
+        for (uint32_t j = 0; j < vectors; j++) {
+            v16 pairs = v16_load_pairs(values + (size_t)t * run->head_dim + first + j * V16_LANES,
+                                       2 * t >= span.begin, 2 * t + 1 < span.end);
+            for (uint32_t k = 0; k < n; k++) {
+                sums[k][j] = v16_add_dots(sums[k][j], pairs, weights->pairs[k][t]);
+            }
+        }
+    }
+}
+#endif
+
 /* Adds the weighted values of dimensions [first, first + vectors * 16) of pages [begin, end). */
 static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint32_t end,
-                                     const struct tile *tile, uint32_t n, bool half, uint32_t first,
-                                     uint32_t vectors, const struct page_weights *weights)
+                                     const struct tile *tile, uint32_t n, enum elements elements,
+                                     uint32_t first, uint32_t vectors,
+                                     const struct page_weights *weights)
 {
     v16 sums[V16_TILE][V16_BLOCK];
     for (uint32_t k = 0; k < n; k++) {
@@ -159,10 +195,16 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
             }
         }
         struct span span = span_of_page(tile, page);
+#if V16_PAIRS
+        if (elements == VALUE_PAIRS) {
+            add_pairs(run, page, span, n, first, vectors, of_page, sums);
+            continue;
+        }
+#endif
         for (int t = span.begin; t < span.end; t++) {
             for (uint32_t j = 0; j < vectors; j++) {
                 size_t index = (size_t)t * run->head_dim + first + j * V16_LANES;
-                v16 value = load_element(run->values[page], index, half);
+                v16 value = load_element(run->values[page], index, elements != FLOATS);
                 for (uint32_t k = 0; k < n; k++) {
                     sums[k][j] = v16_fma(v16_set(of_page->p[k][t]), value, sums[k][j]);
                 }
@@ -177,35 +219,44 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
 }
 
 static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile *tile, uint32_t n,
-                                        bool half)
+                                        enum elements elements)
 {
     struct page_weights weights[RUN_PAGES_MAX];
     uint32_t begin = tile->begin / CM_PAGE_TOKENS;
     uint32_t end = (tile->end + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
     for (uint32_t page = begin; page < end; page++) {
         v16 scores[V16_TILE];
-        score_page(run, page, tile, n, half, scores);
-        weigh_page(tile, n, scores, &weights[page]);
+        score_page(run, page, tile, n, elements != FLOATS, scores);
+        weigh_page(tile, n, elements, scores, &weights[page]);
     }
     uint32_t i = 0;
     for (; i + V16_BLOCK * V16_LANES <= run->head_dim; i += V16_BLOCK * V16_LANES) {
-        add_values(run, begin, end, tile, n, half, i, V16_BLOCK, weights);
+        add_values(run, begin, end, tile, n, elements, i, V16_BLOCK, weights);
     }
     for (; i < run->head_dim; i += V16_LANES) {
-        add_values(run, begin, end, tile, n, half, i, 1, weights);
+        add_values(run, begin, end, tile, n, elements, i, 1, weights);
     }
 }
 
-/* Constants for n and half, so that each case keeps its sums in registers. */
-#define TILE_CASES(n)                              \
-    case 2 * (n):                                  \
-        return visit_tile_of(run, tile, n, false); \
-    case 2 * (n) + 1:                              \
-        return visit_tile_of(run, tile, n, true)
+/* Constants for n and the elements, so that each case keeps its sums in registers. */
+#define TILE_CASE(n, elements)           \
+    case ELEMENTS_COUNT *(n) + elements: \
+        return visit_tile_of(run, tile, n, elements)
+#if V16_PAIRS
+#define TILE_CASES(n)     \
+    TILE_CASE(n, FLOATS); \
+    TILE_CASE(n, HALVES); \
+    TILE_CASE(n, VALUE_PAIRS)
+#else
+#define TILE_CASES(n)     \
+    TILE_CASE(n, FLOATS); \
+    TILE_CASE(n, HALVES)
+#endif
 
-static void visit_tile(const struct run *run, const struct tile *tile, uint32_t n, bool half)
+static void visit_tile(const struct run *run, const struct tile *tile, uint32_t n,
+                       enum elements elements)
 {
-    switch (2 * n + half) {
+    switch (ELEMENTS_COUNT * n + elements) {
         TILE_CASES(1);
         TILE_CASES(2);
         TILE_CASES(3);
@@ -216,6 +267,11 @@ static void visit_tile(const struct run *run, const struct tile *tile, uint32_t 
         TILE_CASES(7);
 #endif
     }
+}
+
+static enum elements elements_of(const struct cm_kv_pool *pool)
+{
+    return pool->value_pairs ? VALUE_PAIRS : pool->half ? HALVES : FLOATS;
 }
 
 /* Rows of a chunk and one KV head: what one thread does at a time. */
@@ -280,7 +336,7 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
             tile.out[n] = out_of(part, row, head);
             n++;
         }
-        visit_tile(run, &tile, n, args->pool->half);
+        visit_tile(run, &tile, n, elements_of(args->pool));
     }
 }
 

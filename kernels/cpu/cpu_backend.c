@@ -71,7 +71,7 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     opened->precision =
         options->precision == CM_PRECISION_AUTO ? CM_PRECISION_INT8 : options->precision;
     /* Two machines that compute the same bits carry the same name. */
-    if (isa == CM_CPU_AVX512BF16 && opened->precision != CM_PRECISION_BF16) {
+    if (isa == CM_CPU_AVX512BF16 && opened->precision == CM_PRECISION_EXACT) {
         isa = CM_CPU_AVX512VNNI;
     }
     enum cm_cpu_isa named_isa = isa == CM_CPU_AVXVNNI ? CM_CPU_AVX2 : isa;

@@ -17,7 +17,7 @@ enum cm_cpu_isa {
     CM_CPU_AVX2,       /* AVX2, FMA, F16C */
     CM_CPU_AVXVNNI,    /* and vpdpbusd on 256 bits: AVX-VNNI, or all of the next */
     CM_CPU_AVX512VNNI, /* AVX-512 F, BW, DQ, VL, VNNI */
-    CM_CPU_AVX512BF16, /* and BF16; used for the precision bf16 only */
+    CM_CPU_AVX512BF16, /* and BF16; not used for exact */
     CM_CPU_ISA_COUNT
 };
 

@@ -81,11 +81,15 @@ DECLARE_VARIANT(portable);
 #if defined(__x86_64__)
 DECLARE_VARIANT(avx2);
 DECLARE_VARIANT(avx512);
+DECLARE_VARIANT(avx512bf16);
 #endif
 
 const struct cm_backend_functions *cm_cpu_functions(enum cm_cpu_isa isa)
 {
 #if defined(__x86_64__)
+    if (isa >= CM_CPU_AVX512BF16) {
+        return &functions_avx512bf16;
+    }
     if (isa >= CM_CPU_AVX512VNNI) {
         return &functions_avx512;
     }

@@ -12,6 +12,7 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
 {
     sizes->shape = *shape;
     sizes->half = cm_cpu_backend_precision(backend) != CM_PRECISION_EXACT;
+    sizes->value_pairs = sizes->half && backend->isa == CM_CPU_AVX512BF16;
     sizes->element_bytes = sizes->half ? sizeof(uint16_t) : sizeof(float);
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
            !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
@@ -83,6 +84,18 @@ void cm_cpu_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, cons
     }
 }
 
+static void copy_values(const struct cm_kv_pool *pool, const void *from, void *to, uint32_t tokens)
+{
+    uint32_t dim = pool->shape.head_dim;
+    uint32_t whole = pool->value_pairs ? tokens / 2 * 2 : tokens;
+    memcpy(to, from, (size_t)whole * dim * pool->element_bytes);
+    const uint16_t *pairs = (const uint16_t *)from + (size_t)whole * dim;
+    uint16_t *copies = (uint16_t *)to + (size_t)whole * dim;
+    for (uint32_t i = 0; whole < tokens && i < dim; i++) {
+        copies[2 * i] = pairs[2 * i];
+    }
+}
+
 void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                            uint32_t to_page, uint32_t tokens)
 {
@@ -91,7 +104,6 @@ void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, 
     CM_ASSERT(tokens <= CM_PAGE_TOKENS && from_page != to_page);
     size_t key_bytes = tokens * pool->element_bytes;
     size_t key_stride = CM_PAGE_TOKENS * pool->element_bytes;
-    size_t value_bytes = (size_t)tokens * pool->shape.head_dim * pool->element_bytes;
     for (uint32_t layer = 0; layer < pool->shape.n_layers; layer++) {
         for (uint32_t head = 0; head < pool->shape.n_kv_heads; head++) {
             const unsigned char *from = cm_kv_keys(pool, from_page, layer, head);
@@ -99,8 +111,8 @@ void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, 
             for (uint32_t i = 0; i < pool->shape.head_dim; i++) {
                 memcpy(to + i * key_stride, from + i * key_stride, key_bytes);
             }
-            memcpy(cm_kv_values(pool, to_page, layer, head),
-                   cm_kv_values(pool, from_page, layer, head), value_bytes);
+            copy_values(pool, cm_kv_values(pool, from_page, layer, head),
+                        cm_kv_values(pool, to_page, layer, head), tokens);
         }
     }
 }

@@ -1,9 +1,12 @@
 /* Layout of the paged KV cache, shared by its writer (rope) and its reader (attention).
  *
  * A page holds, for every layer,
- *     keys   [n_kv_heads][head_dim][CM_PAGE_TOKENS]  transposed: 16 positions are one vector of
- * scores values [n_kv_heads][CM_PAGE_TOKENS][head_dim] in float32 (exact) or float16. A page's
- * bytes are a multiple of a cache line. */
+ *     keys   [n_kv_heads][head_dim][CM_PAGE_TOKENS]  transposed: 16 positions' scores are a vector
+ *     values [n_kv_heads][CM_PAGE_TOKENS][head_dim]
+ * in float32 (exact) or float16. Where the processor multiplies pairs of bf16, values are bf16 and
+ *     values [n_kv_heads][CM_PAGE_TOKENS / 2][head_dim][2]  neighbouring positions side by side
+ * (bf16 is enough for what is averaged; scores would suffer). A page's bytes are a multiple of a
+ * cache line. */
 #ifndef CM_KERNELS_CPU_KV_POOL_H
 #define CM_KERNELS_CPU_KV_POOL_H
 
@@ -17,6 +20,7 @@ struct cm_kv_pool {
     struct cm_kv_shape shape;
     uint32_t pages_count;
     bool half;
+    bool value_pairs; /* of bf16; keys are float16 */
     size_t element_bytes;
     size_t head_bytes;  /* keys (or values) of one KV head of one layer in one page */
     size_t layer_bytes; /* keys and values of one layer in one page */

@@ -5,7 +5,7 @@
  *     b' = b cos(p f_i) + a sin(p f_i)
  * for the i-th pair (a, b): neighbours, or elements head_dim / 2 apart. The angle p f_i is a
  * float32 product, as in Hugging Face's models. Then keys and values go to the row's page in the
- * cache's element type (float16 rounds to nearest even; over 65,504 it becomes infinite).
+ * cache's element types (float16 rounds to nearest even; over 65,504 it becomes infinite).
  *
  * qkv [n_rows, (n_heads + 2 n_kv_heads) * head_dim] float32; the norm's sum is float32 in one
  * vector of 16 running sums. Each row by itself; compiled per instruction set. */
@@ -78,8 +78,16 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
         uint16_t rounded[CM_HEAD_DIM_MAX];
         for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
             v16_store_half(rounded + i, v16_load(key + i));
-            v16_store_half(values + first_value + i, v16_load(value + i));
+            if (!pool->value_pairs) {
+                v16_store_half(values + first_value + i, v16_load(value + i));
+            }
         }
+#if V16_PAIRS
+        for (uint32_t i = 0; pool->value_pairs && i < args->head_dim; i += V16_LANES) {
+            uint16_t *pair = values + (size_t)(slot / 2) * 2 * args->head_dim + 2 * (size_t)i;
+            v16_store_in_pairs(pair, slot % 2, v16_load(value + i));
+        }
+#endif
         for (uint32_t i = 0; i < args->head_dim; i++) {
             keys[i * CM_PAGE_TOKENS + slot] = rounded[i];
         }

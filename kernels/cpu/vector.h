@@ -21,6 +21,10 @@ enum { V16_LANES = 16 };
 #include "kernels/cpu/vector_portable.h"
 #endif
 
+#if !defined(V16_PAIRS)
+#define V16_PAIRS 0 /* no dot products of bf16 pairs */
+#endif
+
 #if !defined(__AVX512F__)
 /* Lane k is the sum, or the highest lane, of values[k]; n <= 8, the other lanes are undefined. */
 static inline v16 v16_sum_each(const v16 *values, uint32_t n)

@@ -3,6 +3,7 @@
 #define CM_KERNELS_CPU_VECTOR_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 typedef __m512 v16;
 
@@ -44,6 +45,45 @@ static inline void v16_store_half(uint16_t *to, v16 a)
 {
     _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
+
+#if defined(__AVX512BF16__)
+/* Pairs of bf16 and their dot products: rounded to nearest even, subnormals count as zero. */
+#define V16_PAIRS 1
+
+/* a as the firsts (0) or the seconds (1) of 16 pairs; the others stay. */
+static inline void v16_store_in_pairs(uint16_t *to, uint32_t place, v16 a)
+{
+    __m512i words = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(a));
+    if (place == 0) {
+        _mm512_mask_storeu_epi16(to, 0x55555555, words);
+    } else {
+        _mm512_mask_storeu_epi16(to, 0xaaaaaaaa, _mm512_slli_epi32(words, 16));
+    }
+}
+
+/* a rounded, which goes as 8 pairs of neighbouring lanes to `to`. */
+static inline v16 v16_store_rounded_pairs(uint32_t *to, v16 a)
+{
+    __m256i words = (__m256i)_mm512_cvtneps_pbh(a);
+    _mm256_storeu_si256((__m256i *)to, words);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
+/* 16 pairs, of which those halves are zero that are not wanted. */
+static inline v16 v16_load_pairs(const void *from, bool first, bool second)
+{
+    uint32_t mask = (first ? 0xffffu : 0) | (second ? 0xffff0000u : 0);
+    __m512i pairs = _mm512_loadu_si512(from);
+    return _mm512_castsi512_ps(
+        first && second ? pairs : _mm512_and_si512(pairs, _mm512_set1_epi32((int)mask)));
+}
+
+/* sums + the dot product of each pair of `pairs` with the pair of bf16 in `other`. */
+static inline v16 v16_add_dots(v16 sums, v16 pairs, uint32_t other)
+{
+    return _mm512_dpbf16_ps(sums, (__m512bh)pairs, (__m512bh)_mm512_set1_epi32((int)other));
+}
+#endif
 
 static inline v16 v16_add(v16 a, v16 b)
 {
