@@ -129,6 +129,15 @@ static void print_timing(void *context, const struct cm_device_timing *timing)
 
 /* --- One device --- */
 
+static const struct {
+    enum cm_engine_precision precision;
+    const char *name;
+} models[] = {
+    { CM_ENGINE_EXACT, "golden logits, exact" }, { CM_ENGINE_BF16, "golden logits, bf16" },
+    { CM_ENGINE_FP16, "golden logits, fp16" },   { CM_ENGINE_INT8, "golden logits, int8" },
+    { CM_ENGINE_FP8, "golden logits, fp8" },
+};
+
 static enum cm_status test_device(struct tally *tally, const char *device, const char *only,
                                   struct cm_error *error)
 {
@@ -144,8 +153,9 @@ static enum cm_status test_device(struct tally *tally, const char *device, const
     if (status != CM_OK) {
         return status;
     }
-    check_model(tally, device, 1, CM_ENGINE_EXACT, only, "golden logits, exact");
-    check_model(tally, device, 1, CM_ENGINE_BF16, only, "golden logits, bf16");
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        check_model(tally, device, 1, models[i].precision, only, models[i].name);
+    }
     status = cm_device_timings(device, only, &timings, error);
     if (status != CM_OK) {
         return status;

@@ -55,13 +55,14 @@ static float number_of(enum cm_precision precision, float uniform, uint32_t k)
     return uniform < 0.0f ? -magnitude : magnitude;
 }
 
-/* [rows, n_in] of such numbers, times a power of two. */
+/* [rows, n_in] of such numbers, times the factor and a power of two of each row's own. */
 static void fill(enum cm_precision precision, uint64_t seed, uint32_t rows, uint32_t n_in,
                  float factor, float *numbers)
 {
     cm_trial_numbers(seed, (size_t)rows * n_in, 1.0f, numbers);
     for (size_t i = 0; i < (size_t)rows * n_in; i++) {
-        numbers[i] = factor * number_of(precision, numbers[i], (uint32_t)(i % n_in));
+        float scale = ldexpf(factor, -(int)(i / n_in % 4));
+        numbers[i] = scale * number_of(precision, numbers[i], (uint32_t)(i % n_in));
     }
 }
 

@@ -13,6 +13,8 @@ class SelftestTest(unittest.TestCase):
             self.assertEqual(result.status, EXIT_OK, result)
             self.assertRegex(result.stdout, "instruction set: [a-z]+")
             self.assertIn(" 0 failed", result.stdout)
+        self.assertRegex(result.stdout, "(?m)^ok +model +golden logits, int8 ")
+        self.assertRegex(result.stdout, "(?m)^skipped +model +golden logits, fp8 .*--device cuda")
 
     def test_times_stand_beside_the_roofline(self):
         result = copymill("selftest", "--device", "cpu", "--only", "timing")
