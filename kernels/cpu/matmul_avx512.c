@@ -285,8 +285,14 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
-        _mm512_storeu_ps(tile->out + t * tile->out_stride, sums[t][0]);
-        _mm512_storeu_ps(tile->out + t * tile->out_stride + 16, sums[t][1]);
+        float *out = tile->out + t * tile->out_stride;
+        if (tile->past_caches) {
+            _mm512_stream_ps(out, sums[t][0]);
+            _mm512_stream_ps(out + 16, sums[t][1]);
+        } else {
+            _mm512_storeu_ps(out, sums[t][0]);
+            _mm512_storeu_ps(out + 16, sums[t][1]);
+        }
     }
 }
 

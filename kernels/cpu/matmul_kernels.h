@@ -183,6 +183,7 @@ struct cm_matmul_tile {
     const float *bias; /* [32] */
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
+    bool past_caches;   /* write `out`, whole cache lines, to memory past the caches */
     const float *table; /* for multiply_many */
     /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
      * so that weights arrive from memory while the processor multiplies. May run past the end. */

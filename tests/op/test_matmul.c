@@ -544,6 +544,33 @@ static void q6_k_loses_little(void **state)
     free((void *)weight.data);
 }
 
+/* An output that goes past the caches has the same bits. */
+static void large_outputs_are_the_same(void **state)
+{
+    (void)state;
+    enum { N_IN = 32, N_OUT = 50000 / 16 * 16 };
+    struct cm_tensor weight = random_tensor(CM_Q8_0, N_OUT, N_IN);
+    struct cm_matrix_source source = { &weight, NULL, false, false };
+    float *x = random_rows(ROWS_MAX, N_IN);
+    float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
+    float *alone = malloc(sizeof *alone * N_OUT);
+    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
+        struct cm_backend *backend = open_backend((enum cm_cpu_isa)isa, CM_PRECISION_INT8, 2);
+        struct cm_matrix *matrix = create_matrix(backend, &source, 1);
+        cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
+        for (uint32_t row = 0; row < ROWS_MAX; row += 16) {
+            cm_op_matmul(backend, matrix, x + row * N_IN, 1, alone);
+            assert_memory_equal(y + (size_t)row * N_OUT, alone, sizeof *alone * N_OUT);
+        }
+        cm_matrix_close(matrix);
+        cm_backend_close(backend);
+    }
+    free(alone);
+    cm_free(y);
+    free(x);
+    free((void *)weight.data);
+}
+
 /* A norm and a gate that are made where rows are packed leave the bits that they leave alone. */
 static void rows_made_on_the_way_are_the_same(void **state)
 {
@@ -684,6 +711,7 @@ int main(void)
         cmocka_unit_test(byte_dots_agree_with_avx2),
         cmocka_unit_test(zeros_and_not_a_number_stay_what_they_are),
         cmocka_unit_test(q6_k_loses_little),
+        cmocka_unit_test(large_outputs_are_the_same),
         cmocka_unit_test(rows_made_on_the_way_are_the_same),
         cmocka_unit_test(vectors_and_tables_are_read),
         cmocka_unit_test(unfit_sources_are_refused),
