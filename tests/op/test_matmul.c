@@ -544,85 +544,6 @@ static void q6_k_loses_little(void **state)
     free((void *)weight.data);
 }
 
-/* An output that goes past the caches has the same bits. */
-static void large_outputs_are_the_same(void **state)
-{
-    (void)state;
-    enum { N_IN = 32, N_OUT = 50000 / 16 * 16 };
-    struct cm_tensor weight = random_tensor(CM_Q8_0, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
-    float *x = random_rows(ROWS_MAX, N_IN);
-    float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
-    float *alone = malloc(sizeof *alone * N_OUT);
-    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *backend = open_backend((enum cm_cpu_isa)isa, CM_PRECISION_INT8, 2);
-        struct cm_matrix *matrix = create_matrix(backend, &source, 1);
-        cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
-        for (uint32_t row = 0; row < ROWS_MAX; row += 16) {
-            cm_op_matmul(backend, matrix, x + row * N_IN, 1, alone);
-            assert_memory_equal(y + (size_t)row * N_OUT, alone, sizeof *alone * N_OUT);
-        }
-        cm_matrix_close(matrix);
-        cm_backend_close(backend);
-    }
-    free(alone);
-    cm_free(y);
-    free(x);
-    free((void *)weight.data);
-}
-
-/* A norm and a gate that are made where rows are packed leave the bits that they leave alone. */
-static void rows_made_on_the_way_are_the_same(void **state)
-{
-    (void)state;
-    enum { N_IN = 96, N_OUT = 70 };
-    struct cm_tensor weight = random_tensor(CM_Q4_1, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
-    float *x = random_rows(ROWS_MAX, 2 * N_IN);
-    float *residual = random_rows(ROWS_MAX, N_IN);
-    float *scale = random_rows(1, N_IN);
-    static float sums[2][ROWS_MAX * N_IN];
-    static float made[2][ROWS_MAX * N_IN];
-    static float y[2][ROWS_MAX * N_OUT];
-    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
-        for (uint32_t threads = 1; threads <= 3; threads++) {
-            struct cm_backend *backend =
-                open_backend((enum cm_cpu_isa)isa, CM_PRECISION_INT8, threads);
-            struct cm_matrix *matrix = create_matrix(backend, &source, 1);
-            for (size_t i = 0; i < sizeof rows_counts / sizeof *rows_counts; i++) {
-                uint32_t rows = rows_counts[i];
-                struct cm_norm_args norm[2];
-                for (int j = 0; j < 2; j++) {
-                    memcpy(sums[j], x, sizeof sums[j]);
-                    norm[j] = (struct cm_norm_args){ .kind = CM_NORM_RMS,
-                                                     .epsilon = 1e-5f,
-                                                     .n_rows = rows,
-                                                     .dim = N_IN,
-                                                     .weight = scale,
-                                                     .x = sums[j],
-                                                     .residual = residual,
-                                                     .out = made[j] };
-                }
-                cm_op_norm(backend, &norm[0]);
-                cm_op_matmul(backend, matrix, made[0], rows, y[0]);
-                cm_op_norm_matmul(backend, &norm[1], matrix, y[1]);
-                assert_memory_equal(y[0], y[1], rows * N_OUT * sizeof **y);
-                assert_memory_equal(sums[0], sums[1], rows * N_IN * sizeof **sums);
-                cm_op_gated(backend, CM_ACTIVATION_SILU, x, rows, N_IN, made[0]);
-                cm_op_matmul(backend, matrix, made[0], rows, y[0]);
-                cm_op_gated_matmul(backend, CM_ACTIVATION_SILU, x, rows, made[1], matrix, y[1]);
-                assert_memory_equal(y[0], y[1], rows * N_OUT * sizeof **y);
-            }
-            cm_matrix_close(matrix);
-            cm_backend_close(backend);
-        }
-    }
-    free(scale);
-    free(residual);
-    free(x);
-    free((void *)weight.data);
-}
-
 static void vectors_and_tables_are_read(void **state)
 {
     (void)state;
@@ -711,8 +632,6 @@ int main(void)
         cmocka_unit_test(byte_dots_agree_with_avx2),
         cmocka_unit_test(zeros_and_not_a_number_stay_what_they_are),
         cmocka_unit_test(q6_k_loses_little),
-        cmocka_unit_test(large_outputs_are_the_same),
-        cmocka_unit_test(rows_made_on_the_way_are_the_same),
         cmocka_unit_test(vectors_and_tables_are_read),
         cmocka_unit_test(unfit_sources_are_refused),
         cmocka_unit_test(every_failed_allocation_is_reported),

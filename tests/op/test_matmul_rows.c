@@ -1,0 +1,121 @@
+/* The ways of rows through cm_op_matmul on the CPU that test_matmul.c has no room for: results past
+ * the caches, and rows that are made where they are packed. */
+#include "op_common.h"
+
+#include "base/memory.h"
+#include "kernels/cpu/cpu_backend.h"
+
+#include <string.h>
+
+enum { ROWS_MAX = 65 };
+
+static const uint32_t rows_counts[] = { 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65 };
+
+static struct cm_tensor tensor_of(const float *values, uint64_t rows, uint64_t columns)
+{
+    return (struct cm_tensor){ .name = "w",
+                               .dtype = CM_F32,
+                               .n_dims = 2,
+                               .dims = { rows, columns },
+                               .data = values,
+                               .bytes = rows * columns * sizeof *values };
+}
+
+static struct cm_matrix *create_matrix(struct cm_backend *backend,
+                                       const struct cm_matrix_source *source)
+{
+    struct cm_matrix *matrix = NULL;
+    struct cm_error error;
+    assert_int_equal(cm_matrix_create(backend, source, 1, &matrix, &error), CM_OK);
+    return matrix;
+}
+
+/* An output that goes past the caches has the same bits. */
+static void large_outputs_are_the_same(void **state)
+{
+    (void)state;
+    enum { N_IN = 32, N_OUT = 50000 / 16 * 16 };
+    float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
+    struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
+    struct cm_matrix_source source = { &weight, NULL, false, false };
+    float *x = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
+    float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
+    float *alone = cm_alloc(N_OUT, sizeof *alone);
+    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
+        struct cm_backend *backend = op_backend((enum cm_cpu_isa)isa, 2, CM_PRECISION_INT8);
+        struct cm_matrix *matrix = create_matrix(backend, &source);
+        cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
+        for (uint32_t row = 0; row < ROWS_MAX; row += 16) {
+            cm_op_matmul(backend, matrix, x + row * N_IN, 1, alone);
+            assert_memory_equal(y + (size_t)row * N_OUT, alone, sizeof *alone * N_OUT);
+        }
+        cm_matrix_close(matrix);
+        cm_backend_close(backend);
+    }
+    cm_free(alone);
+    cm_free(y);
+    cm_free(x);
+    cm_free(w);
+}
+
+/* A norm and a gate that are made where rows are packed leave the bits that they leave alone. */
+static void rows_made_on_the_way_are_the_same(void **state)
+{
+    (void)state;
+    enum { N_IN = 96, N_OUT = 70 };
+    float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
+    struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
+    struct cm_matrix_source source = { &weight, NULL, false, false };
+    float *x = op_random_array(2, (size_t)ROWS_MAX * 2 * N_IN, 1.0f);
+    float *residual = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
+    float *scale = op_random_array(3, N_IN, 1.0f);
+    static float sums[2][ROWS_MAX * N_IN];
+    static float made[2][ROWS_MAX * N_IN];
+    static float y[2][ROWS_MAX * N_OUT];
+    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
+        for (uint32_t threads = 1; threads <= 3; threads++) {
+            struct cm_backend *backend =
+                op_backend((enum cm_cpu_isa)isa, threads, CM_PRECISION_INT8);
+            struct cm_matrix *matrix = create_matrix(backend, &source);
+            for (size_t i = 0; i < sizeof rows_counts / sizeof *rows_counts; i++) {
+                uint32_t rows = rows_counts[i];
+                struct cm_norm_args norm[2];
+                for (int j = 0; j < 2; j++) {
+                    memcpy(sums[j], x, sizeof sums[j]);
+                    norm[j] = (struct cm_norm_args){ .kind = CM_NORM_RMS,
+                                                     .epsilon = 1e-5f,
+                                                     .n_rows = rows,
+                                                     .dim = N_IN,
+                                                     .weight = scale,
+                                                     .x = sums[j],
+                                                     .residual = residual,
+                                                     .out = made[j] };
+                }
+                cm_op_norm(backend, &norm[0]);
+                cm_op_matmul(backend, matrix, made[0], rows, y[0]);
+                cm_op_norm_matmul(backend, &norm[1], matrix, y[1]);
+                assert_memory_equal(y[0], y[1], rows * N_OUT * sizeof **y);
+                assert_memory_equal(sums[0], sums[1], rows * N_IN * sizeof **sums);
+                cm_op_gated(backend, CM_ACTIVATION_SILU, x, rows, N_IN, made[0]);
+                cm_op_matmul(backend, matrix, made[0], rows, y[0]);
+                cm_op_gated_matmul(backend, CM_ACTIVATION_SILU, x, rows, made[1], matrix, y[1]);
+                assert_memory_equal(y[0], y[1], rows * N_OUT * sizeof **y);
+            }
+            cm_matrix_close(matrix);
+            cm_backend_close(backend);
+        }
+    }
+    cm_free(scale);
+    cm_free(residual);
+    cm_free(x);
+    cm_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_outputs_are_the_same),
+        cmocka_unit_test(rows_made_on_the_way_are_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
