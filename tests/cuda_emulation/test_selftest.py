@@ -69,7 +69,7 @@ def break_source(mistake, shadow):
 
 class SelftestTest(unittest.TestCase):
     def test_the_device_passes(self):
-        for only in ("wrapper", "op fp8", "block types", "norm", "golden logits"):
+        for only in ("wrapper", "op fp8", "norm", "logits, fp16"):
             result = copymill("selftest", "--device", "cuda", "--only", only)
             self.assertEqual(result.status, EXIT_OK, result)
             self.assertIn(" 0 failed", result.stdout)
@@ -115,12 +115,6 @@ class SelftestTest(unittest.TestCase):
         result = copymill("selftest", "--device", "cuda", "--only", "link")
         self.assertEqual(result.status, EXIT_OK, result)
         self.assertRegex(result.stdout, "(?m)^skipped +link .*one device alone")
-
-    def test_two_devices_compute_the_model_together(self):
-        result = copymill("selftest", "--device", "cuda:0,1", "--only", "exact, tp 2",
-                          environment={"EMU_DEVICES": "2"})
-        self.assertEqual(result.status, EXIT_OK, result)
-        self.assertRegex(result.stdout, r"(?m)^ok +model +golden logits, exact, tp 2 ")
 
     def test_bench_sets_what_was_planned_beside_it(self):
         workload = ("bench", "--device", "cuda", "--model", TESTS / "golden" / "tiny" / "llama",
