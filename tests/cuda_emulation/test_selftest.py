@@ -146,7 +146,7 @@ class SelftestTest(unittest.TestCase):
                 shadow = pathlib.Path(folder)
                 break_source(mistake, shadow)
                 kernel = "answers.cu" if mistake.kernel.endswith(".h") else mistake.kernel
-                target, compiled = build.compile(KERNELS / kernel, shadow)
+                target, compiled = build.compile(KERNELS / kernel, shadow, [])
                 self.assertEqual(compiled.returncode, 0, compiled.stderr)
                 program = build.link("copymill", [target], shadow)
                 devices = "cuda:" + ",".join(str(i) for i in range(mistake.devices))
