@@ -63,20 +63,20 @@ class DeviceTest(CopymillTest):
             self.assertRegex(metrics, rf"copymill_rows_requeued_total{{.*}} "
                                       rf"{figures['rows_requeued']}\n")
 
-    def lose_all(self, fault, said, *more, **settings):
+    def lose_all(self, out, fault, said, *more, **settings):
         """A job that loses its devices is interrupted, and the same command goes on."""
-        result = self.on_device("later.csv", *more, fault=fault, **settings)
+        result = self.on_device(out, *more, fault=fault, **settings)
         self.assertEqual(result.status, EXIT_INTERRUPTED, result)
         self.assertIn("no device is left: ", result.stderr)
         self.assertIn(said, result.stderr)
         self.assertIn("the same command continues from there", result.stderr)
-        self.assertFalse((self.folder / "later.csv").exists())
-        figures = self.figures("later.csv")
+        self.assertFalse((self.folder / out).exists())
+        figures = self.figures(out)
         self.assertEqual((figures["outcome"], figures["devices_lost"]),
                          ("stopped", settings["devices"]))
         kept = int(re.search(r"stopped: (\d+) finished rows", result.stderr)[1])
-        self.assert_same(self.on_device("later.csv", *more, **settings), "later.csv")
-        self.assertEqual(self.figures("later.csv")["rows_reused"], kept)
+        self.assert_same(self.on_device(out, *more, **settings), out)
+        self.assertEqual(self.figures(out)["rows_reused"], kept)
         return kept
 
 
@@ -115,11 +115,9 @@ class JobTest(DeviceTest):
         self.assert_lost(result, "hangs.csv", 1, 2)
 
     def test_a_job_that_loses_all_devices_goes_on_later(self):
-        self.lose_all("device:0:200,device:1:300", "CUDA device", "--batch", 1, devices=2,
-                      device="cuda:0,1")
-        (self.folder / "later.csv").unlink()
-        (self.folder / "later.csv.job").unlink()
-        self.assertEqual(self.lose_all("device:0:20", "CUDA device 0", devices=1), 0)
+        self.lose_all("both.csv", "device:0:200,device:1:300", "CUDA device", "--batch", 1,
+                      devices=2, device="cuda:0,1")
+        self.assertEqual(self.lose_all("only.csv", "device:0:20", "CUDA device 0", devices=1), 0)
 
     def test_a_process_that_was_stopped_blames_no_device(self):
         arguments = self.arguments("stopped.csv", "--device", "cuda", "--device-timeout", 20)
@@ -223,12 +221,10 @@ class TogetherTest(DeviceTest):
         self.assertIn("memory", result.stderr)
 
     def test_without_another_group_the_job_goes_on_later(self):
-        self.lose_all("hang:1:60", "it has not answered for 30 s", "--tp", 2, *self.TIMEOUT,
-                      devices=2, device="cuda:0,1")
-        (self.folder / "later.csv").unlink()
-        (self.folder / "later.csv.job").unlink()
-        self.lose_all("device:0:200,device:3:200", "CUDA device", "--tp", 2, "--batch", 1,
-                      devices=4, device="cuda:0,1,2,3")
+        self.lose_all("hangs.csv", "hang:1:60", "it has not answered for 30 s", "--tp", 2,
+                      *self.TIMEOUT, devices=2, device="cuda:0,1")
+        self.lose_all("both.csv", "device:0:200,device:3:200", "CUDA device", "--tp", 2,
+                      "--batch", 1, devices=4, device="cuda:0,1,2,3")
 
     def test_no_allocation_is_taken_for_granted(self):
         refused = 0
