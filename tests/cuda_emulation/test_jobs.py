@@ -159,11 +159,21 @@ class JobTest(DeviceTest):
         self.assertEqual(result.status, EXIT_USAGE, result)
 
 
-class TogetherTest(DeviceTest):
+class GroupTest(DeviceTest):
     """Devices that compute one copy of the model together."""
 
     REFERENCE = {"devices": 2, "device": "cuda:0,1", "more": ("--tp", 2)}
 
+    # With --batch 1 both groups have an item when one is lost.
+    def lose_a_group(self, name, fault, *more, **figures):
+        result = self.on_device(name + ".csv", "--tp", 2, "--batch", 1, "--metrics",
+                                self.folder / "metrics", *more, devices=4,
+                                device="cuda:0,1,2,3", fault=fault)
+        self.assert_lost(result, name + ".csv", 2, 4, **figures)
+        return result
+
+
+class TogetherTest(GroupTest):
     def test_any_batch_schedule_and_number_of_groups(self):
         for batch, seed, device in ((1, 1, "cuda:0,1"), (7, 2, "cuda:1,3"),
                                     (64, 3, "cuda:0,1,2,3")):
@@ -183,6 +193,22 @@ class TogetherTest(DeviceTest):
         self.on_device("two.csv", "--tp", 2, devices=2, device="cuda:0,1")
         self.assertFalse(keys & {row["row_key"] for row in rows_of(self.folder / "two.csv")})
 
+    def test_a_device_that_dies_takes_its_group_along(self):
+        result = self.lose_a_group("dies", "device:1:200")
+        self.assertIn("dies here", result.stderr)
+
+    def test_a_rank_that_hangs_is_given_up(self):
+        self.lose_a_group("hangs", "hang:2:25", *self.TIMEOUT)
+
+    def test_what_cannot_be_shared_is_refused(self):
+        for devices, tp, said in (("cuda:0,1,2", 3, "--tp 2, 4"), ("cuda:0,1,2", 2, "groups of 2"),
+                                  ("cuda:0", 2, "groups of 2")):
+            result = self.on_device("refused.csv", "--tp", tp, devices=4, device=devices)
+            self.assertEqual(result.status, EXIT_USAGE, result)
+            self.assertIn(said, result.stderr)
+
+
+class TogetherLongTest(GroupTest):
     def test_a_draw_from_all_tokens_and_beams(self):
         """Candidates do not settle these; the logits are gathered."""
         for number, more in enumerate((("--top-k", 0, "--top-p", 1), ("--beams", 3),
@@ -195,21 +221,6 @@ class TogetherTest(DeviceTest):
                 self.assertEqual(result.status, EXIT_OK, result)
                 texts.append(self.bytes_of(out))
             self.assertEqual(*texts)
-
-    # With --batch 1 both groups have an item when one is lost.
-    def lose_a_group(self, name, fault, *more, **figures):
-        result = self.on_device(name + ".csv", "--tp", 2, "--batch", 1, "--metrics",
-                                self.folder / "metrics", *more, devices=4,
-                                device="cuda:0,1,2,3", fault=fault)
-        self.assert_lost(result, name + ".csv", 2, 4, **figures)
-        return result
-
-    def test_a_device_that_dies_takes_its_group_along(self):
-        result = self.lose_a_group("dies", "device:1:200")
-        self.assertIn("dies here", result.stderr)
-
-    def test_a_rank_that_hangs_is_given_up(self):
-        self.lose_a_group("hangs", "hang:2:25", *self.TIMEOUT)
 
     def test_a_kernel_that_never_ends_is_given_up(self):
         result = self.lose_a_group("endless", "kernel:3:150", *self.TIMEOUT)
@@ -236,13 +247,6 @@ class TogetherTest(DeviceTest):
                 refused += 1
                 self.assertIn("memory", result.stderr, f"allocation {nth}")
         self.assertGreater(refused, 2)
-
-    def test_what_cannot_be_shared_is_refused(self):
-        for devices, tp, said in (("cuda:0,1,2", 3, "--tp 2, 4"), ("cuda:0,1,2", 2, "groups of 2"),
-                                  ("cuda:0", 2, "groups of 2")):
-            result = self.on_device("refused.csv", "--tp", tp, devices=4, device=devices)
-            self.assertEqual(result.status, EXIT_USAGE, result)
-            self.assertIn(said, result.stderr)
 
 
 class GoldenTest(unittest.TestCase):
