@@ -44,16 +44,17 @@ run_ctest() {
 }
 
 # Under the sanitizers the real models would take minutes and show nothing that tiny ones do not.
-run_ctest asan --label-exclude 'real-model|lint'
+run_ctest asan --label-exclude 'real-model|lint|cuda-static'
 # The kernels on the emulated device: plain, then under the sanitizers, which see what a GPU would
 # not tell. No GPU and no toolkit is needed.
 tests/cuda_emulation/fetch_headers.sh
 build_preset cuda-emulated cuda_tests
 run_ctest cuda-emulated --label-regex '^cuda$' "${suite[@]}"
-# Under the sanitizers every family and whole jobs take long: one family stands for all, and for the
-# long op tests the self-test, which runs every kernel, and the short ones.
+# Under the sanitizers every family and whole jobs take long: one family on two devices stands for
+# all, and for the long op tests the self-test, which runs every kernel, and the short ones.
 few=(--exclude-regex 'emulation_jobs|golden_cuda_tp4|^test_(row_ops|attention|beam|sample)$'\
-'|golden_cuda_(tp2_)?(gpt2|llama3_rope|mistral|qwen2|qwen3|gemma3)')
+'|golden_cuda_(tp2_)?(gpt2|llama3_rope|mistral|qwen2|qwen3|gemma3)'\
+'|golden_cuda_llama(_narrow)?$')
 if "$long"; then
     few=()
 fi
