@@ -96,6 +96,15 @@ class JobTest(DeviceTest):
             out = f"{device[-1]}.csv"
             self.assert_same(self.on_device(out, devices=4, device=device), out)
 
+    def test_the_processor_writes_the_same_texts(self):
+        texts = []
+        for device in ("cpu", "cuda"):
+            out = f"on-{device}.csv"
+            result = self.on_device(out, "--temperature", 0, device=device)
+            self.assertEqual(result.status, EXIT_OK, result)
+            texts.append([row["text"] for row in rows_of(self.folder / out)])
+        self.assertEqual(*texts)
+
     # With --batch 1 a device takes one item at a time, so that both devices have one.
     def test_a_device_that_dies_is_put_aside(self):
         result = self.on_device("dies.csv", "--batch", 1, "--metrics", self.folder / "metrics",
