@@ -140,6 +140,18 @@ static double tolerance_of(const struct cm_trial *trial, uint32_t n_in)
     }
 }
 
+/* The op under trial, unless something before it has failed; closes the matrix. */
+static void multiply(struct cm_trial *trial, struct cm_matrix *matrix, const float *x,
+                     uint32_t n_rows, float *y)
+{
+    if (!cm_trial_failed(trial)) {
+        cm_trial_begin(trial);
+        cm_op_matmul(trial->backend, matrix, x, n_rows, y);
+        cm_trial_end(trial);
+    }
+    cm_matrix_close(matrix);
+}
+
 static void matmul(struct cm_trial *trial, uint32_t number)
 {
     const struct shape *shape = &shapes[number % SHAPES_COUNT];
@@ -148,12 +160,7 @@ static void matmul(struct cm_trial *trial, uint32_t number)
     const float *x = put_x(trial, n_rows, shape->n_in);
     float *y = cm_trial_floats(trial, "y", (size_t)n_rows * shape->n_out,
                                tolerance_of(trial, shape->n_in), 0);
-    if (!cm_trial_failed(trial)) {
-        cm_trial_begin(trial);
-        cm_op_matmul(trial->backend, matrix, x, n_rows, y);
-        cm_trial_end(trial);
-    }
-    cm_matrix_close(matrix);
+    multiply(trial, matrix, x, n_rows, y);
 }
 
 /* The promise that a text does not depend on the batch stands on this. */
@@ -204,12 +211,7 @@ static void stacked(struct cm_trial *trial, uint32_t number)
     if (cm_matrix_create(trial->backend, sources, 2, &matrix, &error) != CM_OK) {
         cm_trial_fail(trial, "%.200s", error.message);
     }
-    if (!cm_trial_failed(trial)) {
-        cm_trial_begin(trial);
-        cm_op_matmul(trial->backend, matrix, x, n_rows, y);
-        cm_trial_end(trial);
-    }
-    cm_matrix_close(matrix);
+    multiply(trial, matrix, x, n_rows, y);
 }
 
 /* --- Block types --- */
@@ -250,12 +252,7 @@ static void blocks(struct cm_trial *trial, uint32_t number)
     } else if (cm_matrix_create(trial->backend, &source, 1, &matrix, &error) != CM_OK) {
         cm_trial_fail(trial, "%.200s", error.message);
     }
-    if (!cm_trial_failed(trial)) {
-        cm_trial_begin(trial);
-        cm_op_matmul(trial->backend, matrix, x, n_rows, y);
-        cm_trial_end(trial);
-    }
-    cm_matrix_close(matrix);
+    multiply(trial, matrix, x, n_rows, y);
     cm_free(weights);
 }
 
