@@ -34,7 +34,11 @@ enum {
     RUN_PAGES_MAX = 4,     /* keys and values of a run stay in the first cache */
     PART_ROWS_MIN = 8,
     FETCH_VISITS = 2, /* pages are asked for this many visits before they are needed */
+    VECTORS_MAX = 2 * V16_BLOCK,
 };
+
+/* How far a score may rise above the maximum before that is raised. */
+#define MAXIMUM_SLACK 8.0f
 
 /* Consecutive pages that the same rows visit, of one layer and KV head. */
 struct run {
@@ -51,7 +55,7 @@ struct tile {
     const float *q[V16_TILE]; /* [head_dim] */
     float *out[V16_TILE];     /* [head_dim] accumulator */
     float *maximum;           /* [queries] */
-    float *sum;               /* [queries] */
+    float (*sums)[V16_LANES]; /* [queries] */
     uint32_t begin;
     uint32_t end;
 };
@@ -124,53 +128,83 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
     }
 }
 
-/* Moves maximum and sum on. */
+/* Brings the maxima of queries `grown` up to their highest scores. */
+static void raise_maxima(const struct tile *tile, uint32_t n, uint32_t grown, const v16 *scores,
+                         struct page_weights *weights)
+{
+    v16 before = v16_load_part(tile->maximum, n);
+    v16_store(weights->shrink, v16_highest_each(scores, n));
+    for (uint32_t k = 0; k < n; k++) {
+        if (grown >> k & 1) {
+            tile->maximum[k] = weights->shrink[k];
+        }
+    }
+    v16_store(weights->shrink, v16_exp(v16_sub(before, v16_load_part(tile->maximum, n))));
+    for (uint32_t k = 0; k < n; k++) {
+        v16_store(tile->sums[k], v16_mul(v16_load(tile->sums[k]), v16_set(weights->shrink[k])));
+    }
+}
+
+/* Moves maxima and sums on. */
 static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum elements elements,
                                      const v16 *scores, struct page_weights *weights)
 {
-    v16 before = v16_load_part(tile->maximum, n);
-    v16 now = v16_max(v16_highest_each(scores, n), before);
-    float maximum[V16_LANES];
-    v16_store(maximum, now);
-    v16_store_part(tile->maximum, now, n);
-    v16 p[V16_TILE];
+    uint32_t grown = 0;
     for (uint32_t k = 0; k < n; k++) {
-        p[k] = v16_exp(v16_sub(scores[k], v16_set(maximum[k])));
+        v16 limit = v16_set(tile->maximum[k] + MAXIMUM_SLACK);
+        grown |= (uint32_t)(v16_at_least(scores[k], limit) != 0) << k;
+    }
+    weights->shrinks = grown != 0;
+    if (grown != 0) {
+        raise_maxima(tile, n, grown, scores, weights);
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        v16 p = v16_exp(v16_sub(scores[k], v16_set(tile->maximum[k])));
 #if V16_PAIRS
         if (elements == VALUE_PAIRS) {
-            p[k] = v16_store_rounded_pairs(weights->pairs[k], p[k]);
-            continue;
+            p = v16_store_rounded_pairs(weights->pairs[k], p);
         }
 #endif
-        (void)elements;
-        v16_store(weights->p[k], p[k]);
+        if (elements != VALUE_PAIRS) {
+            v16_store(weights->p[k], p);
+        }
+        v16_store(tile->sums[k], v16_add(v16_load(tile->sums[k]), p));
     }
-    v16 sum = v16_load_part(tile->sum, n);
-    weights->shrinks = (~v16_at_least(before, now) & ((1u << n) - 1)) != 0;
-    if (weights->shrinks) {
-        v16 shrink = v16_exp(v16_sub(before, now));
-        v16_store(weights->shrink, shrink);
-        sum = v16_mul(sum, shrink);
-    }
-    v16_store_part(tile->sum, v16_add(sum, v16_sum_each(p, n)), n);
 }
 
 #if V16_PAIRS
-/* The slots of a span by twos; of a pair that it cuts, one half counts as zero. */
+/* Adds a pair of slots, of which one may count as zero. */
+static ALWAYS_INLINE void add_pair(const struct run *run, uint32_t page, int pair, bool first_slot,
+                                   bool second_slot, uint32_t n, uint32_t first, uint32_t vectors,
+                                   const struct page_weights *weights,
+                                   v16 sums[V16_TILE][VECTORS_MAX])
+{
+    /* [slots / 2][head_dim] */
+    const uint32_t *values = (const uint32_t *)run->values[page] + (size_t)pair * run->head_dim;
+    for (uint32_t j = 0; j < vectors; j++) {
+        v16 pairs = v16_load_pairs(values + first + j * V16_LANES, first_slot, second_slot);
+        for (uint32_t k = 0; k < n; k++) {
+            sums[k][j] = v16_add_dots(sums[k][j], pairs, weights->pairs[k][pair]);
+        }
+    }
+}
+
+/* The slots of a span by twos. */
 static ALWAYS_INLINE void add_pairs(const struct run *run, uint32_t page, struct span span,
                                     uint32_t n, uint32_t first, uint32_t vectors,
                                     const struct page_weights *weights,
-                                    v16 sums[V16_TILE][V16_BLOCK])
+                                    v16 sums[V16_TILE][VECTORS_MAX])
 {
-    const uint32_t *values = (const uint32_t *)run->values[page]; /* [slots / 2][head_dim] */
-    for (int t = span.begin / 2; t < (span.end + 1) / 2; t++) {
-        for (uint32_t j = 0; j < vectors; j++) {
-            v16 pairs = v16_load_pairs(values + (size_t)t * run->head_dim + first + j * V16_LANES,
-                                       2 * t >= span.begin, 2 * t + 1 < span.end);
-            for (uint32_t k = 0; k < n; k++) {
-                sums[k][j] = v16_add_dots(sums[k][j], pairs, weights->pairs[k][t]);
-            }
-        }
+    int pair = span.begin / 2;
+    if (span.begin % 2 != 0) {
+        add_pair(run, page, pair, false, 2 * pair + 1 < span.end, n, first, vectors, weights, sums);
+        pair++;
+    }
+    for (; 2 * pair + 1 < span.end; pair++) {
+        add_pair(run, page, pair, true, true, n, first, vectors, weights, sums);
+    }
+    if (2 * pair < span.end) {
+        add_pair(run, page, pair, true, false, n, first, vectors, weights, sums);
     }
 }
 #endif
@@ -181,7 +215,7 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
                                      uint32_t first, uint32_t vectors,
                                      const struct page_weights *weights)
 {
-    v16 sums[V16_TILE][V16_BLOCK];
+    v16 sums[V16_TILE][VECTORS_MAX];
     for (uint32_t k = 0; k < n; k++) {
         for (uint32_t j = 0; j < vectors; j++) {
             sums[k][j] = v16_load(tile->out[k] + first + j * V16_LANES);
@@ -230,8 +264,9 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
         weigh_page(tile, n, elements, scores, &weights[page]);
     }
     uint32_t i = 0;
-    for (; i + V16_BLOCK * V16_LANES <= run->head_dim; i += V16_BLOCK * V16_LANES) {
-        add_values(run, begin, end, tile, n, elements, i, V16_BLOCK, weights);
+    const uint32_t vectors = 2 * V16_BLOCK * n <= V16_SUMS ? VECTORS_MAX : V16_BLOCK;
+    for (; i + vectors * V16_LANES <= run->head_dim; i += vectors * V16_LANES) {
+        add_values(run, begin, end, tile, n, elements, i, vectors, weights);
     }
     for (; i < run->head_dim; i += V16_LANES) {
         add_values(run, begin, end, tile, n, elements, i, 1, weights);
@@ -282,7 +317,7 @@ struct part {
     int32_t row_begin;
     int32_t row_end;
     float maximum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX]; /* [rows][group] */
-    float sum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX];
+    float sums[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX][V16_LANES];
 };
 
 static uint32_t group_heads(const struct part *part)
@@ -324,7 +359,7 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
         uint32_t tile_end = first + queries * (i + 1) / tiles;
         struct tile tile = {
             .maximum = part->maximum + tile_begin,
-            .sum = part->sum + tile_begin,
+            .sums = part->sums + tile_begin,
             .begin = (uint32_t)span.begin,
             .end = (uint32_t)span.end,
         };
@@ -394,7 +429,7 @@ static void attend(struct part *part)
     uint32_t queries = (uint32_t)(part->row_end - part->row_begin) * group;
     for (uint32_t i = 0; i < queries; i++) {
         part->maximum[i] = -INFINITY;
-        part->sum[i] = 0.0f;
+        v16_store(part->sums[i], v16_zero());
     }
     for (int32_t row = part->row_begin; row < part->row_end; row++) {
         memset(out_of(part, row, part->kv_head * group), 0,
@@ -412,7 +447,8 @@ static void attend(struct part *part)
     for (uint32_t query = 0; query < queries; query++) {
         float *accumulator = out_of(part, part->row_begin + (int32_t)(query / group),
                                     part->kv_head * group + query % group);
-        v16 factor = v16_set(part->sum[query] > 0.0f ? 1.0f / part->sum[query] : 0.0f);
+        float sum = v16_sum(v16_load(part->sums[query]));
+        v16 factor = v16_set(sum > 0.0f ? 1.0f / sum : 0.0f);
         for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
             v16_store(accumulator + i, v16_mul(v16_load(accumulator + i), factor));
         }

@@ -49,7 +49,14 @@ static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
     return &cm_matmul_portable[format];
 }
 
-static enum cm_matrix_format select_format(enum cm_precision precision,
+/* Where scales come from tables, minima would be a tenth of the work. Not where inputs are skewed:
+ * what the codes leave of an offset is multiplied by sums of x, and there these are large. */
+static bool folds_minima(enum cm_cpu_isa isa, const struct cm_matrix_source *source)
+{
+    return isa >= CM_CPU_AVX512VNNI && !source->skewed_inputs;
+}
+
+static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_cpu_isa isa,
                                            const struct cm_matrix_source *sources,
                                            size_t sources_count)
 {
@@ -71,6 +78,9 @@ static enum cm_matrix_format select_format(enum cm_precision precision,
         format = CM_FORMAT_INT4_MIN;
     } else if (nibbles_count == sources_count && offsets_count == 0) {
         format = CM_FORMAT_INT4;
+    }
+    if (offsets_count > 0 && folds_minima(isa, sources)) {
+        return CM_FORMAT_INT8;
     }
     if (sources[0].skewed_inputs) {
         format = (enum cm_matrix_format)(format - CM_FORMAT_INT8 + CM_FORMAT_INT8_OFFSET);
@@ -128,7 +138,8 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
         goto done;
     }
     created->panels_count = (created->n_out + CM_PANEL - 1) / CM_PANEL;
-    set_layout(created, backend, select_format(backend->precision, sources, sources_count));
+    set_layout(created, backend,
+               select_format(backend->precision, backend->isa, sources, sources_count));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
     size_t panels_bytes;
@@ -237,6 +248,39 @@ void cm_cpu_table_close(struct cm_table *table)
     cm_free(table);
 }
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <x86intrin.h>
+struct prof {
+    uint32_t n_out, n_in;
+    unsigned long long pack, mul, busy[2], n;
+};
+static struct prof profs[16];
+static unsigned long long busy_end[2], busy_begin[2];
+static void prof_print(void)
+{
+    for (int i = 0; i < 16 && profs[i].n; i++)
+        fprintf(
+            stderr, "%u x %u: n %llu pack %.1f us mul %.1f us, busy0 %.1f busy1 %.1f  gops %.1f\n",
+            profs[i].n_out, profs[i].n_in, profs[i].n, profs[i].pack / 2600.0 / profs[i].n,
+            profs[i].mul / 2600.0 / profs[i].n, profs[i].busy[0] / 2600.0 / profs[i].n,
+            profs[i].busy[1] / 2600.0 / profs[i].n,
+            2.0 * 64 * profs[i].n_out * profs[i].n_in / (profs[i].mul / 2600.0 / profs[i].n) / 1e3);
+}
+static struct prof *prof_of(uint32_t n_out, uint32_t n_in)
+{
+    static int reg;
+    if (!reg) {
+        reg = 1;
+        atexit(prof_print);
+    }
+    int i = 0;
+    while (profs[i].n && (profs[i].n_out != n_out || profs[i].n_in != n_in))
+        i++;
+    profs[i].n_out = n_out;
+    profs[i].n_in = n_in;
+    return &profs[i];
+}
 /* --- The op --- */
 
 /* What is packed may first be made: a norm, or an activation. */
@@ -382,6 +426,7 @@ static void multiply_panel(const struct matmul *matmul, uint32_t panel, void *ta
 static void multiply_panels(void *context, uint32_t thread_index, uint32_t threads_count)
 {
     (void)threads_count;
+    busy_begin[thread_index & 1] = __rdtsc();
     struct matmul *matmul = context;
     uint8_t *table = matmul->tables + thread_index * table_bytes(matmul->matrix);
     struct cm_pool_range range;
@@ -393,6 +438,7 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
     if (matmul->past_caches) {
         store_fence();
     }
+    busy_end[thread_index & 1] = __rdtsc();
 }
 
 /* From here on a panel takes some microseconds, and the threads help themselves to one at a time;
@@ -437,6 +483,7 @@ void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, co
     };
     matmul.staging = matmul.tables + threads * table_bytes(matrix);
     matmul.packed = matmul.staging + (size_t)threads * kernels->tile_rows_max * matrix->row_bytes;
+    unsigned long long t0 = __rdtsc();
     cm_pool_work_init(&matmul.work, threads, matmul.tiles_count, 1);
     if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(&matmul, 0, threads);
@@ -448,7 +495,17 @@ void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, co
         helping = 1;
     }
     cm_pool_work_init(&matmul.work, threads, matrix->panels_count, helping);
+    unsigned long long t1 = __rdtsc();
     cm_pool_run(backend->pool, multiply_panels, &matmul);
+    unsigned long long t2 = __rdtsc();
+    if (n_rows == 64 && t2 - t0 < 2600 * 10000) {
+        struct prof *p = prof_of(matrix->n_out, matrix->n_in);
+        p->n++;
+        p->pack += t1 - t0;
+        p->mul += t2 - t1;
+        for (int i = 0; i < 2; i++)
+            p->busy[i] += busy_end[i] - busy_begin[i];
+    }
     matrix->rows_count += n_rows;
 }
 

@@ -52,9 +52,10 @@ struct cm_int8_unit {
     float scales[CM_PANEL];
 };
 
-/* Types of four bits keep them: half the memory, and a panel stays in the first cache. A byte holds
- * an input of quad j in its low bits and that of quad j + 4 in its high ones, unsigned. INT4 stores
- * q + 8; INT4_MIN stores q itself, since its types are unsigned. */
+/* AVX-512 takes minima into int8 codes where it can (matmul_pack.c), which spares their products.
+ * Elsewhere types of four bits keep them: half the memory, and a panel stays in the first cache. A
+ * byte holds an input of quad j in its low bits and that of quad j + 4 in its high ones, unsigned.
+ * INT4 stores q + 8; INT4_MIN stores q itself, since its types are unsigned. */
 enum { CM_INT4_ZERO = 8, CM_INT4_PAIRS = CM_INT8_QUADS / 2 };
 
 struct cm_int4_unit {

@@ -81,10 +81,79 @@ static float requantise_q6_k(const struct cm_quant_group *group, int8_t codes[CM
     return scales[better];
 }
 
-/* Group `index` of a row as int8 codes with one scale and a minimum: as in the file where its type
- * has these, else the nearest. `row` is used for types that go through float32. */
+/* The nearest whole number, ties to even; |x| < 2^51. */
+static double round_whole(double x)
+{
+    return x + 0x1.8p52 - 0x1.8p52;
+}
+
+/* How a group with an offset becomes codes without one: k * code + zero. */
+struct folding {
+    int k; /* 0: there is no way */
+    int zero;
+    double error; /* of all values alike, in steps of the group's scale */
+};
+
+/* Of the k that codes have room for, the one that brings k * offset nearest to a whole number of
+ * steps. Four bits leave some ten to choose from. */
+static struct folding fold_offset(const struct cm_quant_group *group)
+{
+    int lowest = group->codes[0];
+    int highest = group->codes[0];
+    for (int i = 1; i < CM_INT8_GROUP; i++) {
+        lowest = group->codes[i] < lowest ? group->codes[i] : lowest;
+        highest = group->codes[i] > highest ? group->codes[i] : highest;
+    }
+    struct folding best = { 0, 0, 0.0 };
+    double offset = (double)group->offset / (double)group->scales[0];
+    if (!(fabs(offset) <= CM_INT8_ZERO)) { /* or there are no steps */
+        return best;
+    }
+    int k_end = UINT8_MAX / (highest > lowest ? highest - lowest : 1);
+    for (int k = k_end; k > 0; k--) {
+        double exact = k * offset;
+        double zero = round_whole(exact);
+        double error = fabs(exact - zero);
+        if (k * lowest + zero >= -CM_INT8_ZERO && k * highest + zero < CM_INT8_ZERO &&
+            (best.k == 0 || error < best.error * k)) {
+            best = (struct folding){ k, (int)zero, error / k };
+        }
+    }
+    return best;
+}
+
+/* Replaces codes and offset by codes alone: folded, or the nearest where that is better. Returns
+ * their scale. */
+static float requantise_without_offset(struct cm_quant_group *group)
+{
+    float values[CM_INT8_GROUP];
+    int8_t nearest[CM_INT8_GROUP];
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        values[i] = group->scales[0] * (float)group->codes[i] + group->offset;
+    }
+    float scale = cm_int8_quantise(values, nearest);
+    struct folding folding = fold_offset(group);
+    double squares = 0.0;
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        double error = (double)values[i] - (double)scale * nearest[i];
+        squares += error * error;
+    }
+    double folded = folding.error * (double)group->scales[0];
+    if (folding.k == 0 || CM_INT8_GROUP * folded * folded > squares) {
+        memcpy(group->codes, nearest, sizeof nearest);
+        return scale;
+    }
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        group->codes[i] = (int8_t)(folding.k * group->codes[i] + folding.zero);
+    }
+    return group->scales[0] / (float)folding.k;
+}
+
+/* Group `index` of a row as int8 codes with one scale, and a minimum where `minima` says so: as in
+ * the file where its type has these, else the nearest. `row` is used for types that go through
+ * float32. */
 static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t index,
-                            const float *row, struct cm_quant_group *group)
+                            const float *row, bool minima, struct cm_quant_group *group)
 {
     const struct cm_tensor *weight = origin.source->weight;
     if (cm_quants_is_block_type(weight->dtype)) {
@@ -94,6 +163,9 @@ static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t in
             weight->dtype, (const uint8_t *)weight->data + origin.row * row_bytes, index, group);
         if (weight->dtype == CM_Q6_K) {
             group->scales[0] = requantise_q6_k(group, group->codes);
+        } else if (!minima && cm_quants_has_offset(weight->dtype)) {
+            group->scales[0] = requantise_without_offset(group);
+            group->offset = 0.0f;
         }
         return;
     }
@@ -141,7 +213,7 @@ static void pack_column_integers(const struct packing *packing, uint8_t *panel, 
         uint8_t *unit = panel + u * cm_format_unit_bytes(matrix->format);
         float *scales = (void *)(unit + cm_format_codes_bytes(matrix->format));
         struct cm_quant_group group;
-        read_int8_group(origin, matrix->n_in, u, row, &group);
+        read_int8_group(origin, matrix->n_in, u, row, cm_format_has_minima(matrix->format), &group);
         for (int i = 0; i < CM_INT8_GROUP; i++) {
             store_code(unit, matrix->format, column, i, group.codes[i]);
         }

@@ -12,7 +12,7 @@ typedef struct {
 
 /* Queries, and vectors of values of each, that attention keeps in registers at a time. */
 #define V16_TILE 3
-enum { V16_BLOCK = 1 };
+enum { V16_BLOCK = 1, V16_SUMS = 3 };
 
 static inline v16 v16_set(float a)
 {

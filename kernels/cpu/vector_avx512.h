@@ -9,7 +9,7 @@ typedef __m512 v16;
 
 /* Queries, and vectors of values of each, that attention keeps in registers at a time. */
 #define V16_TILE 7
-enum { V16_BLOCK = 2 };
+enum { V16_BLOCK = 2, V16_SUMS = 16 };
 
 static inline v16 v16_set(float a)
 {
