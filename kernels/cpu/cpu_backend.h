@@ -4,6 +4,7 @@
 #define CM_KERNELS_CPU_CPU_BACKEND_H
 
 #include "kernels/backend_functions.h"
+#include "kernels/cpu/coming_pages.h"
 #include "kernels/cpu/panel_memory.h"
 #include "kernels/cpu/placement.h"
 #include "kernels/cpu/rotations.h"
@@ -35,6 +36,7 @@ struct cm_backend {
     void *scratch; /* of one op call; contents do not outlive it */
     size_t scratch_bytes;
     struct cm_rotation_table rotations[CM_ROTATION_TABLES];
+    struct cm_coming_pages coming;
     struct cm_panel_block *panels; /* the block that the next matrix may share; NULL: none yet */
 };
 

@@ -196,97 +196,13 @@ uint64_t cm_cpu_matrix_rows_count(const struct cm_matrix *matrix)
     return matrix->rows_count;
 }
 
-enum cm_status cm_cpu_vector_create(struct cm_backend *backend, const struct cm_tensor *tensor,
-                                    float **vector, struct cm_error *error)
-{
-    enum cm_status status = cm_tensor_check(tensor, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    const struct cm_dtype_info *info = cm_dtype_info(tensor->dtype);
-    size_t elements = tensor->bytes / info->block_bytes * info->block_elements;
-    size_t bytes;
-    float *created = NULL;
-    if (!cm_size_mul(elements, sizeof *created, &bytes)) {
-        created = cm_cpu_backend_alloc(backend, bytes);
-    }
-    if (created == NULL) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
-    }
-    cm_quants_dequantise(tensor->dtype, tensor->data, elements, created);
-    *vector = created;
-    return CM_OK;
-}
-
-enum cm_status cm_cpu_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
-                                   struct cm_table **table, struct cm_error *error)
-{
-    enum cm_status status = cm_tensor_check(tensor, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    if (tensor->n_dims != 2 || tensor->dims[0] > INT32_MAX || tensor->dims[1] > INT32_MAX ||
-        tensor->bytes == 0) {
-        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a table", tensor->name);
-    }
-    struct cm_table *created = cm_alloc(1, sizeof *created);
-    if (created == NULL) {
-        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for tensor %s", tensor->name);
-    }
-    created->functions = backend->functions;
-    created->dtype = tensor->dtype;
-    created->n_rows = (uint32_t)tensor->dims[0];
-    created->dim = (uint32_t)tensor->dims[1];
-    created->row_bytes = tensor->bytes / created->n_rows;
-    created->data = tensor->data;
-    *table = created;
-    return CM_OK;
-}
-
-void cm_cpu_table_close(struct cm_table *table)
-{
-    cm_free(table);
-}
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <x86intrin.h>
-struct prof {
-    uint32_t n_out, n_in;
-    unsigned long long pack, mul, busy[2], n;
-};
-static struct prof profs[16];
-static unsigned long long busy_end[2], busy_begin[2];
-static void prof_print(void)
-{
-    for (int i = 0; i < 16 && profs[i].n; i++)
-        fprintf(
-            stderr, "%u x %u: n %llu pack %.1f us mul %.1f us, busy0 %.1f busy1 %.1f  gops %.1f\n",
-            profs[i].n_out, profs[i].n_in, profs[i].n, profs[i].pack / 2600.0 / profs[i].n,
-            profs[i].mul / 2600.0 / profs[i].n, profs[i].busy[0] / 2600.0 / profs[i].n,
-            profs[i].busy[1] / 2600.0 / profs[i].n,
-            2.0 * 64 * profs[i].n_out * profs[i].n_in / (profs[i].mul / 2600.0 / profs[i].n) / 1e3);
-}
-static struct prof *prof_of(uint32_t n_out, uint32_t n_in)
-{
-    static int reg;
-    if (!reg) {
-        reg = 1;
-        atexit(prof_print);
-    }
-    int i = 0;
-    while (profs[i].n && (profs[i].n_out != n_out || profs[i].n_in != n_in))
-        i++;
-    profs[i].n_out = n_out;
-    profs[i].n_in = n_in;
-    return &profs[i];
-}
 /* --- The op --- */
 
 /* What is packed may first be made: a norm, or an activation. */
 struct matmul {
     const struct cm_matmul_kernels *kernels;
     const struct cm_matrix *matrix;
+    struct cm_coming_pages *coming;
     const struct cm_rows_maker *maker; /* of x; NULL: x is there */
     const float *x;
     bool past_caches; /* y is too large for them */
@@ -380,7 +296,8 @@ static uint32_t lines_to_fetch(const struct matmul *matmul)
     return matmul->n_rows < 4 ? 0 : (lines + matmul->tiles_count - 1) / matmul->tiles_count;
 }
 
-static void multiply_panel(const struct matmul *matmul, uint32_t panel, void *table)
+static void multiply_panel(const struct matmul *matmul, uint32_t panel, uint32_t thread_index,
+                           void *table)
 {
     const struct cm_matrix *matrix = matmul->matrix;
     const struct cm_matmul_kernels *kernels = matmul->kernels;
@@ -412,6 +329,8 @@ static void multiply_panel(const struct matmul *matmul, uint32_t panel, void *ta
             .next_lines = next < next_end ? lines : 0,
         };
         if (matmul->many) {
+            tile.coming = cm_coming_pages_take(matmul->coming, thread_index, tile.units_count,
+                                               &tile.coming_lines);
             kernels->multiply_many(&tile);
         } else {
             kernels->multiply(&tile);
@@ -426,19 +345,17 @@ static void multiply_panel(const struct matmul *matmul, uint32_t panel, void *ta
 static void multiply_panels(void *context, uint32_t thread_index, uint32_t threads_count)
 {
     (void)threads_count;
-    busy_begin[thread_index & 1] = __rdtsc();
     struct matmul *matmul = context;
     uint8_t *table = matmul->tables + thread_index * table_bytes(matmul->matrix);
     struct cm_pool_range range;
     while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
         for (uint32_t panel = range.begin; panel < range.end; panel++) {
-            multiply_panel(matmul, panel, table);
+            multiply_panel(matmul, panel, thread_index, table);
         }
     }
     if (matmul->past_caches) {
         store_fence();
     }
-    busy_end[thread_index & 1] = __rdtsc();
 }
 
 /* From here on a panel takes some microseconds, and the threads help themselves to one at a time;
@@ -468,6 +385,7 @@ void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, co
     struct matmul matmul = {
         .kernels = kernels,
         .matrix = matrix,
+        .coming = &backend->coming,
         .maker = maker,
         .x = x,
         .past_caches = n_rows * (size_t)matrix->n_out * sizeof *y >= PAST_CACHES_BYTES &&
@@ -483,7 +401,6 @@ void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, co
     };
     matmul.staging = matmul.tables + threads * table_bytes(matrix);
     matmul.packed = matmul.staging + (size_t)threads * kernels->tile_rows_max * matrix->row_bytes;
-    unsigned long long t0 = __rdtsc();
     cm_pool_work_init(&matmul.work, threads, matmul.tiles_count, 1);
     if ((uint64_t)n_rows * matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(&matmul, 0, threads);
@@ -495,17 +412,7 @@ void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, co
         helping = 1;
     }
     cm_pool_work_init(&matmul.work, threads, matrix->panels_count, helping);
-    unsigned long long t1 = __rdtsc();
     cm_pool_run(backend->pool, multiply_panels, &matmul);
-    unsigned long long t2 = __rdtsc();
-    if (n_rows == 64 && t2 - t0 < 2600 * 10000) {
-        struct prof *p = prof_of(matrix->n_out, matrix->n_in);
-        p->n++;
-        p->pack += t1 - t0;
-        p->mul += t2 - t1;
-        for (int i = 0; i < 2; i++)
-            p->busy[i] += busy_end[i] - busy_begin[i];
-    }
     matrix->rows_count += n_rows;
 }
 

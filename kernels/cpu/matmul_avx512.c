@@ -253,8 +253,12 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
         sums[t][1] = _mm512_loadu_ps(tile->bias + 16);
     }
     const uint8_t *next = tile->next;
+    const uint8_t *coming = tile->coming;
     for (uint32_t u = 0; u < tile->units_count; u++) {
         next = cm_matmul_fetch(next, tile->next_lines);
+        if (many) {
+            coming = cm_matmul_fetch(coming, tile->coming_lines);
+        }
         __m512i dots[INT8_ROWS][2];
         const int32_t *starts = x + CM_INT8_QUADS * rows;
         UNROLL_ROWS

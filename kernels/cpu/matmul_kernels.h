@@ -190,6 +190,9 @@ struct cm_matmul_tile {
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
     uint32_t next_lines;
+    /* The same for pages of the KV cache; in multiply_many only. */
+    const uint8_t *coming;
+    uint32_t coming_lines;
 };
 
 struct cm_matmul_kernels {

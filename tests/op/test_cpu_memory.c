@@ -1,6 +1,8 @@
-/* What the CPU back end keeps between ops: tables of rotary positions, and blocks for weights. */
+/* What the CPU back end keeps between ops: tables of rotary positions, blocks for weights, and
+ * which pages come next. */
 #include "base/memory.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/kv_pool.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -104,9 +106,48 @@ static void weights_share_blocks(void **state)
     cm_panel_block_release(blocks[2]);
 }
 
+/* Two threads together ask for every line of the layer in every page, and for no other layer. */
+static void coming_pages_are_asked_for_line_by_line(void **state)
+{
+    (void)state;
+    enum { PAGES = 5, PAGE_LINES = 40, LAYER_LINES = 20, STEPS = 3, THREADS = 2 };
+    static unsigned char memory[PAGES * PAGE_LINES * CM_CACHE_LINE_BYTES];
+    struct cm_kv_pool pool = {
+        .layer_bytes = LAYER_LINES * CM_CACHE_LINE_BYTES,
+        .page_bytes = PAGE_LINES * CM_CACHE_LINE_BYTES,
+        .pages = memory,
+    };
+    const struct cm_visit visits[] = { { 4, 0, 0, 2 }, { 0, 16, 0, 1 }, { 2, 16, 1, 2 } };
+    static struct cm_coming_pages coming;
+    bool asked[PAGES][PAGE_LINES] = { 0 };
+    cm_coming_pages_set(&coming, &pool, 1, visits, 3, THREADS);
+    for (uint32_t thread = 0; thread < THREADS; thread++) {
+        uint32_t lines;
+        const uint8_t *from;
+        while ((from = cm_coming_pages_take(&coming, thread, STEPS, &lines)) != NULL) {
+            size_t first = (size_t)(from - memory) / CM_CACHE_LINE_BYTES;
+            assert_in_range(lines, 1, 3);
+            for (uint32_t i = 0; i < lines * STEPS && first % PAGE_LINES + i < PAGE_LINES; i++) {
+                asked[first / PAGE_LINES][first % PAGE_LINES + i] = true;
+            }
+        }
+        assert_int_equal(lines, 0);
+    }
+    for (int page = 0; page < PAGES; page++) {
+        for (int line = 0; line < PAGE_LINES; line++) {
+            assert_int_equal(asked[page][line], page % 2 == 0 && line >= LAYER_LINES);
+        }
+    }
+    uint32_t lines;
+    assert_null(cm_coming_pages_take(&coming, THREADS, STEPS, &lines));
+    cm_coming_pages_set(&coming, &pool, 1, visits, 0, THREADS);
+    assert_null(cm_coming_pages_take(&coming, 0, STEPS, &lines));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(coming_pages_are_asked_for_line_by_line),
         cmocka_unit_test(tables_hold_all_positions_as_they_grow),
         cmocka_unit_test(a_table_without_memory_is_none),
         cmocka_unit_test(weights_share_blocks),
