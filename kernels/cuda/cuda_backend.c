@@ -163,6 +163,7 @@ void cm_cuda_backend_close(struct cm_backend *backend)
     if (backend->stream != NULL) {
         cudaStreamDestroy(backend->stream);
     }
+    cm_cuda_forget_choices(backend);
     if (backend->blas != NULL) {
         cublasLtDestroy(backend->blas);
     }

@@ -28,12 +28,13 @@ struct cm_backend {
     void *workspace; /* [CM_CUDA_WORKSPACE_BYTES] of the products; NULL: no matrix yet */
     void *narrow;    /* [narrow_bytes] a product's x in the type of its weights */
     size_t narrow_bytes;
-    unsigned char *staging; /* [CM_CUDA_STAGING_BYTES] pinned */
-    size_t staging_used;    /* what the stream may still read */
-    char failure[256];      /* empty: none */
-    double timeout_s;       /* 0: the default */
-    bool stuck;             /* it will not answer any more: nothing may wait for it */
-    struct cm_comm *comm;   /* the group that it is a rank of, or NULL */
+    struct cm_cuda_choice *choices; /* of the matrices so far */
+    unsigned char *staging;         /* [CM_CUDA_STAGING_BYTES] pinned */
+    size_t staging_used;            /* what the stream may still read */
+    char failure[256];              /* empty: none */
+    double timeout_s;               /* 0: the default */
+    bool stuck;                     /* it will not answer any more: nothing may wait for it */
+    struct cm_comm *comm;           /* the group that it is a rank of, or NULL */
     uint32_t rank;
 
     struct cm_cuda_recording *recordings; /* [recordings_count] */
@@ -57,13 +58,22 @@ struct cm_fence {
     cudaEvent_t event;
 };
 
-/* How the weights of a matrix lie on the device. */
-enum cm_cuda_format {
-    CM_CUDA_F32,
-    CM_CUDA_BF16,
-    CM_CUDA_F16,
-    CM_CUDA_FP8,
-    CM_CUDA_INTEGERS,
+/* Which algorithm of cuBLASLt a product uses for how many rows: see matmul_choice.c. Shared by the
+ * matrices of a shape. */
+struct cm_cuda_range {
+    uint32_t rows_max;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
+struct cm_cuda_choice {
+    struct cm_cuda_choice *next;
+    enum cm_cuda_format format;
+    uint32_t n_out;
+    uint32_t padded;
+    bool has_bias;
+    cublasLtMatmulAlgo_t first;      /* whose bits all others leave; for rows beyond the ranges */
+    struct cm_cuda_range ranges[32]; /* [ranges_count], by rising rows_max */
+    uint32_t ranges_count;
 };
 
 struct cm_matrix {
@@ -83,7 +93,7 @@ struct cm_matrix {
     cublasLtMatrixLayout_t weights_layout;
     cublasLtMatrixLayout_t x_layout;
     cublasLtMatrixLayout_t y_layout;
-    cublasLtMatmulAlgo_t algorithm;
+    struct cm_cuda_choice *choice;
 };
 
 struct cm_table {
@@ -149,6 +159,22 @@ bool cm_cuda_comm_check(struct cm_backend *backend);
 
 /* A product has been called: it is counted, now and when a recording of it runs again. */
 void cm_cuda_count_rows(struct cm_matrix *matrix, uint32_t n_rows);
+
+/* --- matmul_choice.c --- */
+
+/* Sets the algorithms of a matrix whose product and layouts are set; may try some out, which takes
+ * the device some hundredths of a second and memory until it returns. */
+cublasStatus_t cm_cuda_choose(struct cm_matrix *matrix);
+
+/* The one for so many rows. */
+const cublasLtMatmulAlgo_t *cm_cuda_algorithm(const struct cm_matrix *matrix, uint32_t n_rows);
+
+/* y [n_rows, n_out] of weights [n_out, padded] and x [n_rows, padded] in the matrix's format. */
+cublasStatus_t cm_cuda_blas_multiply(struct cm_matrix *matrix,
+                                     const cublasLtMatmulAlgo_t *algorithm, const void *weights,
+                                     const void *x, uint32_t n_rows, float *y);
+
+void cm_cuda_forget_choices(struct cm_backend *backend);
 
 /* --- matmul_pack.c --- */
 

@@ -111,4 +111,39 @@ static __device__ __forceinline__ float cm_block_sum(float value, float *partial
     return sum;
 }
 
+/* --- Rows, four neighbours at a time --- */
+
+/* Whether rows of n elements from here on all begin at a multiple of 16 bytes. */
+static __device__ __forceinline__ bool cm_is_aligned(const void *rows, uint32_t n)
+{
+    return rows == NULL || (n % 4 == 0 && (uintptr_t)rows % 16 == 0);
+}
+
+/* Elements i to i + 3 of a row of n, i < n; those behind its end are 0. */
+static __device__ __forceinline__ float4 cm_load_quad(const float *row, uint32_t i, uint32_t n,
+                                                      bool aligned)
+{
+    if (aligned) {
+        return *reinterpret_cast<const float4 *>(row + i);
+    }
+    return make_float4(row[i], i + 1 < n ? row[i + 1] : 0.0f, i + 2 < n ? row[i + 2] : 0.0f,
+                       i + 3 < n ? row[i + 3] : 0.0f);
+}
+
+static __device__ __forceinline__ void cm_store_quad(float *row, uint32_t i, uint32_t n,
+                                                     bool aligned, float4 quad)
+{
+    if (aligned) {
+        *reinterpret_cast<float4 *>(row + i) = quad;
+        return;
+    }
+    const float values[4] = { quad.x, quad.y, quad.z, quad.w };
+#pragma unroll
+    for (uint32_t j = 0; j < 4; j++) {
+        if (i + j < n) {
+            row[i + j] = values[j];
+        }
+    }
+}
+
 #endif

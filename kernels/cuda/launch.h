@@ -21,6 +21,15 @@ enum {
 
 #define CM_CUDA_E4M3_MAX 448.0f
 
+/* How the weights of a matrix lie on the device. */
+enum cm_cuda_format {
+    CM_CUDA_F32,
+    CM_CUDA_BF16,
+    CM_CUDA_F16,
+    CM_CUDA_FP8,
+    CM_CUDA_INTEGERS,
+};
+
 enum cm_cuda_kv_type { CM_CUDA_KV_F32, CM_CUDA_KV_F16, CM_CUDA_KV_E4M3 };
 
 /* The paged KV cache as kernels see it: a page of one layer and head is keys (or values)
@@ -52,9 +61,15 @@ cudaError_t cm_cuda_embed(const void *table, enum cm_dtype dtype, uint32_t dim,
 cudaError_t cm_cuda_gather(const float *x, uint32_t dim, const int32_t *rows, uint32_t n_rows,
                            float *out, cudaStream_t stream);
 cudaError_t cm_cuda_norm(const struct cm_norm_args *args, cudaStream_t stream);
+/* The same into rows of bfloat16 or float16, each filled with zeros up to `padded` elements. */
+cudaError_t cm_cuda_norm_narrow(const struct cm_norm_args *args, bool bf16, uint32_t padded,
+                                void *out, cudaStream_t stream);
 cudaError_t cm_cuda_add(float *x, const float *y, size_t n, cudaStream_t stream);
 cudaError_t cm_cuda_gated(enum cm_activation_kind kind, const float *x, uint32_t n_rows,
                           uint32_t dim, float *out, cudaStream_t stream);
+cudaError_t cm_cuda_gated_narrow(enum cm_activation_kind kind, const float *x, uint32_t n_rows,
+                                 uint32_t dim, bool bf16, uint32_t padded, void *out,
+                                 cudaStream_t stream);
 cudaError_t cm_cuda_activation(enum cm_activation_kind kind, const float *x, size_t n, float *out,
                                cudaStream_t stream);
 cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args, const struct cm_cuda_kv *kv,
@@ -127,6 +142,12 @@ cudaError_t cm_cuda_narrow_fp8(const float *x, uint32_t n_rows, uint32_t dim, ui
                                void *out, float *scales, cudaStream_t stream);
 cudaError_t cm_cuda_scale(float *y, uint32_t n_rows, uint32_t n_out, const float *row_scales,
                           const float *column_scales, const float *bias, cudaStream_t stream);
+
+/* Numbers of no meaning, of a floating format; and in how many places two arrays differ. */
+cudaError_t cm_cuda_noise(void *out, size_t n, enum cm_cuda_format format, uint32_t seed,
+                          cudaStream_t stream);
+cudaError_t cm_cuda_count_differences(const float *a, const float *b, size_t n, uint32_t *count,
+                                      cudaStream_t stream);
 
 /* Weights as integers; see matmul_integer.cu. */
 struct cm_cuda_integers {

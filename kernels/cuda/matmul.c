@@ -8,8 +8,7 @@
  *
  * Rows of narrow types are padded with zeros to a multiple of 16 bytes. Row-major x and W are
  * column-major matrices [n_in, n_rows] and [n_in, n_out], so this is y^T = W^T x with W transposed.
- * Each matrix has one algorithm, chosen at creation for rows_max rows among those that do not split
- * the sum over n_in, and used for every n_rows: an element of y is then the same sequence of
+ * Its algorithms (matmul_choice.c) all leave the same bits: an element of y is the same sequence of
  * operations however many rows there are.
  * Bytes: weights once, and x and y (fp8: y three times); flops: 2 n_rows n_in n_out. */
 #include "base/checked.h"
@@ -99,41 +98,6 @@ static cublasStatus_t create_product(struct cm_matrix *matrix)
     return result;
 }
 
-/* The library's first choice for rows_max rows that does not split the sum. */
-static cublasStatus_t choose_algorithm(struct cm_matrix *matrix)
-{
-    const uint64_t workspace_bytes = CM_CUDA_WORKSPACE_BYTES;
-    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
-    cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found[1];
-    int found_count = 0;
-    cublasStatus_t result = cublasLtMatmulPreferenceCreate(&preference);
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = cublasLtMatmulPreferenceSetAttribute(preference,
-                                                      CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                      &workspace_bytes, sizeof workspace_bytes);
-    }
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = cublasLtMatmulPreferenceSetAttribute(
-            preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
-    }
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = cublasLtMatmulAlgoGetHeuristic(
-            matrix->backend->blas, matrix->product, matrix->weights_layout, matrix->x_layout,
-            matrix->y_layout, matrix->y_layout, preference, 1, found, &found_count);
-    }
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = found_count > 0 ? found[0].state : CUBLAS_STATUS_NOT_SUPPORTED;
-    }
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        matrix->algorithm = found[0].algo;
-    }
-    if (preference != NULL) {
-        cublasLtMatmulPreferenceDestroy(preference);
-    }
-    return result;
-}
-
 enum cm_status cm_cuda_matrix_create(struct cm_backend *backend,
                                      const struct cm_matrix_source *sources, size_t sources_count,
                                      struct cm_matrix **matrix, struct cm_error *error)
@@ -166,7 +130,7 @@ enum cm_status cm_cuda_matrix_create(struct cm_backend *backend,
     }
     cublasStatus_t result = create_layouts(created);
     result = result == CUBLAS_STATUS_SUCCESS ? create_product(created) : result;
-    result = result == CUBLAS_STATUS_SUCCESS ? choose_algorithm(created) : result;
+    result = result == CUBLAS_STATUS_SUCCESS ? cm_cuda_choose(created) : result;
     cm_cuda_check_blas(backend, result, name);
     status = cm_cuda_backend_status(backend, error);
 done:
@@ -240,33 +204,14 @@ static const void *narrow(const struct cm_matrix *matrix, const float *x, uint32
     return backend->narrow;
 }
 
-static void multiply(struct cm_matrix *matrix, const float *x, uint32_t n_rows, float *y)
+/* `operand` is x in the type of the product. */
+static void multiply(struct cm_matrix *matrix, const void *operand, uint32_t n_rows, float *y)
 {
-    struct cm_backend *backend = matrix->backend;
-    const uint64_t rows = n_rows;
-    const float one = 1.0f;
-    const float zero = 0.0f;
-    float *row_scales = NULL;
-    const void *operand = narrow(matrix, x, n_rows, &row_scales);
-    cublasStatus_t result = cublasLtMatrixLayoutSetAttribute(
-        matrix->x_layout, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = cublasLtMatrixLayoutSetAttribute(matrix->y_layout, CUBLASLT_MATRIX_LAYOUT_COLS,
-                                                  &rows, sizeof rows);
-    }
-    if (result == CUBLAS_STATUS_SUCCESS) {
-        result = cublasLtMatmul(backend->blas, matrix->product, &one, matrix->weights,
-                                matrix->weights_layout, operand, matrix->x_layout, &zero, y,
-                                matrix->y_layout, y, matrix->y_layout, &matrix->algorithm,
-                                backend->workspace, CM_CUDA_WORKSPACE_BYTES, backend->stream);
-    }
-    cm_cuda_check_blas(backend, result, "matmul");
-    if (matrix->format == CM_CUDA_FP8) {
-        cm_cuda_check(backend,
-                      cm_cuda_scale(y, n_rows, matrix->n_out, row_scales, matrix->scales,
-                                    matrix->bias, backend->stream),
-                      "scale");
-    }
+    cm_cuda_check_blas(matrix->backend,
+                       cm_cuda_blas_multiply(matrix, cm_cuda_algorithm(matrix, n_rows),
+                                             matrix->weights, operand, n_rows, y),
+                       "matmul");
+    cm_cuda_count_rows(matrix, n_rows);
 }
 
 void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
@@ -281,8 +226,57 @@ void cm_cuda_op_matmul(struct cm_backend *backend, struct cm_matrix *matrix, con
                       cm_cuda_integer_matmul(&matrix->integers, x, n_rows, matrix->n_in,
                                              backend->narrow, y, backend->stream),
                       "matmul");
-    } else {
-        multiply(matrix, x, n_rows, y);
+        cm_cuda_count_rows(matrix, n_rows);
+        return;
     }
-    cm_cuda_count_rows(matrix, n_rows);
+    float *row_scales = NULL;
+    const void *operand = narrow(matrix, x, n_rows, &row_scales);
+    multiply(matrix, operand, n_rows, y);
+    if (matrix->format == CM_CUDA_FP8) {
+        cm_cuda_check(backend,
+                      cm_cuda_scale(y, n_rows, matrix->n_out, row_scales, matrix->scales,
+                                    matrix->bias, backend->stream),
+                      "scale");
+    }
+}
+
+/* --- The op behind what makes its rows, which come in the type of the product at once --- */
+
+static bool takes_halves(const struct cm_matrix *matrix)
+{
+    return matrix->format == CM_CUDA_BF16 || matrix->format == CM_CUDA_F16;
+}
+
+void cm_cuda_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *norm,
+                            struct cm_matrix *matrix, float *y)
+{
+    CM_ASSERT(norm->dim == matrix->n_in && norm->n_rows <= backend->rows_max);
+    if (!takes_halves(matrix)) {
+        cm_cuda_op_norm(backend, norm);
+        cm_cuda_op_matmul(backend, matrix, norm->out, norm->n_rows, y);
+    } else if (norm->n_rows > 0 && cm_cuda_begin(backend)) {
+        cm_cuda_check(backend,
+                      cm_cuda_norm_narrow(norm, matrix->format == CM_CUDA_BF16, matrix->padded,
+                                          backend->narrow, backend->stream),
+                      "norm");
+        multiply(matrix, backend->narrow, norm->n_rows, y);
+    }
+}
+
+void cm_cuda_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind,
+                             const float *x, uint32_t n_rows, float *hidden,
+                             struct cm_matrix *matrix, float *y)
+{
+    CM_ASSERT(n_rows <= backend->rows_max);
+    if (!takes_halves(matrix)) {
+        cm_cuda_op_gated(backend, kind, x, n_rows, matrix->n_in, hidden);
+        cm_cuda_op_matmul(backend, matrix, hidden, n_rows, y);
+    } else if (n_rows > 0 && cm_cuda_begin(backend)) {
+        cm_cuda_check(backend,
+                      cm_cuda_gated_narrow(kind, x, n_rows, matrix->n_in,
+                                           matrix->format == CM_CUDA_BF16, matrix->padded,
+                                           backend->narrow, backend->stream),
+                      "gated");
+        multiply(matrix, backend->narrow, n_rows, y);
+    }
 }

@@ -55,21 +55,6 @@ void cm_cuda_op_activation(struct cm_backend *backend, enum cm_activation_kind k
     }
 }
 
-void cm_cuda_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *norm,
-                            struct cm_matrix *matrix, float *y)
-{
-    cm_cuda_op_norm(backend, norm);
-    cm_cuda_op_matmul(backend, matrix, norm->out, norm->n_rows, y);
-}
-
-void cm_cuda_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind,
-                             const float *x, uint32_t n_rows, float *hidden,
-                             struct cm_matrix *matrix, float *y)
-{
-    cm_cuda_op_gated(backend, kind, x, n_rows, cm_cuda_matrix_n_in(matrix), hidden);
-    cm_cuda_op_matmul(backend, matrix, hidden, n_rows, y);
-}
-
 void cm_cuda_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
 {
     const struct cm_kv_shape *shape = &args->pool->shape;

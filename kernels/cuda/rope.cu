@@ -10,11 +10,10 @@
  * they are, since only the pages are read after this.
  *
  * qkv [n_rows, (n_heads + 2 n_kv_heads) * head_dim] float32; head_dim a multiple of 16 up to 256.
- * One block a row: sines and cosines once, then a warp a head. The norm's sum is float32, a lane's
- * elements (lane + 32 k, k rising) and then the tree over the warp: each row by itself.
- * Bytes a row: q read and written, k and v read and written in the cache's type. Some 6 flops an
- * element of q and k.
- * Occupancy of *: 6 on sm_80, 6 on sm_90 */
+ * A block takes eight heads of a row: sines and cosines, then a warp a head. The norm's sum is
+ * float32, a lane's elements (lane + 32 k, k rising) and then the tree over the warp: each row by
+ * itself. Bytes a row: q read and written, k and v read and written in the cache's type. Some 6
+ * flops an element of q and k. Occupancy of *: 6 on sm_80, 6 on sm_90 */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
@@ -143,6 +142,8 @@ static __global__ void __launch_bounds__(THREADS)
     uint32_t lane = threadIdx.x % 32;
     uint32_t warp = threadIdx.x / 32;
     uint32_t dim = args.head_dim;
+    uint32_t n_heads = args.n_heads + 2 * args.n_kv_heads;
+    uint32_t head = blockIdx.y * WARPS + warp;
     int32_t position = args.positions[row];
     if (args.rope != CM_ROPE_NONE) {
         for (uint32_t i = threadIdx.x; i < dim / 2; i += THREADS) {
@@ -150,42 +151,43 @@ static __global__ void __launch_bounds__(THREADS)
         }
     }
     __syncthreads();
-    uint32_t n_heads = args.n_heads + 2 * args.n_kv_heads;
-    float *x = heads[warp];
-    for (uint32_t head = warp; head < n_heads; head += WARPS) {
-        float *from = args.qkv + ((size_t)row * n_heads + head) * dim;
-        bool is_query = head < args.n_heads;
-        bool is_value = head >= args.n_heads + args.n_kv_heads;
-        for (uint32_t i = lane; i < dim; i += 32) {
-            x[i] = from[i];
-        }
-        const float *weight = is_query ? args.q_norm : args.k_norm;
-        if (!is_value && weight != NULL) {
-            norm_head(args, weight, lane, x);
-        }
-        if (!is_value && args.rope != CM_ROPE_NONE) {
-            __syncwarp();
-            rotate_head(args, sines, cosines, lane, x);
-            __syncwarp();
-        }
-        if (is_query) {
-            for (uint32_t i = lane; i < dim; i += 32) {
-                from[i] = x[i];
-            }
-            continue;
-        }
-        uint32_t kv_head = head - args.n_heads - (is_value ? args.n_kv_heads : 0);
-        T *page = (T *)kv.pages + (size_t)args.pages[row] * kv.page_stride +
-                  args.layer * kv.layer_stride + (is_value ? kv.values_stride : 0) +
-                  kv_head * kv.head_stride;
-        append(x, dim, (uint32_t)position % CM_PAGE_TOKENS, lane, page);
+    if (head >= n_heads) {
+        return;
     }
+    float *x = heads[warp];
+    float *from = args.qkv + ((size_t)row * n_heads + head) * dim;
+    bool is_query = head < args.n_heads;
+    bool is_value = head >= args.n_heads + args.n_kv_heads;
+    for (uint32_t i = lane; i < dim; i += 32) {
+        x[i] = from[i];
+    }
+    const float *weight = is_query ? args.q_norm : args.k_norm;
+    if (!is_value && weight != NULL) {
+        norm_head(args, weight, lane, x);
+    }
+    if (!is_value && args.rope != CM_ROPE_NONE) {
+        __syncwarp();
+        rotate_head(args, sines, cosines, lane, x);
+        __syncwarp();
+    }
+    if (is_query) {
+        for (uint32_t i = lane; i < dim; i += 32) {
+            from[i] = x[i];
+        }
+        return;
+    }
+    uint32_t kv_head = head - args.n_heads - (is_value ? args.n_kv_heads : 0);
+    T *page = (T *)kv.pages + (size_t)args.pages[row] * kv.page_stride +
+              args.layer * kv.layer_stride + (is_value ? kv.values_stride : 0) +
+              kv_head * kv.head_stride;
+    append(x, dim, (uint32_t)position % CM_PAGE_TOKENS, lane, page);
 }
 
 extern "C" cudaError_t cm_cuda_rope_append(const struct cm_rope_append_args *args,
                                            const struct cm_cuda_kv *kv, cudaStream_t stream)
 {
-    dim3 grid(args->n_rows);
+    uint32_t n_heads = args->n_heads + 2 * args->n_kv_heads;
+    dim3 grid(args->n_rows, (n_heads + WARPS - 1) / WARPS);
     switch (kv->type) {
     case CM_CUDA_KV_F32:
         return CM_LAUNCH(rope_rows<float>, grid, dim3(THREADS), 0, stream, *args, *kv);

@@ -65,6 +65,7 @@ struct Product {
  * that take turns. */
 struct Order {
     unsigned splits, lanes;
+    unsigned tile; /* changes nothing */
 };
 
 struct Matmul {
@@ -287,7 +288,7 @@ const size_t workspace_used_bytes = 1024;
 /* What the library would choose for so many columns. */
 Order order_for(uint64_t columns, bool may_split)
 {
-    Order order = { 1, columns <= 8 ? 1u : columns <= 64 ? 2u : 4u };
+    Order order = { 1, columns <= 8 ? 1u : columns <= 64 ? 2u : 4u, 0 };
     if (may_split && columns <= 64) {
         order.splits = 3;
     }
@@ -304,11 +305,13 @@ void write_algorithm(cublasLtMatmulAlgo_t *algorithm, Order order)
     algorithm->data[0] = algorithm_mark;
     algorithm->data[1] = order.splits;
     algorithm->data[2] = order.lanes;
+    algorithm->data[3] = order.tile;
 }
 
 bool read_algorithm(const cublasLtMatmulAlgo_t *algorithm, Order *order)
 {
-    *order = { (unsigned)algorithm->data[1], (unsigned)algorithm->data[2] };
+    *order = { (unsigned)algorithm->data[1], (unsigned)algorithm->data[2],
+               (unsigned)algorithm->data[3] };
     return algorithm->data[0] == algorithm_mark && order->splits && order->lanes;
 }
 
@@ -426,6 +429,21 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 
 /* --- Algorithms --- */
 
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t description,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t *algorithm,
+                                       cublasLtMatmulHeuristicResult_t *result)
+{
+    Order order;
+    result->workspaceSize = workspace_used_bytes;
+    return read_algorithm(algorithm, &order) &&
+                   is_supported(as<Product>(description), as<Layout>(a), as<Layout>(b),
+                                as<Layout>(d))
+               ? CUBLAS_STATUS_SUCCESS
+               : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
@@ -447,7 +465,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     }
     const Order orders[] = { order_for(columns, may_split && has_workspace),
                              order_for(columns, false),
-                             { 1, 8 } };
+                             { 1, 8, 0 },
+                             { 1, 4, 1 } }; /* adds as the one for many columns does */
     for (const Order &order : orders) {
         if (*found_count < wanted_count) {
             cublasLtMatmulHeuristicResult_t &result = results[(*found_count)++];
