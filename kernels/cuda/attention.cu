@@ -255,7 +255,7 @@ static cudaError_t launch(const struct cm_attention_args *args, const struct cm_
     const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
     uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
     uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
-    return launch_shares(*args, *parts, tiles, false, stream,
+    return launch_shares(*args, *parts, tiles, parts->blocks_enough, false, stream,
                          [&](dim3 grid, const struct share &share) {
                              return CM_LAUNCH(attend<T>, grid, dim3(THREADS), sizeof(struct tile),
                                               stream, *args, *kv, share);

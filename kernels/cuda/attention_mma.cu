@@ -77,66 +77,96 @@ static __device__ __forceinline__ uint32_t pack(float low, float high)
     return *reinterpret_cast<uint32_t *>(&both);
 }
 
-template <int D>
-static __device__ __forceinline__ void
-visit_page(const struct cm_attention_args &args, const struct cm_visit &visit, float scale,
-           const __half (*q)[D + 8], const __half (*keys)[D + 8], const __half (*values)[D + 8],
-           struct queries &queries, float (&sums)[D / 8][4])
+/* q k of the tile's queries and the sixteen positions of each page: the pages' chains of products
+ * run side by side. */
+template <int D, int N>
+static __device__ __forceinline__ void score_pages(const __half (*q)[D + 8],
+                                                   const __half (*keys)[CM_PAGE_TOKENS][D + 8],
+                                                   float (&scores)[N][2][4])
 {
     uint32_t lane = threadIdx.x % 32;
-    float scores[2][4] = { { 0 } };
+#pragma unroll
+    for (int page = 0; page < N; page++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            scores[page][0][i] = 0.0f;
+            scores[page][1][i] = 0.0f;
+        }
+    }
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
         uint32_t a[4];
-        uint32_t b[4];
         cm_ldmatrix_x4(a, &q[lane % 16][k * 16 + lane / 16 * 8]);
-        cm_ldmatrix_x4(b, &keys[lane % 8 + lane / 16 * 8][k * 16 + lane / 8 % 2 * 8]);
-        const uint32_t low[2] = { b[0], b[1] };
-        const uint32_t high[2] = { b[2], b[3] };
-        cm_mma_m16n8k16_f16(scores[0], a, low);
-        cm_mma_m16n8k16_f16(scores[1], a, high);
+#pragma unroll
+        for (int page = 0; page < N; page++) {
+            uint32_t b[4];
+            cm_ldmatrix_x4(b, &keys[page][lane % 8 + lane / 16 * 8][k * 16 + lane / 8 % 2 * 8]);
+            const uint32_t low[2] = { b[0], b[1] };
+            const uint32_t high[2] = { b[2], b[3] };
+            cm_mma_m16n8k16_f16(scores[page][0], a, low);
+            cm_mma_m16n8k16_f16(scores[page][1], a, high);
+        }
     }
+}
+
+/* Adds a page's values with the weights that its scores make. */
+template <int D>
+static __device__ __forceinline__ void
+add_page(const struct cm_attention_args &args, const struct cm_visit &visit, float scale,
+         const __half (*values)[D + 8], struct queries &queries, float (&scores)[2][4],
+         float (&sums)[D / 8][4])
+{
+    uint32_t lane = threadIdx.x % 32;
     float shrink[2];
     weigh_page(args, visit, scale, queries, scores, shrink);
     const uint32_t weights[4] = { pack(scores[0][0], scores[0][1]),
                                   pack(scores[0][2], scores[0][3]),
                                   pack(scores[1][0], scores[1][1]),
                                   pack(scores[1][2], scores[1][3]) };
+    /* Maxima seldom move, and times 1 changes nothing. */
+    if (__any_sync(0xffffffffu, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                sums[n][i] *= shrink[i / 2];
+            }
+        }
+    }
 #pragma unroll
     for (int n = 0; n < D / 16; n++) {
         uint32_t b[4];
         cm_ldmatrix_x4_trans(b, &values[lane % 16][n * 16 + lane / 16 * 8]);
         const uint32_t low[2] = { b[0], b[1] };
         const uint32_t high[2] = { b[2], b[3] };
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            sums[2 * n][i] *= shrink[i / 2];
-            sums[2 * n + 1][i] *= shrink[i / 2];
-        }
         cm_mma_m16n8k16_f16(sums[2 * n], weights, low);
         cm_mma_m16n8k16_f16(sums[2 * n + 1], weights, high);
     }
 }
 
 /* q of the block's queries as float16, zeros for those that are not there. */
-template <int D, bool FP8>
+template <int D, bool FP8, int W>
 static __device__ __forceinline__ void
 load_queries(const struct cm_attention_args &args, const struct cm_attention_chunk &chunk,
-             uint32_t first, uint32_t queries_count, layout<D, FP8> *shared)
+             uint32_t first, uint32_t queries_count, layout<D, FP8, W> *shared)
 {
     uint32_t group = args.n_heads / args.n_kv_heads;
     size_t stride = (size_t)(args.n_heads + 2 * args.n_kv_heads) * D;
-    for (uint32_t i = threadIdx.x; i < QUERIES * D; i += THREADS) {
+    bool aligned = cm_is_aligned(args.qkv, D);
+#pragma unroll 4
+    for (uint32_t i = 4 * threadIdx.x; i < W * TILE * D; i += 4 * 32 * W) {
         uint32_t query = first + i / D;
-        float value = 0.0f;
+        float4 quad = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (query < queries_count) {
             size_t row = (size_t)chunk.row_begin + query / group;
             uint32_t head = blockIdx.y * group + query % group;
-            value = args.qkv[row * stride + (size_t)head * D + i % D];
+            quad = cm_load_quad(args.qkv + row * stride + (size_t)head * D, i % D, D, aligned);
         }
-        shared->q[i / D][i % D] = __float2half_rn(value);
+        __half2 *to = reinterpret_cast<__half2 *>(&shared->q[i / D][i % D]);
+        to[0] = __floats2half2_rn(quad.x, quad.y);
+        to[1] = __floats2half2_rn(quad.z, quad.w);
     }
-    for (int32_t i = (int32_t)threadIdx.x; i < chunk.row_end - chunk.row_begin; i += THREADS) {
+    for (int32_t i = (int32_t)threadIdx.x; i < chunk.row_end - chunk.row_begin; i += 32 * W) {
         shared->positions[i] = args.positions[chunk.row_begin + i];
     }
 }
@@ -236,27 +266,84 @@ static __device__ __forceinline__ void store(const struct cm_attention_args &arg
     }
 }
 
-template <int D, bool FP8>
-static __global__ void __launch_bounds__(THREADS, 2)
+/* --- The kernel --- */
+
+static __device__ __forceinline__ bool concerns(const struct cm_visit &visit, int32_t first_row,
+                                                int32_t last_row)
+{
+    return visit.row_begin <= last_row && visit.row_end > first_row;
+}
+
+/* Whether begin_part has nothing to do for the visit. */
+static __device__ __forceinline__ bool goes_on(const struct cm_visit &visit,
+                                               const struct queries &queries)
+{
+    int32_t split = visit.first_position / SPLIT_TOKENS;
+    bool ours = true;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        bool visits = queries.row[r] >= visit.row_begin && queries.row[r] < visit.row_end;
+        ours = ours && (!visits || queries.split[r] == split);
+    }
+    return __all_sync(0xffffffffu, ours);
+}
+
+/* The pages of a stage for the warp's queries. */
+template <int D, int N>
+static __device__ __forceinline__ void
+visit_pages(const struct cm_attention_args &args, const struct cm_visit *visits, int count,
+            int32_t first_row, int32_t last_row, float scale, const __half (*q)[D + 8],
+            const __half (*keys)[CM_PAGE_TOKENS][D + 8],
+            const __half (*values)[CM_PAGE_TOKENS][D + 8], struct queries &queries,
+            float (&sums)[D / 8][4])
+{
+    bool together = count == N;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        together =
+            together && concerns(visits[i], first_row, last_row) && goes_on(visits[i], queries);
+    }
+    if (together) {
+        float scores[N][2][4];
+        score_pages<D, N>(q, keys, scores);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            add_page<D>(args, visits[i], scale, values[i], queries, scores[i], sums);
+        }
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        struct cm_visit visit = visits[i];
+        if (concerns(visit, first_row, last_row)) {
+            float scores[1][2][4];
+            begin_part<D>(args, visit, queries, sums);
+            score_pages<D, 1>(q, keys + i, scores);
+            add_page<D>(args, visit, scale, values[i], queries, scores[0], sums);
+        }
+    }
+}
+
+template <int D, bool FP8, int W>
+static __global__ void __launch_bounds__(32 * W, W > 1 ? 2 : 1)
     attend(struct cm_attention_args args, struct cm_cuda_kv kv, struct share share)
 {
-    using shared_layout = layout<D, FP8>;
+    using shared_layout = layout<D, FP8, W>;
     CM_DYNAMIC_SHARED(shared_layout, shared);
     struct cm_attention_chunk chunk = args.chunks[share.first_chunk + blockIdx.x % share.chunks];
     uint32_t group = args.n_heads / args.n_kv_heads;
     uint32_t queries_count = (uint32_t)(chunk.row_end - chunk.row_begin) * group;
-    uint32_t first = blockIdx.z * QUERIES;
+    uint32_t first = blockIdx.z * W * TILE;
     if (first >= queries_count) {
         return;
     }
-    uint32_t last = first + QUERIES < queries_count ? first + QUERIES - 1 : queries_count - 1;
+    uint32_t last = first + W * TILE < queries_count ? first + W * TILE - 1 : queries_count - 1;
     int32_t first_row = chunk.row_begin + (int32_t)(first / group);
     int32_t last_row = chunk.row_begin + (int32_t)(last / group);
     struct reach reach = reach_of(args, chunk, first_row, last_row, split_of_block(share));
     if (reach.begin >= reach.end) {
         return; /* a part that none of the rows has; the merge does not ask for it */
     }
-    load_queries<D, FP8>(args, chunk, first, queries_count, shared);
+    load_queries<D, FP8, W>(args, chunk, first, queries_count, shared);
     __syncthreads();
 
     uint32_t warp = threadIdx.x / 32;
@@ -276,60 +363,81 @@ static __global__ void __launch_bounds__(THREADS, 2)
     int32_t warp_last = chunk.row_begin + (int32_t)((first + warp * TILE + TILE - 1) / group);
     float sums[D / 8][4] = { { 0 } };
     float scale = args.scale * 1.44269504088896340736f;
-    struct cursor cursor = { args.visits, chunk.visit_end, chunk.visit_begin - 32,
-                             0,           first_row,       last_row,
+    struct cursor cursor = { args.visits,
+                             chunk.visit_end,
+                             chunk.visit_begin - 32,
+                             { 0, 0, 0, 0 },
+                             0,
+                             first_row,
+                             last_row,
                              reach };
-    int count = start_stage<D, FP8>(args, kv, chunk, cursor, 0, shared);
+    int count = start_stage<D, FP8, W>(args, kv, chunk, cursor, 0, shared);
     for (int stage = 0; count > 0; stage ^= 1) {
-        int next_count = start_stage<D, FP8>(args, kv, chunk, cursor, stage ^ 1, shared);
+        int next_count = start_stage<D, FP8, W>(args, kv, chunk, cursor, stage ^ 1, shared);
         cm_cp_async_wait<1>();
         __syncthreads();
         if constexpr (FP8) {
-            widen_stage<D>(stage, count, shared);
+            widen_stage<D, W>(stage, count, shared);
             __syncthreads();
         }
         const int ready = FP8 ? 0 : stage;
-        for (int i = 0; i < count; i++) {
-            struct cm_visit visit = shared->visits[stage][i];
-            if (visit.row_begin <= warp_last && visit.row_end > warp_first) {
-                begin_part<D>(args, visit, queries, sums);
-                visit_page<D>(args, visit, scale, shared->q + warp * TILE, shared->keys[ready][i],
-                              shared->values[ready][i], queries, sums);
-            }
-        }
+        visit_pages<D, stage_pages<D, W>>(args, shared->visits[stage], count, warp_first, warp_last,
+                                          scale, shared->q + warp * TILE, shared->keys[ready],
+                                          shared->values[ready], queries, sums);
         count = next_count;
         __syncthreads(); /* the stage is done with before it is filled again */
     }
     store<D>(args, share, chunk.row_begin, queries, sums);
 }
 
-template <int D, bool FP8>
+/* --- Launches --- */
+
+/* Of one KV head, at most. */
+static uint32_t queries_of_chunk(const struct cm_attention_args &args)
+{
+    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
+    uint32_t rows = args.n_rows < rows_max ? args.n_rows : rows_max;
+    return rows * (args.n_heads / args.n_kv_heads);
+}
+
+template <int D, bool FP8, int W>
 static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                           const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
-    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
-    uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
-    uint32_t group = args->n_heads / args->n_kv_heads;
-    uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
-    cudaError_t result = cudaFuncSetAttribute((const void *)attend<D, FP8>,
+    uint32_t tiles = (queries_of_chunk(*args) + W * TILE - 1) / (W * TILE);
+    uint32_t enough = W > 1 ? parts->blocks_enough / 2 : 2 * parts->blocks_enough;
+    cudaError_t result = cudaFuncSetAttribute((const void *)attend<D, FP8, W>,
                                               cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              (int)sizeof(layout<D, FP8>));
+                                              (int)sizeof(layout<D, FP8, W>));
     if (result != cudaSuccess) {
         return result;
     }
-    return launch_shares(*args, *parts, tiles, true, stream,
+    return launch_shares(*args, *parts, tiles, enough, true, stream,
                          [&](dim3 grid, const struct share &share) {
-                             return CM_LAUNCH((attend<D, FP8>), grid, dim3(THREADS),
-                                              sizeof(layout<D, FP8>), stream, *args, *kv, share);
+                             return CM_LAUNCH((attend<D, FP8, W>), grid, dim3(32 * W),
+                                              sizeof(layout<D, FP8, W>), stream, *args, *kv, share);
                          });
+}
+
+/* Four warps a block copy a page once for 64 queries; where the blocks would be too few to keep
+ * the device busy, one for 16. The bits are the same. */
+template <int D, bool FP8>
+static cudaError_t launch_of_width(const struct cm_attention_args *args,
+                                   const struct cm_cuda_kv *kv, const struct cm_cuda_parts *parts,
+                                   cudaStream_t stream)
+{
+    size_t tiles = (queries_of_chunk(*args) + 4 * TILE - 1) / (4 * TILE);
+    bool wide = tiles * args->n_chunks * args->n_kv_heads >= parts->blocks_enough / 2;
+    return wide ? launch<D, FP8, 4>(args, kv, parts, stream)
+                : launch<D, FP8, 1>(args, kv, parts, stream);
 }
 
 template <int D>
 static cudaError_t launch_of(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                              const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
-    return kv->type == CM_CUDA_KV_E4M3 ? launch<D, true>(args, kv, parts, stream)
-                                       : launch<D, false>(args, kv, parts, stream);
+    return kv->type == CM_CUDA_KV_E4M3 ? launch_of_width<D, true>(args, kv, parts, stream)
+                                       : launch_of_width<D, false>(args, kv, parts, stream);
 }
 
 extern "C" cudaError_t cm_cuda_attention_mma(const struct cm_attention_args *args,

@@ -11,73 +11,88 @@
 #include <type_traits>
 
 enum {
-    WARPS = 4,
-    THREADS = 32 * WARPS,
     TILE = 16, /* queries of a warp */
-    QUERIES = WARPS * TILE,
     STAGES = 2,
 };
 
+/* Pages of a stage, for blocks of W warps: wide blocks have few stages to wait for, narrow ones
+ * leave room for each other. */
+template <int D, int W> constexpr int stage_pages = D > 128 ? 1 : W > 1 || D <= 64 ? 4 : 2;
+
 /* Pages as they stand in memory, for what is not float16 there. */
-template <int D, bool FP8> struct raw_pages {
+template <int D, bool FP8, int W> struct raw_pages {
 };
 
-template <int D> struct raw_pages<D, true> {
-    static constexpr int pages = D <= 128 ? 4 : 1;
+template <int D, int W> struct raw_pages<D, true, W> {
+    static constexpr int pages = stage_pages<D, W>;
     uint8_t keys[STAGES][pages][CM_PAGE_TOKENS + 1][D]; /* the last: exponents */
     uint8_t values[STAGES][pages][CM_PAGE_TOKENS + 1][D];
 };
 
-/* Shared memory for head size D. Rows are longer by 16 bytes, an odd number of 16-byte pieces, so
- * that the eight rows of an ldmatrix lie in different banks. */
-template <int D, bool FP8> struct layout {
-    static constexpr int pages = D <= 128 ? 4 : 1; /* of a stage */
+/* Shared memory for head size D and W warps. Rows are longer by 16 bytes, an odd number of 16-byte
+ * pieces, so that the eight rows of an ldmatrix lie in different banks. */
+template <int D, bool FP8, int W> struct layout {
+    static constexpr int pages = stage_pages<D, W>;
+    static constexpr int queries = W * TILE;
     static constexpr int pitch = D + 8;
     static constexpr int stages = FP8 ? 1 : STAGES; /* of float16 */
-    __half q[QUERIES][pitch];
+    __half q[queries][pitch];
     __half keys[stages][pages][CM_PAGE_TOKENS][pitch];
     __half values[stages][pages][CM_PAGE_TOKENS][pitch];
-    struct raw_pages<D, FP8> raw;
+    struct raw_pages<D, FP8, W> raw;
     struct cm_visit visits[STAGES][pages];
     int32_t positions[CM_ATTENTION_CHUNK_ROWS];
 };
 
-/* Walks over the visits that concern the block's rows; the same in every warp. */
+/* Walks over the visits that concern the block's rows; the same in every warp, but for `seen`. */
 struct cursor {
     const struct cm_visit *visits;
     int32_t end;
-    int32_t base;     /* of the 32 visits looked at last */
-    unsigned pending; /* those of them that concern us, not yet taken */
+    int32_t base;         /* of the 32 visits looked at last ... */
+    struct cm_visit seen; /* ... of which a lane holds one */
+    unsigned pending;     /* those of them that concern us, not yet taken */
     int32_t first_row;
     int32_t last_row;
     struct reach reach;
 };
 
-/* The next visit, or -1. */
-static __device__ __forceinline__ int32_t next_visit(struct cursor &cursor)
+/* The next visit; false: there is none. */
+static __device__ __forceinline__ bool next_visit(struct cursor &cursor, struct cm_visit *visit)
 {
     while (cursor.pending == 0) {
         cursor.base += 32;
         if (cursor.base >= cursor.end) {
-            return -1;
+            return false;
         }
         int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
-        bool ours = at < cursor.end && cursor.visits[at].row_begin <= cursor.last_row &&
-                    cursor.visits[at].row_end > cursor.first_row &&
-                    cursor.visits[at].first_position >= cursor.reach.begin &&
-                    cursor.visits[at].first_position < cursor.reach.end;
+        bool ours = at < cursor.end;
+        if (ours) {
+            cursor.seen = cursor.visits[at];
+            ours = cursor.seen.row_begin <= cursor.last_row &&
+                   cursor.seen.row_end > cursor.first_row &&
+                   cursor.seen.first_position >= cursor.reach.begin &&
+                   cursor.seen.first_position < cursor.reach.end;
+        }
         cursor.pending = __ballot_sync(0xffffffffu, ours);
     }
-    int32_t taken = cursor.base + __ffs((int)cursor.pending) - 1;
+    int lane = __ffs((int)cursor.pending) - 1;
     cursor.pending &= cursor.pending - 1;
-    return taken;
+    visit->page = __shfl_sync(0xffffffffu, cursor.seen.page, lane);
+    visit->first_position = __shfl_sync(0xffffffffu, cursor.seen.first_position, lane);
+    visit->row_begin = __shfl_sync(0xffffffffu, cursor.seen.row_begin, lane);
+    visit->row_end = __shfl_sync(0xffffffffu, cursor.seen.row_end, lane);
+    return true;
 }
 
 /* Positions of the page that somebody has written: those up to the last of its visitors'. */
 static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &visit,
                                                         const struct cm_attention_chunk &chunk,
+                                                        const struct reach &reach,
                                                         const int32_t *positions)
 {
+    if (visit.first_position + CM_PAGE_TOKENS <= reach.lowest + 1) {
+        return CM_PAGE_TOKENS; /* all rows are past it */
+    }
     int32_t lane = (int32_t)(threadIdx.x % 32);
     int32_t row = chunk.row_begin + lane;
     bool visits = row < chunk.row_end && row >= visit.row_begin && row < visit.row_end;
@@ -86,13 +101,13 @@ static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &v
 }
 
 /* Starts copying a page of float16; slots that nobody has written arrive as zeros. */
-template <int D>
+template <int D, int W>
 static __device__ __forceinline__ void copy_page(const __half *keys, size_t values_stride,
                                                  int32_t written, int stage, int page,
-                                                 layout<D, false> *shared)
+                                                 layout<D, false, W> *shared)
 {
     constexpr int PIECES = D / 8; /* of 16 bytes in a row */
-    for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += THREADS) {
+    for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += 32 * W) {
         int slot = i / PIECES;
         int column = i % PIECES * 8;
         const __half *from = keys + slot * D + column;
@@ -103,13 +118,13 @@ static __device__ __forceinline__ void copy_page(const __half *keys, size_t valu
 }
 
 /* The same of e4m3, and the exponents behind. */
-template <int D>
+template <int D, int W>
 static __device__ __forceinline__ void copy_page(const uint8_t *keys, size_t values_stride,
                                                  int32_t written, int stage, int page,
-                                                 layout<D, true> *shared)
+                                                 layout<D, true, W> *shared)
 {
     constexpr int PIECES = D / 16;
-    for (int i = (int)threadIdx.x; i <= CM_PAGE_TOKENS * PIECES; i += THREADS) {
+    for (int i = (int)threadIdx.x; i <= CM_PAGE_TOKENS * PIECES; i += 32 * W) {
         bool there = i / PIECES < written || i == CM_PAGE_TOKENS * PIECES;
         const uint8_t *from = keys + i * 16;
         cm_cp_async_16(&shared->raw.keys[stage][page][0][0] + i * 16, from, there);
@@ -119,21 +134,20 @@ static __device__ __forceinline__ void copy_page(const uint8_t *keys, size_t val
 }
 
 /* Starts copying the next pages; returns how many. */
-template <int D, bool FP8>
+template <int D, bool FP8, int W>
 static __device__ __forceinline__ int
 start_stage(const struct cm_attention_args &args, const struct cm_cuda_kv &kv,
             const struct cm_attention_chunk &chunk, struct cursor &cursor, int stage,
-            layout<D, FP8> *shared)
+            layout<D, FP8, W> *shared)
 {
     using element = std::conditional_t<FP8, uint8_t, __half>;
     int count = 0;
-    for (; count < layout<D, FP8>::pages; count++) {
-        int32_t at = next_visit(cursor);
-        if (at < 0) {
+    for (; count < stage_pages<D, W>; count++) {
+        struct cm_visit visit;
+        if (!next_visit(cursor, &visit)) {
             break;
         }
-        struct cm_visit visit = args.visits[at];
-        int32_t written = written_slots(visit, chunk, shared->positions);
+        int32_t written = written_slots(visit, chunk, cursor.reach, shared->positions);
         const element *keys = (const element *)kv.pages + (size_t)visit.page * kv.page_stride +
                               args.layer * kv.layer_stride + blockIdx.y * kv.head_stride;
         copy_page(keys, kv.values_stride, written, stage, count, shared);
@@ -164,11 +178,11 @@ static __device__ __forceinline__ void widen(const uint8_t *from, int exponent, 
 }
 
 /* Makes the pages of a stage float16. */
-template <int D>
-static __device__ __forceinline__ void widen_stage(int stage, int count, layout<D, true> *shared)
+template <int D, int W>
+static __device__ __forceinline__ void widen_stage(int stage, int count, layout<D, true, W> *shared)
 {
     constexpr int PIECES = D / 16;
-    for (int i = (int)threadIdx.x; i < count * CM_PAGE_TOKENS * PIECES; i += THREADS) {
+    for (int i = (int)threadIdx.x; i < count * CM_PAGE_TOKENS * PIECES; i += 32 * W) {
         int page = i / PIECES / CM_PAGE_TOKENS;
         int slot = i / PIECES % CM_PAGE_TOKENS;
         int column = i % PIECES * 16;

@@ -23,6 +23,7 @@ enum { SPLIT_TOKENS = CM_CUDA_SPLIT_PAGES * CM_PAGE_TOKENS };
 struct reach {
     int32_t begin;
     int32_t end;
+    int32_t lowest; /* position of the rows */
 };
 
 /* What rows [first_row, last_row] of a chunk see together, of one part (`split` >= 0) or of all.
@@ -37,7 +38,7 @@ static __device__ __forceinline__ struct reach reach_of(const struct cm_attentio
     int32_t position = ours ? args.positions[row] : 0;
     int32_t highest = __reduce_max_sync(0xffffffffu, ours ? position : -1);
     int32_t lowest = __reduce_min_sync(0xffffffffu, ours ? position : INT32_MAX);
-    struct reach reach = { 0, highest + 1 };
+    struct reach reach = { 0, highest + 1, lowest };
     if (args.window > 0 && (int64_t)lowest >= (int64_t)args.window) {
         reach.begin = lowest - (int32_t)args.window + 1;
         reach.begin -= reach.begin % CM_PAGE_TOKENS;
@@ -142,17 +143,17 @@ static __device__ __forceinline__ int32_t split_of_block(const struct share &sha
 
 /* Calls launch(grid, share) for all chunks at once, or, where that would leave the device idle and
  * rows are long, for as many as there is room for their parts, and merges these. `tiles` blocks
- * take the queries of a chunk and KV head. */
+ * take the queries of a chunk and KV head; `enough` of them keep the device busy. */
 template <class Launch>
 static cudaError_t launch_shares(const struct cm_attention_args &args,
-                                 const struct cm_cuda_parts &parts, uint32_t tiles, bool base_2,
-                                 cudaStream_t stream, Launch launch)
+                                 const struct cm_cuda_parts &parts, uint32_t tiles, uint32_t enough,
+                                 bool base_2, cudaStream_t stream, Launch launch)
 {
     uint32_t splits = (args.positions_end + SPLIT_TOKENS - 1) / SPLIT_TOKENS;
     size_t blocks = (size_t)args.n_chunks * args.n_kv_heads * tiles;
     size_t parts_of_chunk = (size_t)CM_ATTENTION_CHUNK_ROWS * args.n_heads * splits;
     struct share share = { parts, 0, args.n_chunks, false };
-    if (parts.values == NULL || splits <= 1 || blocks >= parts.blocks_enough ||
+    if (parts.values == NULL || splits <= 1 || blocks >= enough ||
         parts_of_chunk > parts.capacity) {
         return launch(dim3(args.n_chunks, args.n_kv_heads, tiles), share);
     }
