@@ -87,6 +87,7 @@ struct cm_engine_info {
     uint64_t kv_token_bytes; /* per token of context */
     uint32_t kv_pages_count;
     uint32_t kv_page_tokens;
+    uint32_t prefill_rows;          /* prompt tokens that a step takes beside a full batch */
     bool in_host_memory;            /* all of these, and a page of the KV cache once it is used */
     uint32_t context_tokens;        /* prompt + output of one request, at most */
     double multiply_adds_per_token; /* in the layers' matrices */
@@ -99,9 +100,10 @@ const struct cm_tokenizer *cm_engine_tokenizer(const struct cm_engine *engine);
 enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[65],
                                       struct cm_error *error) CM_MUST_CHECK;
 
-/* Prompt tokens that a step takes beside a full batch of decode rows; and on a CUDA device so many
- * texts are two waves, whose steps take turns (scheduler.h). */
-enum { CM_PREFILL_ROWS = 256, CM_WAVES_TEXTS_MIN = 16 };
+/* Prompt tokens that a step takes beside a full batch of decode rows: a CUDA device multiplies more
+ * rows at little more than the cost of reading the weights. And on such a device so many texts are
+ * two waves, whose steps take turns (scheduler.h). */
+enum { CM_PREFILL_ROWS = 256, CM_PREFILL_ROWS_CUDA = 1024, CM_WAVES_TEXTS_MIN = 16 };
 
 enum { CM_BEAMS_MAX = 16 };
 

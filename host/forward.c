@@ -189,6 +189,7 @@ static void attention_block(struct cm_forward *forward, const struct cm_step_pla
                                  .chunks = plan->device.chunks,
                                  .n_chunks = plan->n_chunks,
                                  .positions_end = plan->positions_end,
+                                 .rows_per_visit = plan->rows_per_visit,
                                  .out = forward->attention,
                              });
     cm_op_matmul(backend, layer->attention_out, forward->attention, plan->n_rows, forward->branch);

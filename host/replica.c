@@ -17,6 +17,9 @@ enum {
 
 /* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
 static const uint32_t default_batch[] = { [CM_DEVICE_CPU] = 64, [CM_DEVICE_CUDA] = 256 };
+static const uint32_t prefill_rows[] = {
+    [CM_DEVICE_CPU] = CM_PREFILL_ROWS, [CM_DEVICE_CUDA] = CM_PREFILL_ROWS_CUDA
+};
 static const uint32_t spare_pages[] = { [CM_DEVICE_CPU] = 0, [CM_DEVICE_CUDA] = CM_SPARE_PAGES };
 static const uint32_t replica_waves[] = { [CM_DEVICE_CPU] = 1, [CM_DEVICE_CUDA] = 2 };
 
@@ -272,7 +275,8 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     opened->config = cm_model_file_config(file);
     opened->tokenizer = tokenizer;
     opened->info.batch = options->batch > 0 ? options->batch : default_batch[devices[0].kind];
-    uint32_t rows_max = opened->info.batch + CM_PREFILL_ROWS;
+    opened->info.prefill_rows = prefill_rows[devices[0].kind];
+    uint32_t rows_max = opened->info.batch + opened->info.prefill_rows;
     enum cm_status status = open_model(opened, file, devices, options, rows_max, error);
     if (status == CM_OK) {
         status = open_pages(opened, devices[0].kind, options, error);

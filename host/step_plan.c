@@ -223,6 +223,7 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
     plan->n_visits = 0;
     plan->n_chunks = 0;
     plan->positions_end = 0;
+    uint64_t visiting_rows = 0;
     for (uint32_t i = 0; i < sequences_count; i++) {
         plan->order[i] = i;
     }
@@ -249,7 +250,12 @@ void cm_step_plan_build(struct cm_step_plan *plan, struct cm_step_sequence *sequ
         }
         add_visits(plan, sequences, chunk, 0, group);
         chunk->visit_end = (int32_t)plan->n_visits;
+        for (int32_t i = chunk->visit_begin; i < chunk->visit_end; i++) {
+            const struct cm_visit *visit = &plan->host.visits[i];
+            visiting_rows += (uint64_t)(visit->row_end - visit->row_begin);
+        }
     }
+    plan->rows_per_visit = plan->n_visits > 0 ? (uint32_t)(visiting_rows / plan->n_visits) : 0;
 }
 
 void cm_step_plan_pad(struct cm_step_plan *plan, uint32_t rows_count, uint32_t spare_page)

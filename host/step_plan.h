@@ -45,6 +45,7 @@ struct cm_step_plan {
     uint32_t n_chunks;
     uint32_t n_visits;
     uint32_t positions_end;       /* every position is below it */
+    uint32_t rows_per_visit;      /* on average, rounded down */
     struct cm_step_tables host;   /* filled here */
     struct cm_step_tables device; /* and sent there, in one block, the visits last */
     unsigned char *host_block;

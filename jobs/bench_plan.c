@@ -65,7 +65,7 @@ enum cm_status cm_bench_plan(const struct cm_plan_options *options, struct cm_be
     const struct cm_step_shape kind = { .precision = options->precision,
                                         .drawn = options->drawn,
                                         .rows_max =
-                                            options->shape.sequences_count + CM_PREFILL_ROWS };
+                                            options->shape.sequences_count + CM_PREFILL_ROWS_CUDA };
     plan->prefill_shape = plan->decode_shape = kind;
     snprintf(plan->model_name, sizeof plan->model_name, "%s", cm_model_file_config(file)->name);
     set_prefill(&options->shape, plan);

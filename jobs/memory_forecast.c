@@ -90,7 +90,7 @@ static bool oldest_is_done(const struct cm_memory_forecast *forecast)
 {
     const struct row *row = &forecast->rows[forecast->oldest];
     uint64_t later_tokens = forecast->own_tokens - row->own_tokens;
-    return later_tokens / CM_PREFILL_ROWS > row->output_tokens;
+    return later_tokens / forecast->model.prefill_rows > row->output_tokens;
 }
 
 static void add_embeddings(struct cm_memory_forecast *forecast, const int32_t *prompt,

@@ -340,9 +340,10 @@ struct cm_attention_args {
     const struct cm_visit *visits;           /* [n_visits] */
     const struct cm_attention_chunk *chunks; /* [n_chunks], covering all rows once */
     uint32_t n_chunks;
-    uint32_t positions_end; /* all positions are below; 0: not told. A hint for how long rows may
-                               be, which never changes a result */
-    float *out;             /* [n_rows, n_heads * head_dim] */
+    uint32_t positions_end;  /* all positions are below; 0: not told. A hint for how long rows may
+                                be, which never changes a result */
+    uint32_t rows_per_visit; /* on average; 0: not told. Such a hint too, for how much is shared */
+    float *out;              /* [n_rows, n_heads * head_dim] */
 };
 
 /* softmax(scale * q k^T) v by pages in position order with a running maximum and sum (online

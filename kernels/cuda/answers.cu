@@ -128,7 +128,7 @@ static __global__ void __launch_bounds__(THREADS)
 {
     uint32_t i = blockIdx.x * THREADS + threadIdx.x;
     if (i < count) {
-        out[i] = exp2f(x[i]);
+        out[i] = cm_exp2(x[i]);
         out[count + i] = expf(x[i]);
         out[2 * count + i] = erff(x[i]);
         out[3 * count + i] = sqrtf(fabsf(x[i]));

@@ -7,19 +7,22 @@
  * e4m3; p rounded to float16 for the product with V; sums float32. head_dim: 32, 64, 80, 96, 128 or
  * 256.
  *
- * A block takes 64 queries (rows x heads of the group) of one chunk and KV head, a warp 16 of them:
- * one m16n8k16 tile. Decode and prefill are the same code: queries of all rows that share a page
- * stand in one tile. Pages are copied to shared memory once for the block, a few at a time, while
- * the ones before are computed (cp.async, two buffers). A page that a row does not visit changes
- * nothing for it: its scores are minus infinity, so p = 0, c = 1, and adding zeros is exact. Rows
- * of a tile do not meet in an mma. A row's positions are cut into parts that are folded in order
- * (attention_split.h). So a row has the same bits in whatever company and cut.
+ * A block takes 64 or 16 queries (rows x heads of the group) of one chunk and KV head, a warp 16 of
+ * them: one m16n8k16 tile. Decode and prefill are the same code: queries of all rows that share a
+ * page stand in one tile. Pages are copied to shared memory once for the block, a few at a time,
+ * while the ones before are computed (cp.async, two buffers). A page that a row does not visit
+ * changes nothing for it: its scores are minus infinity, so p = 0, c = 1, and adding zeros is
+ * exact. Rows of a tile do not meet in an mma. A row's positions are cut into parts that are folded
+ * in order (attention_split.h). So a row has the same bits in whatever company and cut.
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
- * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once for 64 queries.
- * Occupancy of attend<128,*>: 1 on sm_80, 2 on sm_90
+ * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once a block.
+ * Occupancy of attend<*, 1>: 6 on sm_80, 8 on sm_90
+ * Occupancy of attend<128, *>: 1 on sm_80, 2 on sm_90
  * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/attention_pages.h"
+
+enum { WIDE_ROWS = 12 }; /* that see a page together */
 
 /* What a lane knows of its two queries: rows g and g + 8 of the warp's tile, g = lane / 4. */
 struct queries {
@@ -32,39 +35,48 @@ struct queries {
     struct fold fold[2]; /* of the parts before, whose output stands in `out` */
 };
 
-/* Scores to weights p of one page, in place; moves maxima and sums on, and tells c. */
+/* A page's score at position `at`, minus infinity where the row does not see it. */
+static __device__ __forceinline__ float masked(const struct cm_attention_args &args, bool visits,
+                                               int32_t at, int32_t position, float score)
+{
+    bool seen = visits && at <= position &&
+                (args.window == 0 || (int64_t)at > (int64_t)position - args.window);
+    return seen ? score : -INFINITY;
+}
+
+/* Scores to weights p of one page, in place; moves maxima and sums on, and tells c. `whole`: all
+ * rows that visit the page see all of it. */
 static __device__ __forceinline__ void weigh_page(const struct cm_attention_args &args,
-                                                  const struct cm_visit &visit, float scale,
-                                                  struct queries &queries, float (&scores)[2][4],
-                                                  float (&shrink)[2])
+                                                  const struct cm_visit &visit, bool whole,
+                                                  float scale, struct queries &queries,
+                                                  float (&scores)[2][4], float (&shrink)[2])
 {
     int32_t column = visit.first_position + (int32_t)(threadIdx.x % 4) * 2;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        int32_t row = queries.row[r];
-        int32_t position = queries.position[r];
-        bool visits = row >= visit.row_begin && row < visit.row_end;
-        float highest = queries.maximum[r];
+        bool visits = queries.row[r] >= visit.row_begin && queries.row[r] < visit.row_end;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int32_t at = column + i / 2 * 8 + i % 2;
-            bool seen = visits && at <= position &&
-                        (args.window == 0 || (int64_t)at > (int64_t)position - args.window);
             float *score = &scores[i / 2][2 * r + i % 2];
-            *score = seen ? *score * scale : -INFINITY;
-            highest = fmaxf(highest, *score);
+            float scaled = *score * scale;
+            *score = whole ? visits ? scaled : -INFINITY
+                           : masked(args, visits, column + i / 2 * 8 + i % 2, queries.position[r],
+                                    scaled);
         }
+        float highest = fmaxf(fmaxf(scores[0][2 * r], scores[0][2 * r + 1]),
+                              fmaxf(scores[1][2 * r], scores[1][2 * r + 1]));
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
+        highest = fmaxf(highest, queries.maximum[r]);
         /* A row that has seen nothing yet keeps zeros: minus infinity less itself is NaN. */
         float base = highest == -INFINITY ? 0.0f : highest;
-        shrink[r] = highest == queries.maximum[r] ? 1.0f : exp2f(queries.maximum[r] - base);
+        shrink[r] = highest == queries.maximum[r] ? 1.0f : cm_exp2(queries.maximum[r] - base);
         queries.maximum[r] = highest;
         float sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             float *score = &scores[i / 2][2 * r + i % 2];
-            *score = exp2f(*score - base);
+            *score = cm_exp2(*score - base);
             sum += *score;
         }
         queries.sum[r] = queries.sum[r] * shrink[r] + sum;
@@ -112,13 +124,13 @@ static __device__ __forceinline__ void score_pages(const __half (*q)[D + 8],
 /* Adds a page's values with the weights that its scores make. */
 template <int D>
 static __device__ __forceinline__ void
-add_page(const struct cm_attention_args &args, const struct cm_visit &visit, float scale,
-         const __half (*values)[D + 8], struct queries &queries, float (&scores)[2][4],
+add_page(const struct cm_attention_args &args, const struct cm_visit &visit, bool whole,
+         float scale, const __half (*values)[D + 8], struct queries &queries, float (&scores)[2][4],
          float (&sums)[D / 8][4])
 {
     uint32_t lane = threadIdx.x % 32;
     float shrink[2];
-    weigh_page(args, visit, scale, queries, scores, shrink);
+    weigh_page(args, visit, whole, scale, queries, scores, shrink);
     const uint32_t weights[4] = { pack(scores[0][0], scores[0][1]),
                                   pack(scores[0][2], scores[0][3]),
                                   pack(scores[1][0], scores[1][1]),
@@ -292,23 +304,32 @@ static __device__ __forceinline__ bool goes_on(const struct cm_visit &visit,
 template <int D, int N>
 static __device__ __forceinline__ void
 visit_pages(const struct cm_attention_args &args, const struct cm_visit *visits, int count,
-            int32_t first_row, int32_t last_row, float scale, const __half (*q)[D + 8],
-            const __half (*keys)[CM_PAGE_TOKENS][D + 8],
+            int32_t first_row, int32_t last_row, int32_t lowest, float scale,
+            const __half (*q)[D + 8], const __half (*keys)[CM_PAGE_TOKENS][D + 8],
             const __half (*values)[CM_PAGE_TOKENS][D + 8], struct queries &queries,
             float (&sums)[D / 8][4])
 {
     bool together = count == N;
+    bool whole = args.window == 0;
 #pragma unroll
     for (int i = 0; i < N; i++) {
         together =
             together && concerns(visits[i], first_row, last_row) && goes_on(visits[i], queries);
+        whole = whole && visits[i].first_position + CM_PAGE_TOKENS <= lowest + 1;
     }
     if (together) {
         float scores[N][2][4];
         score_pages<D, N>(q, keys, scores);
+        if (whole) {
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            add_page<D>(args, visits[i], scale, values[i], queries, scores[i], sums);
+            for (int i = 0; i < N; i++) {
+                add_page<D>(args, visits[i], true, scale, values[i], queries, scores[i], sums);
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                add_page<D>(args, visits[i], false, scale, values[i], queries, scores[i], sums);
+            }
         }
         return;
     }
@@ -318,7 +339,7 @@ visit_pages(const struct cm_attention_args &args, const struct cm_visit *visits,
             float scores[1][2][4];
             begin_part<D>(args, visit, queries, sums);
             score_pages<D, 1>(q, keys + i, scores);
-            add_page<D>(args, visit, scale, values[i], queries, scores[0], sums);
+            add_page<D>(args, visit, false, scale, values[i], queries, scores[0], sums);
         }
     }
 }
@@ -381,9 +402,9 @@ static __global__ void __launch_bounds__(32 * W, W > 1 ? 2 : 1)
             __syncthreads();
         }
         const int ready = FP8 ? 0 : stage;
-        visit_pages<D, stage_pages<D, W>>(args, shared->visits[stage], count, warp_first, warp_last,
-                                          scale, shared->q + warp * TILE, shared->keys[ready],
-                                          shared->values[ready], queries, sums);
+        visit_pages<D, stage_pages<D, W>>(
+            args, shared->visits[stage], count, warp_first, warp_last, reach.lowest, scale,
+            shared->q + warp * TILE, shared->keys[ready], shared->values[ready], queries, sums);
         count = next_count;
         __syncthreads(); /* the stage is done with before it is filled again */
     }
@@ -419,15 +440,17 @@ static cudaError_t launch(const struct cm_attention_args *args, const struct cm_
                          });
 }
 
-/* Four warps a block copy a page once for 64 queries; where the blocks would be too few to keep
- * the device busy, one for 16. The bits are the same. */
+/* Four warps a block copy a page once for 64 queries, where many rows see the same pages, as those
+ * of a prompt do. Where few do, three of the warps would watch one, and where the blocks are few
+ * they leave the device idle: then a block is one warp with 16 queries. The bits are the same. */
 template <int D, bool FP8>
 static cudaError_t launch_of_width(const struct cm_attention_args *args,
                                    const struct cm_cuda_kv *kv, const struct cm_cuda_parts *parts,
                                    cudaStream_t stream)
 {
     size_t tiles = (queries_of_chunk(*args) + 4 * TILE - 1) / (4 * TILE);
-    bool wide = tiles * args->n_chunks * args->n_kv_heads >= parts->blocks_enough / 2;
+    bool enough = tiles * args->n_chunks * args->n_kv_heads >= parts->blocks_enough / 2;
+    bool wide = enough && (args->rows_per_visit == 0 || args->rows_per_visit >= WIDE_ROWS);
     return wide ? launch<D, FP8, 4>(args, kv, parts, stream)
                 : launch<D, FP8, 1>(args, kv, parts, stream);
 }

@@ -100,21 +100,45 @@ static __device__ __forceinline__ int32_t written_slots(const struct cm_visit &v
     return last - visit.first_position + 1;
 }
 
-/* Starts copying a page of float16; slots that nobody has written arrive as zeros. */
+/* Starts copying pieces of 16 bytes from slots of a page, `pieces` of each, into rows of `pitch`
+ * bytes; slots that nobody has written arrive as zeros. Where a warp takes whole slots, a thread's
+ * pieces lie at fixed distances, which cost no arithmetic. */
+template <int pieces, int pitch, int W>
+static __device__ __forceinline__ void copy_slots(const unsigned char *from, int32_t written,
+                                                  unsigned char *to)
+{
+    if constexpr (32 * W % pieces == 0) {
+        constexpr int slots = 32 * W / pieces; /* at a time */
+        const int first = (int)threadIdx.x / pieces;
+        const int column = (int)threadIdx.x % pieces * 16;
+        from += first * pieces * 16 + column;
+        to += first * pitch + column;
+#pragma unroll
+        for (int slot = 0; slot < CM_PAGE_TOKENS; slot += slots) {
+            if (slots <= CM_PAGE_TOKENS || first < CM_PAGE_TOKENS) {
+                cm_cp_async_16(to + slot * pitch, from + slot * pieces * 16,
+                               slot + first < written);
+            }
+        }
+    } else {
+        for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * pieces; i += 32 * W) {
+            int slot = i / pieces;
+            cm_cp_async_16(to + slot * pitch + i % pieces * 16, from + i * 16, slot < written);
+        }
+    }
+}
+
+/* Starts copying a page of float16. */
 template <int D, int W>
 static __device__ __forceinline__ void copy_page(const __half *keys, size_t values_stride,
                                                  int32_t written, int stage, int page,
                                                  layout<D, false, W> *shared)
 {
-    constexpr int PIECES = D / 8; /* of 16 bytes in a row */
-    for (int i = (int)threadIdx.x; i < CM_PAGE_TOKENS * PIECES; i += 32 * W) {
-        int slot = i / PIECES;
-        int column = i % PIECES * 8;
-        const __half *from = keys + slot * D + column;
-        cm_cp_async_16(&shared->keys[stage][page][slot][column], from, slot < written);
-        cm_cp_async_16(&shared->values[stage][page][slot][column], from + values_stride,
-                       slot < written);
-    }
+    constexpr int pitch = layout<D, false, W>::pitch * (int)sizeof(__half);
+    copy_slots<D / 8, pitch, W>((const unsigned char *)keys, written,
+                                (unsigned char *)shared->keys[stage][page]);
+    copy_slots<D / 8, pitch, W>((const unsigned char *)(keys + values_stride), written,
+                                (unsigned char *)shared->values[stage][page]);
 }
 
 /* The same of e4m3, and the exponents behind. */
@@ -123,13 +147,15 @@ static __device__ __forceinline__ void copy_page(const uint8_t *keys, size_t val
                                                  int32_t written, int stage, int page,
                                                  layout<D, true, W> *shared)
 {
-    constexpr int PIECES = D / 16;
-    for (int i = (int)threadIdx.x; i <= CM_PAGE_TOKENS * PIECES; i += 32 * W) {
-        bool there = i / PIECES < written || i == CM_PAGE_TOKENS * PIECES;
-        const uint8_t *from = keys + i * 16;
-        cm_cp_async_16(&shared->raw.keys[stage][page][0][0] + i * 16, from, there);
-        cm_cp_async_16(&shared->raw.values[stage][page][0][0] + i * 16, from + values_stride,
-                       there);
+    const uint8_t *const from[2] = { keys, keys + values_stride };
+    uint8_t *const to[2] = { &shared->raw.keys[stage][page][0][0],
+                             &shared->raw.values[stage][page][0][0] };
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        copy_slots<D / 16, D, W>(from[i], written, to[i]);
+        if (threadIdx.x == 0) {
+            cm_cp_async_16(to[i] + CM_PAGE_TOKENS * D, from[i] + CM_PAGE_TOKENS * D, true);
+        }
     }
 }
 

@@ -80,6 +80,17 @@ template <int N> static __device__ __forceinline__ void cm_cp_async_wait(void)
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* --- Functions --- */
+
+/* 2^x to a few units in the last place; 0 under 2^-126. exp2f spends half its instructions there.
+ */
+static __device__ __forceinline__ float cm_exp2(float x)
+{
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+
 #endif
 
 /* --- Sums and maxima in a fixed order --- */

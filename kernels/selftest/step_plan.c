@@ -88,4 +88,9 @@ void cm_step_plan_finish(struct cm_step_plan *plan)
         }
         chunk->visit_end = (int32_t)plan->n_visits;
     }
+    int64_t visiting_rows = 0;
+    for (uint32_t i = 0; i < plan->n_visits; i++) {
+        visiting_rows += plan->visits[i].row_end - plan->visits[i].row_begin;
+    }
+    plan->rows_per_visit = plan->n_visits > 0 ? (uint32_t)(visiting_rows / plan->n_visits) : 0;
 }

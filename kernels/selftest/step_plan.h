@@ -14,6 +14,7 @@ struct cm_step_plan {
     uint32_t n_visits;
     uint32_t n_chunks;
     uint32_t positions_end;
+    uint32_t rows_per_visit;
     uint32_t *texts;                   /* [n_rows] */
     int32_t *positions;                /* [n_rows] */
     int32_t *pages;                    /* [n_rows] that receives the row's key and value */

@@ -252,6 +252,7 @@ static void set_step(struct cm_timed_op *op, const struct cm_step_plan *plan)
         .chunks = cm_trial_input(&op->trial, plan->chunks, plan->n_chunks * sizeof *plan->chunks),
         .n_chunks = plan->n_chunks,
         .positions_end = plan->positions_end,
+        .rows_per_visit = plan->rows_per_visit,
         .out = cm_trial_random(&op->trial, 2, plan->n_rows * out_dim, 1.0f),
     };
 }

@@ -42,8 +42,10 @@ COLUMNS = ("architecture", "file", "kernel", "registers", "shared_bytes", "dynam
 DYNAMIC = {
     "attention.cu": {f"attend<{t}>": "sizeof(struct tile)"
                      for t in ("float", "__half", "__nv_fp8_e4m3")},
-    "attention_mma.cu": {f"attend<{dim}, {fp8}>": f"sizeof(layout<{dim}, {fp8}>)"
-                         for dim in (32, 64, 80, 96, 128, 256) for fp8 in ("false", "true")},
+    "attention_mma.cu": {f"attend<{kind}>": f"sizeof(layout<{kind}>)"
+                         for kind in map(", ".join, itertools.product(
+                             ("32", "64", "80", "96", "128", "256"), ("false", "true"),
+                             ("1", "4")))},
     "matmul_integer.cu": {f"multiply<{kind}>": f"sizeof(struct ring<{kind}>)"
                           for kind in map(", ".join, itertools.product(
                               ("4, 1", "8, 1", "8, 2"),

@@ -9,6 +9,7 @@
 enum { PAGE_TOKENS = 16, TOKEN_BYTES = 2, BATCH = 4, N_VOCAB = 1000, PAGES = 100 };
 
 static const struct cm_engine_info model = {
+    .prefill_rows = CM_PREFILL_ROWS,
     .n_vocab = N_VOCAB,
     .batch = BATCH,
     .kv_pages_count = PAGES,

@@ -3,6 +3,14 @@
 #ifndef CM_TESTS_CUDA_EMULATION_DEVICE_PTX_H
 #define CM_TESTS_CUDA_EMULATION_DEVICE_PTX_H
 
+/* --- Functions --- */
+
+inline float cm_exp2(float x)
+{
+    float power = exp2f(x);
+    return power < 0x1p-126f ? 0.0f : power;
+}
+
 /* --- Tensor cores --- */
 
 inline void cm_mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
