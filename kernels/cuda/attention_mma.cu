@@ -17,8 +17,8 @@
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
  * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once a block.
- * Occupancy of attend<*, 1>: 6 on sm_80, 8 on sm_90
- * Occupancy of attend<128, *>: 1 on sm_80, 2 on sm_90
+ * Occupancy of attend<*1>: 6 on sm_80, 8 on sm_90
+ * Occupancy of attend<128,*>: 1 on sm_80, 2 on sm_90
  * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/attention_pages.h"
 

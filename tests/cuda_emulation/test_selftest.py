@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
 
 
 MISTAKES = (
-    Mistake("", "norm.cu", "(plus + args.weight[i])", "(1.0f + args.weight[i] * plus)", "norm",
+    Mistake("", "norm.cu", "(plus + weight.x)", "(1.0f + weight.x * plus)", "norm",
             "norm["),
     Mistake("", "rope.cu", "*a * cosines[i] - *b", "*a * cosines[i] + *b", "op bf16",
             "first text["),
