@@ -17,7 +17,7 @@
  *
  * Slots that nobody has written may hold NaN, and 0 * NaN is NaN: they arrive as zeros.
  * Flops: 4 head_dim a query and position, on tensor cores. Bytes: each page once a block.
- * Occupancy of attend<*1>: 6 on sm_80, 8 on sm_90
+ * Occupancy of attend<*1>: 3 on sm_80, 5 on sm_90
  * Occupancy of attend<128,*>: 1 on sm_80, 2 on sm_90
  * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/attention_pages.h"
@@ -165,7 +165,7 @@ load_queries(const struct cm_attention_args &args, const struct cm_attention_chu
     uint32_t group = args.n_heads / args.n_kv_heads;
     size_t stride = (size_t)(args.n_heads + 2 * args.n_kv_heads) * D;
     bool aligned = cm_is_aligned(args.qkv, D);
-#pragma unroll 4
+#pragma unroll 8
     for (uint32_t i = 4 * threadIdx.x; i < W * TILE * D; i += 4 * 32 * W) {
         uint32_t query = first + i / D;
         float4 quad = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -384,14 +384,10 @@ static __global__ void __launch_bounds__(32 * W, W > 1 ? 2 : 1)
     int32_t warp_last = chunk.row_begin + (int32_t)((first + warp * TILE + TILE - 1) / group);
     float sums[D / 8][4] = { { 0 } };
     float scale = args.scale * 1.44269504088896340736f;
-    struct cursor cursor = { args.visits,
-                             chunk.visit_end,
-                             chunk.visit_begin - 32,
-                             { 0, 0, 0, 0 },
-                             0,
-                             first_row,
-                             last_row,
-                             reach };
+    struct cursor<visits_ahead<D>> cursor = {
+        args.visits, chunk.visit_end, chunk.visit_begin - 32, {}, 0, first_row, last_row, reach
+    };
+    start_cursor(cursor);
     int count = start_stage<D, FP8, W>(args, kv, chunk, cursor, 0, shared);
     for (int stage = 0; count > 0; stage ^= 1) {
         int next_count = start_stage<D, FP8, W>(args, kv, chunk, cursor, stage ^ 1, shared);

@@ -15,9 +15,12 @@ enum {
     STAGES = 2,
 };
 
+/* How many times 32 visits are on their way while those before are looked at. */
+template <int D> constexpr int visits_ahead = D > 128 ? 0 : 3; /* registers are short */
+
 /* Pages of a stage, for blocks of W warps: wide blocks have few stages to wait for, narrow ones
  * leave room for each other. */
-template <int D, int W> constexpr int stage_pages = D > 128 ? 1 : W > 1 || D <= 64 ? 4 : 2;
+template <int D, int W> constexpr int stage_pages = D > 128 ? 1 : W > 1 ? 4 : 2;
 
 /* Pages as they stand in memory, for what is not float16 there. */
 template <int D, bool FP8, int W> struct raw_pages {
@@ -45,42 +48,62 @@ template <int D, bool FP8, int W> struct layout {
 };
 
 /* Walks over the visits that concern the block's rows; the same in every warp, but for `seen`. */
-struct cursor {
+template <int A> struct cursor {
     const struct cm_visit *visits;
     int32_t end;
-    int32_t base;         /* of the 32 visits looked at last ... */
-    struct cm_visit seen; /* ... of which a lane holds one */
-    unsigned pending;     /* those of them that concern us, not yet taken */
+    int32_t base;                /* of the 32 visits looked at last ... */
+    struct cm_visit seen[1 + A]; /* ... of which a lane holds one, and of those behind */
+    unsigned pending;            /* those of them that concern us, not yet taken */
     int32_t first_row;
     int32_t last_row;
     struct reach reach;
 };
 
-/* The next visit; false: there is none. */
-static __device__ __forceinline__ bool next_visit(struct cursor &cursor, struct cm_visit *visit)
+/* The lane's visit from `base` on; one of no rows behind the end. */
+template <int A>
+static __device__ __forceinline__ struct cm_visit visit_at(const struct cursor<A> &cursor,
+                                                           int32_t base)
+{
+    int32_t at = base + (int32_t)(threadIdx.x % 32);
+    struct cm_visit none = { 0, 0, 0, 0 };
+    return at < cursor.end ? cursor.visits[at] : none;
+}
+
+template <int A> static __device__ __forceinline__ void start_cursor(struct cursor<A> &cursor)
+{
+#pragma unroll
+    for (int i = 0; i < A; i++) {
+        cursor.seen[1 + i] = visit_at(cursor, cursor.base + 32 * (1 + i));
+    }
+}
+
+/* The next visit; false: there is none. A search of a long list would wait for memory with every 32
+ * visits, if they were not asked for ahead. */
+template <int A>
+static __device__ __forceinline__ bool next_visit(struct cursor<A> &cursor, struct cm_visit *visit)
 {
     while (cursor.pending == 0) {
         cursor.base += 32;
         if (cursor.base >= cursor.end) {
             return false;
         }
-        int32_t at = cursor.base + (int32_t)(threadIdx.x % 32);
-        bool ours = at < cursor.end;
-        if (ours) {
-            cursor.seen = cursor.visits[at];
-            ours = cursor.seen.row_begin <= cursor.last_row &&
-                   cursor.seen.row_end > cursor.first_row &&
-                   cursor.seen.first_position >= cursor.reach.begin &&
-                   cursor.seen.first_position < cursor.reach.end;
+#pragma unroll
+        for (int i = 0; i < A; i++) {
+            cursor.seen[i] = cursor.seen[1 + i];
         }
+        cursor.seen[A] = visit_at(cursor, cursor.base + 32 * A);
+        const struct cm_visit &seen = cursor.seen[0];
+        bool ours = seen.row_begin <= cursor.last_row && seen.row_end > cursor.first_row &&
+                    seen.first_position >= cursor.reach.begin &&
+                    seen.first_position < cursor.reach.end;
         cursor.pending = __ballot_sync(0xffffffffu, ours);
     }
     int lane = __ffs((int)cursor.pending) - 1;
     cursor.pending &= cursor.pending - 1;
-    visit->page = __shfl_sync(0xffffffffu, cursor.seen.page, lane);
-    visit->first_position = __shfl_sync(0xffffffffu, cursor.seen.first_position, lane);
-    visit->row_begin = __shfl_sync(0xffffffffu, cursor.seen.row_begin, lane);
-    visit->row_end = __shfl_sync(0xffffffffu, cursor.seen.row_end, lane);
+    visit->page = __shfl_sync(0xffffffffu, cursor.seen[0].page, lane);
+    visit->first_position = __shfl_sync(0xffffffffu, cursor.seen[0].first_position, lane);
+    visit->row_begin = __shfl_sync(0xffffffffu, cursor.seen[0].row_begin, lane);
+    visit->row_end = __shfl_sync(0xffffffffu, cursor.seen[0].row_end, lane);
     return true;
 }
 
@@ -163,8 +186,8 @@ static __device__ __forceinline__ void copy_page(const uint8_t *keys, size_t val
 template <int D, bool FP8, int W>
 static __device__ __forceinline__ int
 start_stage(const struct cm_attention_args &args, const struct cm_cuda_kv &kv,
-            const struct cm_attention_chunk &chunk, struct cursor &cursor, int stage,
-            layout<D, FP8, W> *shared)
+            const struct cm_attention_chunk &chunk, struct cursor<visits_ahead<D>> &cursor,
+            int stage, layout<D, FP8, W> *shared)
 {
     using element = std::conditional_t<FP8, uint8_t, __half>;
     int count = 0;

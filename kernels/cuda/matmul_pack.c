@@ -68,41 +68,17 @@ static size_t element_bytes(enum cm_cuda_format format)
     return format == CM_CUDA_F32 ? 4 : format == CM_CUDA_FP8 ? 1 : 2;
 }
 
-/* The nearest e4m3, ties to even; magnitudes over 448 become 448. A step between neighbours is an
- * eighth of the power of two below, and never less than 2^-9. */
-static uint8_t e4m3_from_float(float value)
-{
-    int exponent;
-    uint8_t sign = signbit(value) ? 0x80 : 0;
-    float magnitude = fminf(fabsf(value), CM_CUDA_E4M3_MAX);
-    frexpf(magnitude, &exponent);
-    exponent = magnitude > 0.0f && exponent - 1 > -6 ? exponent - 1 : -6;
-    int steps = (int)rintf(ldexpf(magnitude, 3 - exponent));
-    return (uint8_t)(sign | ((exponent + 6) * 8 + steps));
-}
-
-/* A row of weights in the format; returns its scale. */
-static float convert_row(const struct cm_matrix *matrix, const float *row, unsigned char *to)
+static void convert_row(const struct cm_matrix *matrix, const float *row, unsigned char *to)
 {
     uint16_t *halves = (void *)to;
-    float largest = 0.0f;
     if (matrix->format == CM_CUDA_F32) {
         memcpy(to, row, matrix->padded * sizeof *row);
-        return 1.0f;
+        return;
     }
     for (uint32_t k = 0; k < matrix->padded; k++) {
-        largest = fmaxf(largest, fabsf(row[k]));
+        halves[k] = matrix->format == CM_CUDA_BF16 ? cm_bf16_from_float(row[k])
+                                                   : cm_half_from_float(row[k]);
     }
-    float inverse = largest > 0.0f ? CM_CUDA_E4M3_MAX / largest : 0.0f;
-    for (uint32_t k = 0; k < matrix->padded; k++) {
-        if (matrix->format == CM_CUDA_FP8) {
-            to[k] = e4m3_from_float(row[k] * inverse);
-        } else {
-            halves[k] = matrix->format == CM_CUDA_BF16 ? cm_bf16_from_float(row[k])
-                                                       : cm_half_from_float(row[k]);
-        }
-    }
-    return largest / CM_CUDA_E4M3_MAX;
 }
 
 /* Some rows at a time in host memory, then uploaded. */
@@ -114,25 +90,49 @@ static enum cm_status pack_floats(struct cm_matrix *matrix, const struct cm_matr
     rows_max = rows_max > 0 ? rows_max : 1;
     float *row = cm_alloc(matrix->padded, sizeof *row);
     unsigned char *rows = cm_alloc(rows_max, row_bytes);
-    float *scales = cm_alloc(matrix->n_out, sizeof *scales);
-    enum cm_status status =
-        row == NULL || rows == NULL || scales == NULL ? CM_OUT_OF_MEMORY : CM_OK;
+    enum cm_status status = row == NULL || rows == NULL ? CM_OUT_OF_MEMORY : CM_OK;
     for (uint32_t begin = 0; status == CM_OK && begin < matrix->n_out;) {
         uint32_t count = matrix->n_out - begin < rows_max ? matrix->n_out - begin : rows_max;
         for (uint32_t i = 0; i < count; i++) {
             cm_matrix_source_row(sources, begin + i, matrix->n_in, row);
-            scales[begin + i] = convert_row(matrix, row, rows + i * row_bytes);
+            convert_row(matrix, row, rows + i * row_bytes);
         }
         cm_cuda_backend_upload(backend, (unsigned char *)matrix->weights + begin * row_bytes, rows,
                                count * row_bytes);
         begin += count;
     }
-    if (status == CM_OK && matrix->scales != NULL) {
-        cm_cuda_backend_upload(backend, matrix->scales, scales, matrix->n_out * sizeof *scales);
-    }
     cm_free(row);
     cm_free(rows);
-    cm_free(scales);
+    return status;
+}
+
+/* e4m3 with a scale for each row: rows of float32 go over, and the device rounds them as it does
+ * those of x. */
+static enum cm_status pack_fp8(struct cm_matrix *matrix, const struct cm_matrix_source *sources)
+{
+    struct cm_backend *backend = matrix->backend;
+    const size_t row_bytes = matrix->padded * sizeof(float);
+    uint32_t rows_max = (uint32_t)(PACK_BYTES_MAX / row_bytes);
+    rows_max = rows_max > 0 ? rows_max : 1;
+    float *rows = cm_alloc(rows_max, row_bytes);
+    float *device_rows = cm_cuda_reserve(backend, rows_max * row_bytes);
+    enum cm_status status = rows == NULL || device_rows == NULL ? CM_OUT_OF_MEMORY : CM_OK;
+    for (uint32_t begin = 0; status == CM_OK && begin < matrix->n_out; begin += rows_max) {
+        uint32_t count = matrix->n_out - begin < rows_max ? matrix->n_out - begin : rows_max;
+        for (uint32_t i = 0; i < count; i++) {
+            cm_matrix_source_row(sources, begin + i, matrix->n_in,
+                                 rows + (size_t)i * matrix->padded);
+        }
+        cm_cuda_backend_upload(backend, device_rows, rows, count * row_bytes);
+        cm_cuda_check(
+            backend,
+            cm_cuda_narrow_fp8(device_rows, count, matrix->padded, matrix->padded,
+                               (unsigned char *)matrix->weights + (size_t)begin * matrix->padded,
+                               matrix->scales + begin, backend->stream),
+            "rounding weights");
+    }
+    cm_cuda_backend_free(backend, device_rows);
+    cm_free(rows);
     return status;
 }
 
@@ -279,6 +279,7 @@ enum cm_status cm_cuda_matrix_pack(struct cm_matrix *matrix, const struct cm_mat
     enum cm_status status = reserve_weights(matrix);
     if (status == CM_OK) {
         status = matrix->format == CM_CUDA_INTEGERS ? pack_integers(matrix, sources)
+                 : matrix->format == CM_CUDA_FP8    ? pack_fp8(matrix, sources)
                                                     : pack_floats(matrix, sources);
     }
     if (status == CM_OK) {
