@@ -43,10 +43,10 @@ class BenchPlanTest(unittest.TestCase):
 
     def test_the_workload(self):
         plan = self.plan()
-        # 32 x 64 prompt tokens in steps of 32 + 256 rows, whose tokens see 32.5 each; then 7 more
+        # 32 x 64 prompt tokens in steps of 32 + 1024 rows, whose tokens see 32.5 each; then 7 more
         # tokens of each of the two waves.
         prefill, decode = plan["prefill"], plan["decode"]
-        self.assertAlmostEqual(prefill["steps"], 32 * 64 / 288, delta=1e-6)
+        self.assertAlmostEqual(prefill["steps"], 32 * 64 / 1056, delta=1e-6)
         self.assertEqual(prefill["context_tokens"], 32.5)
         self.assertEqual(decode["steps"], 2 * 7)
         seconds = sum(step["steps"] * step["designed_s"] for step in (prefill, decode))
@@ -60,9 +60,10 @@ class BenchPlanTest(unittest.TestCase):
         self.assertEqual(attention["bytes"], 2 * ((64 + 16 * 4) * 128 + 2 * 16 * 64 * 4))
 
     def test_what_items_share_is_computed_once(self):
-        plan = self.plan("--shared-prefix", 10, "--item-tokens", 30, "--segments-per-item", 8)
-        tokens = 10 + 4 * 30 + 32 * 24
-        self.assertAlmostEqual(plan["prefill"]["steps"], tokens / 288, delta=1e-6)
+        plan = self.plan("--batch", 64, "--shared-prefix", 10, "--item-tokens", 30,
+                         "--segments-per-item", 8)
+        tokens = 10 + 8 * 30 + 64 * 24
+        self.assertAlmostEqual(plan["prefill"]["steps"], tokens / 1088, delta=1e-6)
 
     def test_few_texts_are_one_wave(self):
         decode = self.plan("--batch", 8)["decode"]
@@ -106,7 +107,7 @@ class BenchPlanTest(unittest.TestCase):
     def test_the_table(self):
         result = copymill("bench", "--plan", "a100", *WORKLOAD)
         self.assertEqual(result.status, EXIT_OK, result)
-        for words in ("NVIDIA A100", "prefill step: 288 rows", "decode step: 16 rows", "qkv",
+        for words in ("NVIDIA A100", "prefill step: 1056 rows", "decode step: 16 rows", "qkv",
                       "roofline = max(", "copies/s"):
             self.assertIn(words, result.stdout)
 
