@@ -204,12 +204,21 @@ static void feed_forward_block(struct cm_forward *forward, const struct cm_step_
     struct cm_backend *backend = forward->backend;
     const struct cm_model_spec *spec = forward->weights->spec;
     uint32_t n_ff = forward->config->n_ff;
-    normalise_multiply(forward, &layer->ffn_norm, forward->branch, plan->n_rows, layer->gate_up,
-                       forward->gate_up);
     if (spec->names->gate != NULL) {
-        cm_op_gated_matmul(backend, spec->activation, forward->gate_up, plan->n_rows,
-                           forward->hidden, layer->down, forward->branch);
+        struct cm_norm_args norm = norm_args(forward, &layer->ffn_norm, forward->x, forward->branch,
+                                             forward->normed, plan->n_rows);
+        cm_op_feed_forward(backend, &(struct cm_feed_forward_args){
+                                        .norm = &norm,
+                                        .gate_up = layer->gate_up,
+                                        .kind = spec->activation,
+                                        .down = layer->down,
+                                        .products = forward->gate_up,
+                                        .hidden = forward->hidden,
+                                        .y = forward->branch,
+                                    });
     } else {
+        normalise_multiply(forward, &layer->ffn_norm, forward->branch, plan->n_rows, layer->gate_up,
+                           forward->gate_up);
         cm_op_activation(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
                          forward->hidden);
         cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);

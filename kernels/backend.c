@@ -327,6 +327,11 @@ void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind
     functions_of(backend)->op_gated_matmul(backend, kind, x, n_rows, hidden, matrix, y);
 }
 
+void cm_op_feed_forward(struct cm_backend *backend, const struct cm_feed_forward_args *args)
+{
+    functions_of(backend)->op_feed_forward(backend, args);
+}
+
 void cm_op_rope_append(struct cm_backend *backend, const struct cm_rope_append_args *args)
 {
     functions_of(backend)->op_rope_append(backend, args);

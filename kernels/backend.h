@@ -241,6 +241,19 @@ void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind
                         uint32_t n_rows, float *hidden /* [n_rows, n_in] */,
                         struct cm_matrix *matrix, float *y);
 
+struct cm_feed_forward_args {
+    const struct cm_norm_args *norm;
+    struct cm_matrix *gate_up; /* [2 * n_ff, dim] */
+    enum cm_activation_kind kind;
+    struct cm_matrix *down; /* [dim, n_ff] */
+    float *products;        /* [n_rows, 2 * n_ff], left with anything in it */
+    float *hidden;          /* [n_rows, n_ff], the same */
+    float *y;               /* [n_rows, dim] */
+};
+
+/* cm_op_norm_matmul to `products`, then cm_op_gated_matmul of them. */
+void cm_op_feed_forward(struct cm_backend *backend, const struct cm_feed_forward_args *args);
+
 /* --- The paged KV cache --- */
 
 /* A page holds the keys and values of CM_PAGE_TOKENS consecutive absolute positions for all layers:

@@ -69,6 +69,7 @@ enum { CM_POISON = 0xFF };
     EACH(op_matmul)                \
     EACH(op_norm_matmul)           \
     EACH(op_gated_matmul)          \
+    EACH(op_feed_forward)          \
     EACH(op_gated)                 \
     EACH(op_activation)            \
     EACH(op_rope_append)           \

@@ -9,6 +9,7 @@
  * v16_exp and of the C library's erff: a few ulp. Compiled per instruction set. */
 #include "kernels/cpu/variant.h"
 
+#include "kernels/cpu/feed_forward.h"
 #include "kernels/cpu/row_work.h"
 #include "kernels/cpu/vector.h"
 
@@ -102,4 +103,20 @@ void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind
     struct activation_args args = { kind, true, x, cm_cpu_matrix_n_in(matrix), hidden };
     cm_cpu_matmul_made(backend, matrix, hidden, &(struct cm_rows_maker){ activate_rows, &args },
                        n_rows, y);
+}
+
+static void gate_all(enum cm_activation_kind kind, const float *x, uint32_t n_rows, uint32_t dim,
+                     float *out)
+{
+    struct activation_args args = { kind, true, x, dim, out };
+    activate_rows(&args, 0, n_rows);
+}
+
+void cm_op_feed_forward(struct cm_backend *backend, const struct cm_feed_forward_args *args)
+{
+    if (!cm_cpu_feed_forward(backend, args, cm_norm_rows, gate_all)) {
+        cm_op_norm_matmul(backend, args->norm, args->gate_up, args->products);
+        cm_op_gated_matmul(backend, args->kind, args->products, args->norm->n_rows, args->hidden,
+                           args->down, args->y);
+    }
 }

@@ -6,6 +6,7 @@
     __typeof__(cm_op_add) cm_op_add_##isa;                                   \
     __typeof__(cm_op_attention) cm_op_attention_##isa;                       \
     __typeof__(cm_op_beam) cm_op_beam_##isa;                                 \
+    __typeof__(cm_op_feed_forward) cm_op_feed_forward_##isa;                 \
     __typeof__(cm_op_gated) cm_op_gated_##isa;                               \
     __typeof__(cm_op_gated_matmul) cm_op_gated_matmul_##isa;                 \
     __typeof__(cm_op_norm) cm_op_norm_##isa;                                 \
@@ -61,6 +62,7 @@
         .op_add = cm_op_add_##isa,                                           \
         .op_matmul = cm_cpu_op_matmul,                                       \
         .op_norm_matmul = cm_op_norm_matmul_##isa,                           \
+        .op_feed_forward = cm_op_feed_forward_##isa,                         \
         .op_gated_matmul = cm_op_gated_matmul_##isa,                         \
         .op_gated = cm_op_gated_##isa,                                       \
         .op_activation = cm_op_activation_##isa,                             \

@@ -75,7 +75,7 @@ static void norm_row(const struct cm_norm_args *args, const float *x, float *out
     }
 }
 
-static void norm_rows(const void *context, uint32_t begin, uint32_t end)
+void cm_norm_rows(const void *context, uint32_t begin, uint32_t end)
 {
     const struct cm_norm_args *args = context;
     for (size_t row = begin; row < end; row++) {
@@ -90,7 +90,7 @@ static void norm_rows(const void *context, uint32_t begin, uint32_t end)
 void cm_op_norm(struct cm_backend *backend, const struct cm_norm_args *args)
 {
     CM_ASSERT(args->residual == NULL || args->out != args->x);
-    cm_rows_run(backend, norm_rows, args, args->n_rows, 3 * (size_t)args->dim);
+    cm_rows_run(backend, cm_norm_rows, args, args->n_rows, 3 * (size_t)args->dim);
 }
 
 struct add_args {
@@ -117,6 +117,6 @@ void cm_op_norm_matmul(struct cm_backend *backend, const struct cm_norm_args *no
 {
     CM_ASSERT(norm->residual == NULL || norm->out != norm->x);
     CM_ASSERT(norm->dim == cm_cpu_matrix_n_in(matrix));
-    cm_cpu_matmul_made(backend, matrix, norm->out, &(struct cm_rows_maker){ norm_rows, norm },
+    cm_cpu_matmul_made(backend, matrix, norm->out, &(struct cm_rows_maker){ cm_norm_rows, norm },
                        norm->n_rows, y);
 }

@@ -22,4 +22,9 @@ struct cm_rows_maker {
 void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,
                         const struct cm_rows_maker *maker, uint32_t n_rows, float *y);
 
+#if defined(CM_VARIANT)
+/* Rows of a struct cm_norm_args; norm.c. */
+void cm_norm_rows(const void *args, uint32_t begin, uint32_t end);
+#endif
+
 #endif

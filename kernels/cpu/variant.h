@@ -11,6 +11,8 @@
 #define cm_op_add CM_VARIANT_NAME(cm_op_add)
 #define cm_op_attention CM_VARIANT_NAME(cm_op_attention)
 #define cm_op_beam CM_VARIANT_NAME(cm_op_beam)
+#define cm_norm_rows CM_VARIANT_NAME(cm_norm_rows)
+#define cm_op_feed_forward CM_VARIANT_NAME(cm_op_feed_forward)
 #define cm_op_gated CM_VARIANT_NAME(cm_op_gated)
 #define cm_op_gated_matmul CM_VARIANT_NAME(cm_op_gated_matmul)
 #define cm_op_norm CM_VARIANT_NAME(cm_op_norm)

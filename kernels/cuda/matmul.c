@@ -280,3 +280,10 @@ void cm_cuda_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind
         multiply(matrix, backend->narrow, n_rows, y);
     }
 }
+
+void cm_cuda_op_feed_forward(struct cm_backend *backend, const struct cm_feed_forward_args *args)
+{
+    cm_cuda_op_norm_matmul(backend, args->norm, args->gate_up, args->products);
+    cm_cuda_op_gated_matmul(backend, args->kind, args->products, args->norm->n_rows, args->hidden,
+                            args->down, args->y);
+}

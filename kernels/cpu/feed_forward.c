@@ -1,0 +1,79 @@
+/* y = (f(x G^T) * (x U^T)) D^T, x = norm(x += residual)
+ *
+ * A panel of the gate and its counterpart of up make 32 values of each row of what D multiplies,
+ * which is a group of its packed rows: so the thread that has multiplied the two gates the result
+ * and packs it at once, and the 2 * n_ff floats of each row never leave the first caches. Bits are
+ * those of cm_op_norm_matmul, cm_op_gated and cm_op_matmul. */
+#include "kernels/cpu/feed_forward.h"
+
+#include "base/memory.h"
+#include "kernels/cpu/matmul_op.h"
+
+struct block {
+    struct cm_matmul gate_up;
+    struct cm_matmul down;
+    enum cm_activation_kind kind;
+    cm_gate_function gate;
+    float *products; /* [threads][n_rows][3][32]: gate and up of all rows, then what they make */
+    struct cm_pool_work work;
+};
+
+/* Group `group` of the packed rows of down. */
+static void pack_group(const struct block *block, uint32_t group, const float *x)
+{
+    const struct cm_matmul *down = &block->down;
+    for (uint32_t i = 0; i < down->tiles_count; i++) {
+        struct cm_pool_range rows = cm_matmul_tile_rows(down, i);
+        uint32_t count = rows.end - rows.begin;
+        uint8_t *tile = down->packed + rows.begin * down->matrix->row_bytes;
+        down->kernels->pack_many(x + (size_t)rows.begin * CM_PANEL, CM_PANEL, count,
+                                 tile + (size_t)group * count * down->kernels->row_unit_bytes);
+    }
+}
+
+static void multiply_groups(void *context, uint32_t thread_index, uint32_t threads_count)
+{
+    (void)threads_count;
+    struct block *block = context;
+    uint32_t n_rows = block->gate_up.n_rows;
+    uint32_t groups = block->down.matrix->units_count;
+    float *both = block->products + (size_t)thread_index * n_rows * 3 * CM_PANEL;
+    float *gated = both + (size_t)n_rows * 2 * CM_PANEL;
+    struct cm_pool_range range;
+    while (cm_pool_work_take(&block->work, thread_index, &range)) {
+        for (uint32_t group = range.begin; group < range.end; group++) {
+            cm_matmul_panel(&block->gate_up, thread_index, group, groups + group, both,
+                            2 * CM_PANEL);
+            cm_matmul_panel(&block->gate_up, thread_index, groups + group, group + 1,
+                            both + CM_PANEL, 2 * CM_PANEL);
+            block->gate(block->kind, both, n_rows, CM_PANEL, gated);
+            pack_group(block, group, gated);
+        }
+    }
+}
+
+bool cm_cpu_feed_forward(struct cm_backend *backend, const struct cm_feed_forward_args *args,
+                         cm_rows_function norm_rows, cm_gate_function gate)
+{
+    uint32_t n_rows = args->norm->n_rows;
+    if (n_rows == 0 || args->down->n_in % CM_PANEL != 0 ||
+        args->gate_up->kernels->tile_rows_max != args->down->kernels->tile_rows_max) {
+        return false;
+    }
+    struct block block = { .kind = args->kind, .gate = gate };
+    uint64_t counts[] = { args->gate_up->rows_count, args->down->rows_count };
+    cm_matmul_init(&block.gate_up, backend, args->gate_up, backend->scratch, n_rows);
+    cm_matmul_init(&block.down, backend, args->down, cm_matmul_end(&block.gate_up), n_rows);
+    if (!block.gate_up.many || !block.down.many) {
+        args->gate_up->rows_count = counts[0];
+        args->down->rows_count = counts[1];
+        return false;
+    }
+    block.products = (void *)cm_matmul_end(&block.down);
+    cm_matmul_pack(backend, &block.gate_up, args->norm->out,
+                   &(struct cm_rows_maker){ norm_rows, args->norm });
+    cm_pool_work_init(&block.work, cm_pool_threads(backend->pool), args->down->units_count, 1);
+    cm_pool_run(backend->pool, multiply_groups, &block);
+    cm_matmul_multiply(backend, &block.down, args->y);
+    return true;
+}
