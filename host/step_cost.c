@@ -282,7 +282,8 @@ static void add_head(struct work *work)
     add(work, "gather", 2 * calls, cm_work_embed(rows, config->n_embd, 4));
     add(work, "last norm", calls, cm_work_norm(rows, config->n_embd, true));
     add(work, "head", calls, product(work, false, &head, rows, config->n_embd));
-    add(work, "sample", calls, cm_work_sample(rows, config->n_vocab, work->shape->drawn));
+    add(work, "sample", calls,
+        cm_work_sample(rows, config->n_vocab, work->shape->drawn ? CM_WORK_TOP_K : CM_WORK_GREEDY));
 }
 
 enum cm_status cm_step_cost(const struct cm_model_file *file, const struct cm_cost_device *device,

@@ -19,7 +19,7 @@ struct cm_cost_device {
 
 struct cm_step_shape {
     enum cm_engine_precision precision;
-    bool drawn;            /* tokens are drawn with top-p; else greedy */
+    bool drawn;            /* tokens are drawn with top-k and top-p; else greedy */
     uint32_t rows_max;     /* of any step */
     uint32_t n_rows;       /* tokens that are computed */
     uint32_t texts_count;  /* that they belong to, an equal share each */

@@ -297,16 +297,24 @@ struct cm_work cm_work_attention(const struct cm_work_attention *shape)
 
 /* --- Sampling --- */
 
-/* sample.cu: a block of 512 threads a row, 3 passes over its logits for the best, 14 more for a
- * draw, 11 more for top-p; only the first comes from device memory. Some 3 flops an element and
- * pass. */
-struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, bool drawn)
+/* sample.cu: a block of 1024 threads a row, each with four loads of 16 bytes on their way. A pass
+ * for the best and one for the sum of all exponentials; top-k takes one more, top-p without it one
+ * that weighs all, and one each for its place and the draw's. Only the first comes from device
+ * memory. Flops are what the instructions take the time of. */
+struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, enum cm_work_sampling sampling)
 {
-    double passes = drawn ? 3 + 14 + 11 : 3;
-    double bytes = 4.0 * n_rows * n_vocab;
-    struct cm_work work = row_work(bytes, 3.0 * n_rows * n_vocab, n_rows, 512);
-    work.sm_bytes = passes * bytes;
-    work.kernel_flops = passes * work.flops;
+    static const double passes[] = {
+        [CM_WORK_GREEDY] = 2, [CM_WORK_TOP_K] = 3, [CM_WORK_TOP_P] = 5
+    };
+    const double pass_flops = 8;
+    const double sum_flops = 30;
+    const double weigh_flops = 70;
+    double logits = (double)n_rows * n_vocab;
+    struct cm_work work = row_work(4 * logits, 3 * logits, n_rows, 1024);
+    work.sm_bytes = passes[sampling] * work.bytes;
+    work.kernel_flops = logits * (passes[sampling] * pass_flops + sum_flops +
+                                  (sampling == CM_WORK_TOP_P ? weigh_flops : 0));
+    work.flight_bytes = 4 * 16 * 1024;
     work.sm_blocks = 1; /* registers */
     return work;
 }

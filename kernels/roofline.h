@@ -97,8 +97,9 @@ struct cm_work_attention {
 };
 struct cm_work cm_work_attention(const struct cm_work_attention *shape);
 
-/* Drawn: with a temperature and top-p; else greedy. */
-struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, bool drawn);
+/* As jobs ask for it, with the log-probability. A draw has top-p, and before it top-k or not. */
+enum cm_work_sampling { CM_WORK_GREEDY, CM_WORK_TOP_K, CM_WORK_TOP_P };
+struct cm_work cm_work_sample(uint32_t n_rows, uint32_t n_vocab, enum cm_work_sampling sampling);
 
 struct cm_roofline_time {
     double roofline_s;

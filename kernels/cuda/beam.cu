@@ -9,11 +9,12 @@
  * id. With one they are drawn one after the other without replacement, each in proportion to exp(s)
  * among those left: the first token in the order at which the mass is over uniform * mass left.
  *
- * logits [n_rows, n_vocab] float32, overwritten. Masses are integers (distribution.h), so a row
- * depends on nothing but the row. One block a row.
- * Bytes a row: 4 n_vocab times 14 passes for the best; 11 more for each token that is drawn, and as
- * in sample.cu for top-k and top-p.
- * Occupancy of *: 1 on sm_80, 1 on sm_90 */
+ * logits [n_rows, n_vocab] float32, overwritten. Masses are integers (row.h), so a row depends on
+ * nothing but the row. One block a row.
+ * Bytes a row: 4 n_vocab times 5 passes for the best, or for any number that is drawn with top-k:
+ * the greatest, the sum, log-probabilities in place of logits (which are written, too), the
+ * greatest again, and the list. Without top-k one to bin the masses instead, one for top-p, and one
+ * for each token that is drawn. More as in sample.cu. Occupancy of *: 1 on sm_80, 1 on sm_90 */
 #include "kernels/cuda/distribution.h"
 
 /* The unmodified log-probability of a score. One thread. */
@@ -29,98 +30,115 @@ static __device__ __forceinline__ float logprob_of(const struct cm_sample_row &c
     return logprob;
 }
 
-/* Each candidate goes to the place that the number of better ones gives it; the impossible ones,
- * which come last, become -1. */
-static __device__ __forceinline__ void put_best(const struct cm_beam_args &args, size_t first,
+/* The best, which the list holds in order; -1 behind the last possible one. */
+static __device__ __forceinline__ void put_best(const struct cm_beam_args &args,
                                                 const struct cm_sample_row &controls,
-                                                const struct candidates *candidates)
+                                                uint32_t count, const struct scratch *scratch)
 {
+    size_t first = (size_t)blockIdx.x * args.n_candidates;
     for (uint32_t i = threadIdx.x; i < args.n_candidates; i += THREADS) {
-        if (i >= candidates->count) {
+        if (i >= count) {
             args.tokens[first + i] = -1;
             continue;
         }
-        float value = candidates->values[i];
-        uint32_t id = candidates->ids[i];
-        uint32_t rank = 0;
-        for (uint32_t j = 0; j < candidates->count; j++) {
-            float other = candidates->values[j];
-            rank += other > value || (other == value && candidates->ids[j] < id);
-        }
-        args.tokens[first + rank] = value == -INFINITY ? -1 : (int32_t)id;
-        args.scores[first + rank] = value;
-        args.logprobs[first + rank] = logprob_of(controls, args.history, id, value);
+        float score = value_of(key_in(scratch->items[i]));
+        uint32_t id = (uint32_t)scratch->items[i];
+        args.tokens[first + i] = score == -INFINITY ? -1 : (int32_t)id;
+        args.scores[first + i] = score;
+        args.logprobs[first + i] = logprob_of(controls, args.history, id, score);
     }
 }
 
-/* Draws until nothing is left; returns the log of the mass that the controls leave. */
-static __device__ __forceinline__ float draw(const struct cm_beam_args &args, size_t first,
-                                             const struct row &row,
-                                             const struct cm_sample_row &controls, float highest,
-                                             struct scratch *scratch)
+/* Draws until nothing is left of what top-p and min-p keep: each place in the order, key 0 behind
+ * the last. Leaves the mass of all that can be drawn to the first thread. */
+static __device__ __forceinline__ void draw(const struct cm_beam_args &args,
+                                            const struct cm_sample_row &controls,
+                                            struct distribution *d, mass_t *drawn,
+                                            struct scratch *scratch)
 {
-    mass_t left = cut(row, controls, weigh(row, controls, highest, scratch), scratch);
-    double best_score = (double)highest / controls.temperature;
-    float log_mass = (float)(log((double)left * 0x1p-40) + best_score);
-    for (uint32_t i = 0; i < args.n_candidates; i++) {
-        if (left == 0) {
-            if (threadIdx.x == 0) {
-                args.tokens[first + i] = -1;
+    bool is_binned = false;
+    for (int i = controls.top_p < 1.0f ? -1 : 0; i < (int)args.n_candidates; i++) {
+        auto target = [&](mass_t total) {
+            if (i < 0) {
+                return target_of_top_p(controls.top_p, total);
             }
+            mass_t kept = lesser(d->kept, total);
+            if (i == 0 && threadIdx.x == 0) {
+                scratch->log_sum = (double)kept;
+            }
+            size_t at = (size_t)blockIdx.x * args.n_candidates + i;
+            return target_of_draw(args.uniforms[at], kept);
+        };
+        struct place place = reach(d, target, &is_binned, scratch);
+        if (i < 0) {
+            keep_up_to(d, place);
             continue;
         }
-        float uniform = args.uniforms[first + i];
-        struct place place =
-            place_reaching(row, (mass_t)((double)uniform * (double)left) + 1, scratch);
-        left -= mass_of(place.weight);
         if (threadIdx.x == 0) {
-            float score = (float)(log((double)place.weight) + best_score);
-            row.x[place.id] = 0.0f;
-            args.tokens[first + i] = (int32_t)place.id;
-            args.scores[first + i] = score;
-            args.logprobs[first + i] = logprob_of(controls, args.history, place.id, score);
+            drawn[i] = order_of(place.key, place.id);
         }
-        __syncthreads();
+        if (place.key > 0) {
+            take_out(d, place, is_binned, scratch);
+        }
     }
-    return log_mass;
+    __syncthreads();
+}
+
+static __device__ __forceinline__ void put_drawn(const struct cm_beam_args &args,
+                                                 const struct cm_sample_row &controls,
+                                                 const mass_t *drawn, const struct scratch *scratch)
+{
+    double best_score = (double)scratch->highest / controls.temperature;
+    for (uint32_t i = threadIdx.x; i < args.n_candidates; i += THREADS) {
+        size_t at = (size_t)blockIdx.x * args.n_candidates + i;
+        uint32_t id = (uint32_t)drawn[i];
+        float weight = __uint_as_float(key_in(drawn[i]));
+        float score = (float)(log((double)weight) + best_score);
+        args.tokens[at] = weight > 0.0f ? (int32_t)id : -1;
+        args.scores[at] = score;
+        args.logprobs[at] = logprob_of(controls, args.history, id, score);
+    }
+    if (threadIdx.x == 0) {
+        args.log_masses[blockIdx.x] = (float)(log(scratch->log_sum * 0x1p-40) + best_score);
+    }
 }
 
 static __global__ void __launch_bounds__(THREADS) beam_rows(struct cm_beam_args args)
 {
     __shared__ struct scratch shared;
-    __shared__ struct candidates candidates;
+    __shared__ struct distribution distribution;
+    __shared__ mass_t drawn[CM_BEAM_CANDIDATES_MAX];
     struct scratch *scratch = &shared;
     struct row row = { args.logits + (size_t)blockIdx.x * args.n_vocab, args.n_vocab, 0 };
-    struct cm_sample_row controls = args.rows[blockIdx.x];
-    size_t first = (size_t)blockIdx.x * args.n_candidates;
-    float highest = block_maximum(row, scratch);
-    float log_sum = (float)log_of_mass(logits_mass(row, highest, scratch), highest);
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        float x = row.x[i] - log_sum;
-        row.x[i] = x == x ? x : -INFINITY;
-    }
+    const struct cm_sample_row &controls = args.rows[blockIdx.x];
+    struct best best = find_best(row, scratch);
+    float log_sum = (float)log_of_mass(logits_mass(row, best.highest, scratch), best.highest);
+    change<2>(row, [&](uint32_t, float x) {
+        float logprob = x - log_sum;
+        return logprob == logprob ? logprob : -INFINITY;
+    });
     if (is_penalised(controls)) {
         penalise(row, controls, args.history, scratch);
     }
     if (is_masked(controls)) {
         mask(row, controls, args.mask_ids, scratch);
     }
-    highest = block_maximum(row, scratch);
-    float log_mass = NAN;
-    if (!(controls.temperature > 0.0f)) {
-        uint32_t wanted = args.n_candidates < row.n ? args.n_candidates : row.n;
-        collect_best(row, wanted, &candidates, scratch);
-        put_best(args, first, controls, &candidates);
-    } else if (isfinite(highest / controls.temperature)) {
-        log_mass = draw(args, first, row, controls, highest, scratch);
-    } else {
-        for (uint32_t i = threadIdx.x; i < args.n_candidates; i += THREADS) {
-            args.tokens[first + i] = -1;
-        }
-    }
+    best = find_best(row, scratch);
     if (threadIdx.x == 0) {
-        args.log_masses[blockIdx.x] = log_mass;
+        args.log_masses[blockIdx.x] = NAN; /* a draw knows better */
     }
+    if (controls.temperature > 0.0f && isfinite(best.highest / controls.temperature)) {
+        set_distribution(&distribution, row, controls, best, scratch);
+        draw(args, controls, &distribution, drawn, scratch);
+        put_drawn(args, controls, drawn, scratch);
+        return;
+    }
+    uint32_t count = 0; /* with a temperature and nothing finite */
+    if (!(controls.temperature > 0.0f)) {
+        count = args.n_candidates < row.n ? args.n_candidates : row.n;
+        list_best(row, best, count, scratch);
+    }
+    put_best(args, controls, count, scratch);
 }
 
 extern "C" cudaError_t cm_cuda_beam(const struct cm_beam_args *args, cudaStream_t stream)

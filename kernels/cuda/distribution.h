@@ -1,440 +1,297 @@
-/* A row of logits on its way to a token, by one block: the controls, and the search for a place in
- * the order of tokens (falling weight, ties by lower id). Shared by sample.cu and beam.cu.
+/* A row of logits as a distribution: what temperature, top-k, top-p and min-p leave of it, and the
+ * token at which its running mass reaches a target (order.h). The row is only read. Shared by
+ * sample.cu and beam.cu; every function here is called by the whole block.
  *
- * Masses are integers, w * 2^40 cut off, added in 64 bits: exact, so no sum depends on its order
- * and a row needs no fixed shape of the block. What top-p and a draw look for is the first token of
- * the order whose running mass reaches a target; it is found without a sort, three bits of the
- * weight at a time: one pass adds the masses over each of the seven thresholds that the next three
- * bits could be, and the largest that reaches the target stays. The k-th largest value is found in
- * the same way, with counts for masses. Every function here is called by the whole block.
- *
- * Element i of a row belongs to thread i % THREADS. Passes in which each thread looks at its own
- * need no barrier between them; a function that touches others' has its barriers inside, before
- * and after. */
+ * With a top-k that the list can hold, one pass lists what it keeps, and the rest happens there.
+ * Else one pass bins the masses of all, and each place takes one more: only elements whose logit
+ * may weigh what is looked for have their weight computed. */
 #ifndef CM_KERNELS_CUDA_DISTRIBUTION_H
 #define CM_KERNELS_CUDA_DISTRIBUTION_H
 
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/controls.h"
+#include "kernels/cuda/order.h"
 
-#include <math.h>
-
-typedef unsigned long long mass_t;
+/* --- Keys of weights --- */
 
 enum {
-    THREADS = 512,
-    WARPS = THREADS / 32,
-    DIGIT_BITS = 3,
-    THRESHOLDS = (1 << DIGIT_BITS) - 1,
-    WINDOW_WORDS = 4096, /* of a bitmap of tokens, which walks over the vocabulary */
-    WINDOW_TOKENS = 32 * WINDOW_WORDS,
+    WEIGHT_KEY_TOP = 0x3fffffff,   /* below 2 */
+    WEIGHT_KEY_LEAST = 0x2b800000, /* 2^-40 */
+    WEIGHT_BIN_BITS = 18,          /* 23 of a binade over BINS_A_BINADE */
+    WHOLE_EXPONENT = 110,          /* from here on a significand is a whole number of 2^-40 */
 };
 
-/* The block's shared memory. */
-struct scratch {
-    uint32_t seen[WINDOW_WORDS];
-    mass_t sums[WARPS][THRESHOLDS];
-    float maxima[WARPS];
-    uint32_t counts[THREADS];
-    uint32_t found;
-};
+static_assert(BINS_A_BINADE << WEIGHT_BIN_BITS == 1 << 23, "bins do not cross powers of two");
+static_assert(WEIGHT_KEY_TOP - (BINS << WEIGHT_BIN_BITS) + 1 == WEIGHT_KEY_LEAST, "all have a bin");
 
-/* A row's values with the number that they are looked at by. */
-struct row {
-    float *x; /* [n] */
-    uint32_t n;
-    uint32_t first_token; /* whose value is x[0]: 0, or of a part of the vocabulary */
-};
-
-/* --- Over the whole block --- */
-
-static __device__ __forceinline__ float block_maximum(const struct row &row,
-                                                      struct scratch *scratch)
+/* A weight from 2^-40 to 1 is its own key. Its significand, less what a mass cuts off ... */
+static __device__ __forceinline__ uint32_t significand_of(uint32_t key)
 {
-    float highest = -INFINITY;
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        highest = fmaxf(highest, row.x[i]); /* passes over NaN */
-    }
-    for (int offset = 16; offset > 0; offset /= 2) {
-        highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, offset));
-    }
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) {
-        scratch->maxima[threadIdx.x / 32] = highest;
-    }
-    __syncthreads();
-    for (uint32_t i = 0; i < WARPS; i++) {
-        highest = fmaxf(highest, scratch->maxima[i]);
-    }
-    return highest;
+    uint32_t exponent = key >> 23;
+    uint32_t significand = (key & 0x7fffffu) | 0x800000u;
+    return significand >> (exponent < WHOLE_EXPONENT ? WHOLE_EXPONENT - exponent : 0);
 }
 
-/* Adds each of the N sums over the block; every thread gets all. */
-template <int N>
-static __device__ __forceinline__ void block_sums(mass_t (&sums)[N], struct scratch *scratch)
+/* ... and by how many bits the mass is more. */
+static __device__ __forceinline__ uint32_t mass_shift_of(uint32_t key)
 {
-    static_assert(N <= THRESHOLDS, "room in scratch");
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-        for (int offset = 16; offset > 0; offset /= 2) {
-            sums[j] += __shfl_xor_sync(0xffffffffu, sums[j], offset);
-        }
-    }
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) {
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            scratch->sums[threadIdx.x / 32][j] = sums[j];
-        }
-    }
-    __syncthreads();
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-        sums[j] = 0;
-        for (uint32_t i = 0; i < WARPS; i++) {
-            sums[j] += scratch->sums[i][j];
-        }
-    }
+    uint32_t exponent = key >> 23;
+    return exponent < WHOLE_EXPONENT ? 0 : exponent - WHOLE_EXPONENT;
 }
 
-/* The lowest id with this value; 0 where there is none. `found` must not be in use: behind
- * block_maximum it is not. */
-static __device__ __forceinline__ uint32_t lowest_id(const struct row &row, float value,
-                                                     struct scratch *scratch)
+static __device__ __forceinline__ mass_t mass_of_key(uint32_t key)
+{
+    return key < WEIGHT_KEY_LEAST ? 0 : (mass_t)significand_of(key) << mass_shift_of(key);
+}
+
+/* The elements of a row by their weight, each of which measures its mass. */
+struct by_weight {
+    struct row row;
+    float temperature;
+    float highest; /* over the temperature */
+    float lowest;  /* over the temperature: what is less weighs 0 */
+
+    __device__ __forceinline__ uint32_t key_of_scaled(float scaled) const
+    {
+        return scaled >= lowest ? __float_as_uint(expf(scaled - highest)) : 0; /* 0 for NaN */
+    }
+    __device__ __forceinline__ uint32_t key_of_logit(float x) const
+    {
+        return key_of_scaled(x / temperature);
+    }
+    /* A logit from which on, or up to which, such a weight may come. Far wider than the roundings
+     * of x / temperature - highest, of exp and of this. */
+    __device__ __forceinline__ float logit_near(uint32_t key, float direction) const
+    {
+        float slack = 1e-4f + 1e-6f * fabsf(highest);
+        return temperature * (highest + logf(__uint_as_float(key)) + direction * slack);
+    }
+    __device__ __forceinline__ struct keys all() const
+    {
+        return { WEIGHT_KEY_TOP, WEIGHT_KEY_TOP - WEIGHT_KEY_LEAST, WEIGHT_BIN_BITS };
+    }
+    __device__ __forceinline__ uint32_t key_at(uint32_t i) const
+    {
+        return key_of_logit(row.x[i]);
+    }
+    template <class Look>
+    __device__ __forceinline__ void each(const struct keys &keys, Look look) const
+    {
+        float least = logit_near(keys.top - keys.last, -1.0f);
+        float most = logit_near(keys.top, 1.0f);
+        ::each<2>(row, [&](uint32_t i, float x) {
+            if (x >= least && x <= most) {
+                uint32_t key = key_of_logit(x);
+                if (keys.top - key <= keys.last) {
+                    look(i, key);
+                }
+            }
+        });
+    }
+    /* First by logits, whose weights few threads then compute. */
+    __device__ __forceinline__ uint32_t list(const struct keys &keys, struct scratch *scratch) const
+    {
+        float least = logit_near(keys.top - keys.last, -1.0f);
+        float most = logit_near(keys.top, 1.0f);
+        clear_list(scratch);
+        __syncthreads();
+        ::each<3>(row, [&](uint32_t i, float x) {
+            if (x >= least && x <= most) {
+                append(order_of(key_of(x), i), scratch);
+            }
+        });
+        __syncthreads();
+        uint32_t count = scratch->count;
+        rekey(
+            count,
+            [&](uint32_t logit_key) {
+                uint32_t key = key_of_logit(value_of(logit_key));
+                return keys.top - key <= keys.last ? key : 0;
+            },
+            scratch);
+        return count;
+    }
+    /* Significands: a carry out of 32 bits is rare. */
+    __device__ __forceinline__ void add(uint32_t bin, uint32_t key, struct scratch *scratch) const
+    {
+        uint32_t significand = significand_of(key);
+        if (atomicAdd(&scratch->low[bin], significand) > UINT32_MAX - significand) {
+            atomicAdd(&scratch->high[bin], 1u);
+        }
+    }
+    __device__ __forceinline__ mass_t sum_of(const struct keys &keys, uint32_t bin,
+                                             const struct scratch *scratch) const
+    {
+        return bin_run(bin, scratch) << mass_shift_of(keys.top - (bin << keys.shift));
+    }
+    __device__ __forceinline__ mass_t measure(uint32_t key) const
+    {
+        return mass_of_key(key);
+    }
+};
+
+/* --- What is left of a row --- */
+
+/* In shared memory: what registers would hold through every pass. */
+struct distribution {
+    struct by_weight order;
+    uint32_t count; /* all that top-k keeps is in the list, so many with running masses; 0: not */
+    mass_t kept;    /* by min-p and, once it is reached, top-p; more than all without them */
+};
+
+/* Lists what top-k keeps as weights, where that is certain. */
+static __device__ __forceinline__ void list_top_k(struct distribution *d, uint32_t k,
+                                                  const struct best &best, struct scratch *scratch)
+{
+    float rest = list_near(d->order.row, best, k, scratch);
+    uint32_t count = scratch->count;
+    if (count > LIST) {
+        return;
+    }
+    float temperature = d->order.temperature;
+    rekey(
+        count, [&](uint32_t key) { return key_of(value_of(key) / temperature); }, scratch);
+    sort(count, scratch);
+    float lowest = count >= k ? value_of(key_in(scratch->items[k - 1])) : -INFINITY;
+    if (rest / temperature >= lowest && rest > -INFINITY) {
+        return;
+    }
+    if (threadIdx.x == 0) {
+        d->order.lowest = lowest;
+        d->count = count;
+        scratch->above = 0;
+    }
+    __syncthreads(); /* all have seen the lowest, and know it */
+    rekey(
+        count, [&](uint32_t key) { return d->order.key_of_scaled(value_of(key)); }, scratch);
+    sort(count, scratch);
+    run(count, mass_of_key, scratch);
+}
+
+/* Mass of the weights that are not less than a positive one up to 1. */
+static __device__ __forceinline__ mass_t mass_from(const struct distribution *d, float least,
+                                                   struct scratch *scratch)
+{
+    uint32_t key = __float_as_uint(least);
+    if (d->count > 0) { /* up to the first item whose key is less: ~key rises along the list */
+        uint32_t end = first_reaching(d->count, (mass_t)~key + 1,
+                                      [&](uint32_t i) { return scratch->items[i] >> 32; });
+        return scratch->runs[end - 1];
+    }
+    key = key > WEIGHT_KEY_LEAST ? key : (uint32_t)WEIGHT_KEY_LEAST;
+    mass_t sum = 0;
+    d->order.each({ WEIGHT_KEY_TOP, WEIGHT_KEY_TOP - key, 0 },
+                  [&](uint32_t, uint32_t weight) { sum += mass_of_key(weight); });
+    return block_sum(sum, scratch);
+}
+
+static __device__ __forceinline__ float weight_min_of(const struct cm_sample_row &controls)
+{
+    return fminf(controls.min_p, 1.0f);
+}
+
+/* Of a row whose best is finite under its temperature. */
+static __device__ __forceinline__ void set_distribution(struct distribution *d,
+                                                        const struct row &row,
+                                                        const struct cm_sample_row &controls,
+                                                        const struct best &best,
+                                                        struct scratch *scratch)
 {
     if (threadIdx.x == 0) {
-        scratch->found = UINT32_MAX;
+        float temperature = controls.temperature;
+        *d = { { row, temperature, best.highest / temperature, -INFINITY }, 0, UINT64_MAX };
     }
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        if (row.x[i] == value) {
-            atomicMin(&scratch->found, i);
-            break;
-        }
+    bool has_top_k = controls.top_k > 0 && controls.top_k < row.n;
+    if (has_top_k && controls.top_k <= LIST) {
+        list_top_k(d, controls.top_k, best, scratch);
     }
-    __syncthreads();
-    return scratch->found < row.n ? scratch->found : 0;
-}
-
-/* --- Masses and keys --- */
-
-static __device__ __forceinline__ mass_t mass_of(float weight)
-{
-    return (mass_t)(weight * 0x1p40f);
-}
-
-static __device__ __forceinline__ float float_of_mass(mass_t mass)
-{
-    return (float)((double)mass * 0x1p-40);
-}
-
-/* Unsigned integers in the order of floats; NaN below all. */
-static __device__ __forceinline__ uint32_t key_of(float value)
-{
-    uint32_t bits = __float_as_uint(value);
-    if (value != value) {
-        return 0;
-    }
-    return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-
-static __device__ __forceinline__ float value_of(uint32_t key)
-{
-    return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
-}
-
-/* Sum of the masses. */
-static __device__ __forceinline__ mass_t total_mass(const struct row &row, struct scratch *scratch)
-{
-    mass_t sum[1] = { 0 };
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        sum[0] += mass_of(row.x[i]);
-    }
-    block_sums(sum, scratch);
-    return sum[0];
-}
-
-/* The largest key such that all elements whose key is not smaller measure at least `target` > 0
- * together; with COUNT each measures 1, else its mass. 0 where all together do not. `above` is the
- * measure of the elements over that key. */
-template <bool COUNT>
-static __device__ __forceinline__ uint32_t key_reaching(const struct row &row, mass_t target,
-                                                        struct scratch *scratch, mass_t *above)
-{
-    uint32_t key = 0;
-    *above = 0;
-    for (int shift = 30; shift >= 0; shift -= DIGIT_BITS) {
-        mass_t sums[THRESHOLDS] = { 0 };
-        for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-            uint32_t digits = key_of(row.x[i]) - key;
-            mass_t measure = COUNT ? 1 : mass_of(row.x[i]);
-#pragma unroll
-            for (uint32_t d = 1; d <= THRESHOLDS; d++) {
-                /* 64 bits, since the first digits reach past 32 */
-                bool reached = key_of(row.x[i]) >= key && digits >= (mass_t)d << shift;
-                sums[d - 1] += reached ? measure : 0;
-            }
-        }
-        block_sums(sums, scratch);
-        uint32_t digit = 0;
-#pragma unroll
-        for (uint32_t d = 1; d <= THRESHOLDS; d++) {
-            digit = sums[d - 1] >= target ? d : digit;
-        }
-#pragma unroll
-        for (uint32_t d = 0; d < THRESHOLDS; d++) { /* an index would put the sums on the stack */
-            *above = d == digit ? sums[d] : *above;
-        }
-        key += digit << shift;
-    }
-    return key;
-}
-
-/* The `ordinal`-th element (from 1) that has this value, by rising id. Looks at all elements at
- * once: behind key_reaching, whose sums are barriers. */
-static __device__ __forceinline__ uint32_t id_of_tie(const struct row &row, float value,
-                                                     mass_t ordinal, struct scratch *scratch)
-{
-    uint32_t share = (row.n + THREADS - 1) / THREADS;
-    uint32_t begin = threadIdx.x * share;
-    uint32_t end = begin + share < row.n ? begin + share : row.n;
-    uint32_t count = 0;
-    for (uint32_t i = begin; i < end; i++) {
-        count += row.x[i] == value;
-    }
-    scratch->counts[threadIdx.x] = count;
-    __syncthreads();
-    mass_t before = 0;
-    for (uint32_t i = 0; i < threadIdx.x; i++) {
-        before += scratch->counts[i];
-    }
-    if (before < ordinal && ordinal <= before + count) {
-        for (uint32_t i = begin; i < end; i++) {
-            before += row.x[i] == value;
-            if (before == ordinal) {
-                scratch->found = i;
-                break;
-            }
-        }
-    }
-    __syncthreads();
-    return scratch->found;
-}
-
-/* The first token of the order whose running mass is at least `target` > 0. */
-struct place {
-    float weight;
-    uint32_t id;
-};
-
-static __device__ __forceinline__ struct place place_reaching(const struct row &row, mass_t target,
-                                                              struct scratch *scratch)
-{
-    mass_t above = 0;
-    uint32_t key = key_reaching<false>(row, target, scratch, &above);
-    struct place place = { value_of(key), 0 };
-    mass_t mass = mass_of(place.weight);
-    mass_t ordinal = mass > 0 ? (target - above + mass - 1) / mass : 1;
-    place.id = id_of_tie(row, place.weight, ordinal, scratch);
-    return place;
-}
-
-/* --- Controls --- */
-
-static __device__ __forceinline__ bool is_penalised(const struct cm_sample_row &controls)
-{
-    return controls.repetition_penalty > 0.0f && controls.repetition_penalty != 1.0f &&
-           controls.history_begin < controls.history_end;
-}
-
-static __device__ __forceinline__ bool is_masked(const struct cm_sample_row &controls)
-{
-    bool masked = controls.only_allowed;
-    for (uint32_t i = 0; i < CM_SAMPLE_BANS_MAX; i++) {
-        masked = masked || controls.banned[i].begin < controls.banned[i].end;
-    }
-    return masked;
-}
-
-static __device__ __forceinline__ void clear_seen(struct scratch *scratch)
-{
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < WINDOW_WORDS; i += THREADS) {
-        scratch->seen[i] = 0;
-    }
-    __syncthreads();
-}
-
-/* Marks a token of the window that begins at `first`; true for the one thread that is the first. */
-static __device__ __forceinline__ bool see(uint32_t token, uint32_t first, struct scratch *scratch)
-{
-    uint32_t offset = token - first;
-    if (token < first || offset >= WINDOW_TOKENS) {
-        return false;
-    }
-    uint32_t bit = 1u << offset % 32;
-    return (atomicOr(&scratch->seen[offset / 32], bit) & bit) == 0;
-}
-
-/* Once per distinct token of the history. */
-static __device__ __forceinline__ void penalise(const struct row &row,
-                                                const struct cm_sample_row &controls,
-                                                const int32_t *history, struct scratch *scratch)
-{
-    float penalty = controls.repetition_penalty;
-    for (uint32_t first = 0; first < row.n; first += WINDOW_TOKENS) {
-        clear_seen(scratch);
-        for (uint32_t i = controls.history_begin + threadIdx.x; i < controls.history_end;
-             i += THREADS) {
-            uint32_t token = (uint32_t)history[i] - row.first_token; /* huge if it is before */
-            if (token < row.n && see(token, first, scratch)) {
-                float x = row.x[token];
-                row.x[token] = x < 0 ? x * penalty : x / penalty;
-            }
-        }
-    }
-    __syncthreads();
-}
-
-static __device__ __forceinline__ void mask(const struct row &row,
-                                            const struct cm_sample_row &controls,
-                                            const int32_t *ids, struct scratch *scratch)
-{
-    for (uint32_t first = 0; controls.only_allowed && first < row.n; first += WINDOW_TOKENS) {
-        clear_seen(scratch);
-        for (uint32_t i = controls.allowed.begin + threadIdx.x; i < controls.allowed.end;
-             i += THREADS) {
-            see((uint32_t)ids[i] - row.first_token, first, scratch);
+    if (has_top_k && d->count == 0) {
+        struct by_value values = { d->order.row, d->order.temperature };
+        bool is_binned = false;
+        auto target = [&](mass_t) { return controls.top_k; };
+        struct place last = place_reaching(values, target, &is_binned, scratch);
+        if (threadIdx.x == 0) {
+            d->order.lowest = last.key > 0 ? value_of(last.key) : -INFINITY;
         }
         __syncthreads();
-        for (uint32_t i = threadIdx.x; i < WINDOW_TOKENS && first + i < row.n; i += THREADS) {
-            if ((scratch->seen[i / 32] >> i % 32 & 1) == 0) {
-                row.x[first + i] = -INFINITY;
-            }
+    }
+    float weight_min = weight_min_of(controls);
+    if (weight_min > 0.0f) {
+        mass_t heavy = mass_from(d, weight_min, scratch);
+        if (threadIdx.x == 0) {
+            d->kept = heavy;
         }
+        __syncthreads();
     }
-    __syncthreads();
-    for (uint32_t list = 0; list < CM_SAMPLE_BANS_MAX; list++) {
-        struct cm_id_range banned = controls.banned[list];
-        for (uint32_t i = banned.begin + threadIdx.x; i < banned.end; i += THREADS) {
-            uint32_t token = (uint32_t)ids[i] - row.first_token;
-            if (token < row.n) {
-                row.x[token] = -INFINITY;
-            }
-        }
-    }
-    __syncthreads();
 }
 
-/* x := weights, 0 for what top-k drops; returns their mass. */
-static __device__ __forceinline__ mass_t weigh(const struct row &row,
-                                               const struct cm_sample_row &controls, float highest,
-                                               struct scratch *scratch)
+/* The first token at which the running mass reaches target_of(the mass of all); with key 0 where
+ * that is 0. `is_binned` is false at first, and kept for the next call. */
+template <class Target>
+static __device__ __forceinline__ struct place reach(const struct distribution *d, Target target_of,
+                                                     bool *is_binned, struct scratch *scratch)
 {
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        row.x[i] = row.x[i] / controls.temperature;
+    if (d->count == 0) {
+        return place_reaching(d->order, target_of, is_binned, scratch);
     }
-    float lowest = -INFINITY;
-    if (controls.top_k > 0 && controls.top_k < row.n) {
-        mass_t above;
-        lowest = value_of(key_reaching<true>(row, controls.top_k, scratch, &above));
+    uint32_t count = d->count;
+    mass_t target = target_of(scratch->runs[count - 1]);
+    if (target == 0) {
+        return {};
     }
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        float x = row.x[i];
-        row.x[i] = x >= lowest ? expf(x - highest / controls.temperature) : 0.0f;
-    }
-    return total_mass(row, scratch);
+    uint32_t at = first_reaching(count, target, [&](uint32_t i) { return scratch->runs[i]; });
+    return { key_in(scratch->items[at]), (uint32_t)scratch->items[at], scratch->runs[at] };
 }
 
-/* Sets what top-p and min-p drop to 0; returns the mass that stays. */
-static __device__ __forceinline__ mass_t cut(const struct row &row,
-                                             const struct cm_sample_row &controls, mass_t total,
-                                             struct scratch *scratch)
+/* Where top-p, which is below 1, keeps the last token. */
+static __device__ __forceinline__ mass_t target_of_top_p(float top_p, mass_t total)
 {
-    struct place last = { 0.0f, UINT32_MAX };
-    float weight_min = fminf(controls.min_p, 1.0f);
-    if (!(controls.top_p < 1.0f) && !(weight_min > 0.0f)) {
-        return total;
-    }
-    if (controls.top_p < 1.0f) {
-        double wanted = ceil((double)controls.top_p * (double)total);
-        mass_t target = wanted > 1.0 ? (mass_t)wanted : 1;
-        last = place_reaching(row, target < total ? target : total, scratch);
-    }
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        float weight = row.x[i];
-        bool after = weight < last.weight || (weight == last.weight && i > last.id);
-        row.x[i] = after || weight < weight_min ? 0.0f : weight;
-    }
-    return total_mass(row, scratch);
+    double wanted = ceil((double)top_p * (double)total);
+    mass_t target = wanted > 1.0 ? (mass_t)wanted : 1;
+    return target < total ? target : total;
 }
 
-/* Mass of exp(x - highest), of logits nobody has changed yet. */
-static __device__ __forceinline__ mass_t logits_mass(const struct row &row, float highest,
-                                                     struct scratch *scratch)
+static __device__ __forceinline__ mass_t lesser(mass_t a, mass_t b)
 {
-    mass_t sum[1] = { 0 };
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        float weight = expf(row.x[i] - highest);
-        sum[0] += weight <= 1.0f ? mass_of(weight) : 0; /* not NaN */
-    }
-    block_sums(sum, scratch);
-    return sum[0];
+    return a < b ? a : b;
 }
 
-/* Log of the sum of exp(x) */
-static __device__ __forceinline__ double log_of_mass(mass_t mass, float highest)
+/* `last` is the last token that top-p keeps. */
+static __device__ __forceinline__ void keep_up_to(struct distribution *d, const struct place &last)
 {
-    return highest + log((double)mass * 0x1p-40);
-}
-
-/* The logit that a token's weight came from, before temperature and penalty. */
-static __device__ __forceinline__ double logit_of(const struct cm_sample_row &controls,
-                                                  const int32_t *history, float highest,
-                                                  struct place token)
-{
-    double logit = highest;
-    if (token.weight < 1.0f) {
-        logit += (double)controls.temperature * log((double)token.weight);
-    }
-    bool met = false;
-    for (uint32_t i = controls.history_begin + threadIdx.x; i < controls.history_end;
-         i += THREADS) {
-        met = met || history[i] == (int32_t)token.id;
-    }
-    if (__syncthreads_or(met) != 0 && controls.repetition_penalty > 0.0f) {
-        return logit < 0 ? logit / controls.repetition_penalty
-                         : logit * controls.repetition_penalty;
-    }
-    return logit;
-}
-
-/* --- The best of a row --- */
-
-struct candidates {
-    float values[CM_BEAM_CANDIDATES_MAX];
-    uint32_t ids[CM_BEAM_CANDIDATES_MAX]; /* places in the row */
-    uint32_t count;
-};
-
-/* Fills the candidates with the `wanted` best in no order: all over the wanted-th largest value,
- * and of its ties those with the lowest ids. */
-static __device__ __forceinline__ void collect_best(const struct row &row, uint32_t wanted,
-                                                    struct candidates *candidates,
-                                                    struct scratch *scratch)
-{
-    mass_t above;
-    float lowest = value_of(key_reaching<true>(row, wanted, scratch, &above));
-    uint32_t last_id = id_of_tie(row, lowest, wanted - above, scratch);
     if (threadIdx.x == 0) {
-        candidates->count = 0;
+        d->kept = lesser(d->kept, last.run);
     }
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-        if (row.x[i] > lowest || (row.x[i] == lowest && i <= last_id)) {
-            uint32_t at = atomicAdd(&candidates->count, 1u);
-            candidates->values[at] = row.x[i];
-            candidates->ids[at] = i;
+}
+
+/* Where the token at `uniform` of the mass that is kept lies: top-p and min-p keep a beginning of
+ * the order. */
+static __device__ __forceinline__ mass_t target_of_draw(float uniform, mass_t kept)
+{
+    return kept > 0 ? (mass_t)((double)uniform * (double)kept) + 1 : 0;
+}
+
+/* Takes a token out whose place was reached, and its mass. */
+static __device__ __forceinline__ void take_out(struct distribution *d, const struct place &place,
+                                                bool is_binned, struct scratch *scratch)
+{
+    mass_t mass = mass_of_key(place.key);
+    __syncthreads(); /* all have found it */
+    if (threadIdx.x == 0) {
+        d->kept -= mass;
+    }
+    if (d->count > 0) {
+        if (scratch->runs[threadIdx.x] >= place.run) {
+            scratch->runs[threadIdx.x] -= mass;
+        }
+    } else if (threadIdx.x == 0) {
+        d->order.row.x[place.id] = -INFINITY;
+    }
+    for (uint32_t i = 0; is_binned && i < BINS; i += THREADS) {
+        uint32_t bin = i + threadIdx.x;
+        if (bin < BINS && bin_run(bin, scratch) >= place.run) {
+            set_bin_run(bin, bin_run(bin, scratch) - mass, scratch);
         }
     }
     __syncthreads();

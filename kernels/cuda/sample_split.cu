@@ -7,13 +7,14 @@
  *     decide     all candidates in one order; what is settled among those surely known is the
  *                row's token, else -1
  *
- * Sums of masses are integers (distribution.h) and so can be added over parts. A candidate is
+ * Sums of masses are integers (row.h) and so can be added over parts. A candidate is
  * surely known if it does not come after the last one of a part that has more tokens.
  *
  * logits [n_rows, own columns] float32, not changed. One block a row, rows by themselves. Bytes a
- * row: 4 own columns times 6 passes, 11 for the candidates; the exchange 2 KiB a rank.
+ * row: 4 own columns times 8 passes, two of which write; the exchange 2 KiB a rank.
  * Occupancy of *: 1 on sm_80, 1 on sm_90 */
-#include "kernels/cuda/distribution.h"
+#include "kernels/cuda/controls.h"
+#include "kernels/cuda/order.h"
 
 enum { MERGED_MAX = CM_COMM_RANKS_MAX * CM_SPLIT_CANDIDATES };
 
@@ -25,21 +26,21 @@ static __global__ void __launch_bounds__(THREADS, 1) maxima_rows(struct cm_cuda_
     struct scratch *scratch = &shared;
     const struct cm_sample_args &sample = args.sample;
     size_t first = (size_t)blockIdx.x * sample.n_vocab;
-    struct cm_sample_row controls = sample.rows[blockIdx.x];
+    const struct cm_sample_row &controls = sample.rows[blockIdx.x];
     struct row raw = { (float *)sample.logits + first, sample.n_vocab, args.first_token };
     struct row row = { args.values + first, sample.n_vocab, args.first_token };
-    float raw_highest = block_maximum(raw, scratch);
-    for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
+    float raw_highest = find_best(raw, scratch).highest;
+    change<2>(row, [&](uint32_t i, float) {
         float x = raw.x[i];
-        row.x[i] = x == x ? x + 0.0f : -INFINITY; /* no NaN, and no -0: equal values, equal keys */
-    }
+        return x == x ? x : -INFINITY;
+    });
     if (is_penalised(controls)) {
         penalise(row, controls, sample.history, scratch);
     }
     if (is_masked(controls)) {
         mask(row, controls, sample.mask_ids, scratch);
     }
-    float highest = block_maximum(row, scratch);
+    float highest = find_best(row, scratch).highest;
     if (threadIdx.x == 0) {
         args.buffers.own_maxima[blockIdx.x] = { raw_highest, highest };
     }
@@ -75,11 +76,10 @@ static __device__ __forceinline__ bool has_top_k(const struct cm_sample_row &con
 static __global__ void __launch_bounds__(THREADS) bid_rows(struct cm_cuda_split_args args)
 {
     __shared__ struct scratch shared;
-    __shared__ struct candidates best;
     struct scratch *scratch = &shared;
     const struct cm_sample_args &sample = args.sample;
     size_t first = (size_t)blockIdx.x * sample.n_vocab;
-    struct cm_sample_row controls = sample.rows[blockIdx.x];
+    const struct cm_sample_row &controls = sample.rows[blockIdx.x];
     struct row raw = { (float *)sample.logits + first, sample.n_vocab, args.first_token };
     struct row row = { args.values + first, sample.n_vocab, args.first_token };
     struct cm_cuda_maxima highest = whole_maxima(args);
@@ -88,23 +88,26 @@ static __global__ void __launch_bounds__(THREADS) bid_rows(struct cm_cuda_split_
     if (!is_greedy(controls, highest.processed)) {
         float shift = highest.processed / controls.temperature;
         bool keep_order = has_top_k(controls, args.n_whole);
-        for (uint32_t i = threadIdx.x; i < row.n; i += THREADS) {
-            float x = row.x[i] / controls.temperature;
-            row.x[i] = keep_order ? x : expf(x - shift);
-        }
-        mass = keep_order ? 0 : total_mass(row, scratch);
+        change<2>(row, [&](uint32_t, float x) {
+            float scaled = x / controls.temperature;
+            float weight = keep_order ? 0.0f : expf(scaled - shift);
+            mass += mass_of(weight);
+            return keep_order ? scaled : weight;
+        });
+        mass = block_sum(mass, scratch);
     }
     const uint32_t most = CM_SPLIT_CANDIDATES;
-    collect_best(row, row.n < most ? row.n : most, &best, scratch);
+    uint32_t count = row.n < most ? row.n : most;
+    list_best(row, find_best(row, scratch), count, scratch);
     struct cm_cuda_bid *bid = &args.buffers.own_bids[blockIdx.x];
-    for (uint32_t i = threadIdx.x; i < best.count; i += THREADS) {
-        bid->values[i] = best.values[i];
-        bid->tokens[i] = args.first_token + best.ids[i];
+    for (uint32_t i = threadIdx.x; i < count; i += THREADS) {
+        bid->values[i] = value_of(key_in(scratch->items[i]));
+        bid->tokens[i] = args.first_token + (uint32_t)scratch->items[i];
     }
     if (threadIdx.x == 0) {
         bid->raw_mass = raw_mass;
         bid->mass = mass;
-        bid->count = best.count;
+        bid->count = count;
         bid->is_whole = row.n <= most;
     }
 }
@@ -160,7 +163,8 @@ static __device__ __forceinline__ void collect(const struct cm_cuda_split_args &
 }
 
 /* The first `count` of `values` and `tokens` into their order. */
-static __device__ __forceinline__ void sort(struct merged *merged, uint32_t count, uint32_t n_part)
+static __device__ __forceinline__ void sort_merged(struct merged *merged, uint32_t count,
+                                                   uint32_t n_part)
 {
     for (uint32_t i = threadIdx.x; i < count; i += THREADS) {
         float value = merged->values[i];
@@ -273,7 +277,7 @@ static __device__ __forceinline__ void weigh_top_k(const struct cm_cuda_split_ar
         merged->tokens[i] = merged->sorted_tokens[i];
     }
     __syncthreads();
-    sort(merged, count, args.n_part);
+    sort_merged(merged, count, args.n_part);
     if (threadIdx.x == 0) {
         merged->known = count;
         merged->is_all = count > 0;
@@ -289,11 +293,11 @@ static __global__ void __launch_bounds__(THREADS, 1) decide_rows(struct cm_cuda_
     __shared__ struct merged shared;
     struct merged *merged = &shared;
     const struct cm_sample_args &sample = args.sample;
-    struct cm_sample_row controls = sample.rows[blockIdx.x];
+    const struct cm_sample_row &controls = sample.rows[blockIdx.x];
     struct cm_cuda_maxima highest = whole_maxima(args);
     bool greedy = is_greedy(controls, highest.processed);
     collect(args, merged);
-    sort(merged, merged->count, args.n_part);
+    sort_merged(merged, merged->count, args.n_part);
     if (threadIdx.x == 0) {
         merged->known = known_count(args, merged);
         merged->token = greedy ? (int32_t)merged->sorted_tokens[0] : -1;
@@ -306,17 +310,18 @@ static __global__ void __launch_bounds__(THREADS, 1) decide_rows(struct cm_cuda_
         draw(controls, merged);
     }
     __syncthreads();
-    struct place token = { merged->weight, (uint32_t)merged->token };
-    float logprob = NAN;
-    if (controls.want_logprob && merged->token >= 0) {
-        double logit = logit_of(controls, sample.history, highest.processed, token);
-        logprob = (float)(logit - log_of_mass(merged->raw_mass, highest.raw));
+    bool want_logprob = controls.want_logprob && merged->token >= 0;
+    bool is_met = want_logprob && has_met(controls, sample.history, (uint32_t)merged->token);
+    if (threadIdx.x > 0) {
+        return;
     }
-    if (threadIdx.x == 0) {
-        sample.tokens[blockIdx.x] = merged->token;
-        if (sample.logprobs != NULL) {
-            sample.logprobs[blockIdx.x] = logprob;
-        }
+    sample.tokens[blockIdx.x] = merged->token;
+    if (want_logprob) {
+        double logit = logit_of(controls, highest.processed, merged->weight, is_met);
+        double log_sum = log_of_mass(merged->raw_mass, highest.raw);
+        sample.logprobs[blockIdx.x] = (float)(logit - log_sum);
+    } else if (sample.logprobs != NULL) {
+        sample.logprobs[blockIdx.x] = NAN;
     }
 }
 

@@ -328,9 +328,12 @@ static void call_sample(struct cm_backend *backend, struct cm_timed_op *op)
     cm_op_sample(backend, &op->args.sample);
 }
 
-/* Greedy, then drawn. */
-static void sample(struct cm_timed_op *op, uint32_t drawn)
+/* Greedy, then drawn with top-k and without it; with log-probabilities, as jobs want them. */
+static void sample(struct cm_timed_op *op, uint32_t which)
 {
+    const char *const names[] = { "greedy", "top-k", "top-p" };
+    enum cm_work_sampling sampling = (enum cm_work_sampling)which;
+    bool drawn = sampling != CM_WORK_GREEDY;
     uint32_t n_rows = op->model->texts;
     uint32_t n_vocab = op->model->n_vocab;
     struct cm_sample_row *rows = cm_alloc(n_rows, sizeof *rows);
@@ -339,10 +342,11 @@ static void sample(struct cm_timed_op *op, uint32_t drawn)
         return;
     }
     for (uint32_t i = 0; i < n_rows; i++) {
-        rows[i] = (struct cm_sample_row){ .temperature = drawn != 0 ? 0.8f : 0.0f,
-                                          .top_p = drawn != 0 ? 0.95f : 1.0f,
-                                          .top_k = drawn != 0 ? 50 : 0,
+        rows[i] = (struct cm_sample_row){ .temperature = drawn ? 0.8f : 0.0f,
+                                          .top_p = drawn ? 0.95f : 1.0f,
+                                          .top_k = sampling == CM_WORK_TOP_K ? 50 : 0,
                                           .repetition_penalty = 1.0f,
+                                          .want_logprob = true,
                                           .uniform = ((float)i + 0.5f) / (float)n_rows };
     }
     op->args.sample = (struct cm_sample_args){
@@ -355,9 +359,8 @@ static void sample(struct cm_timed_op *op, uint32_t drawn)
         .logprobs = cm_trial_random(&op->trial, 2, n_rows, 1.0f),
     };
     op->call = call_sample;
-    op->work = cm_work_sample(n_rows, n_vocab, drawn != 0);
-    snprintf(op->shape, sizeof op->shape, "%u x %u, %s", n_rows, n_vocab,
-             drawn != 0 ? "drawn" : "greedy");
+    op->work = cm_work_sample(n_rows, n_vocab, sampling);
+    snprintf(op->shape, sizeof op->shape, "%u x %u, %s", n_rows, n_vocab, names[which]);
     cm_free(rows);
 }
 
@@ -365,7 +368,7 @@ const struct cm_timing_case CM_TIMING_CASES[] = {
     { "norm + residual", KINDS_COUNT, norm, CM_TIMING_ONCE },
     { "activation, gated", KINDS_COUNT, gated, CM_TIMING_ONCE },
     { "gather", KINDS_COUNT, gather, CM_TIMING_ONCE },
-    { "sample", 2, sample, CM_TIMING_ONCE },
+    { "sample", 3, sample, CM_TIMING_ONCE },
     { "matmul, gate + up", KINDS_COUNT, gate_up, CM_TIMING_BY_WEIGHTS },
     { "matmul, down", KINDS_COUNT, down, CM_TIMING_BY_WEIGHTS },
     { "rope, append", KINDS_COUNT, rope_append, CM_TIMING_BY_CACHE },

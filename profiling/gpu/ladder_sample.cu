@@ -1,7 +1,7 @@
 /* The next token: the greatest of a row of logits, and a draw with top-p.
  *
- * Bound by memory on paper: 4 bytes a logit, once. A draw looks at the row some 28 times, out of
- * the second-level cache. */
+ * Bound by memory on paper: 4 bytes a logit, once. A draw with top-p looks at the row four
+ * times, all but the first out of the second-level cache. */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 #include "profiling/gpu/ladder.h"

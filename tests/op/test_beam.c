@@ -264,11 +264,111 @@ static void ties_go_to_the_lowest_ids(void **state)
     }
 }
 
+/* As many candidates as there may be, of a row of which `alike` logits are alike and the others too
+ * far off. Drawn, each is at its uniform number's place among those left. */
+static void check_full_width(struct cm_backend *backend, float temperature, uint32_t top_k,
+                             uint32_t alike)
+{
+    enum { N = 2503, WIDTH = CM_BEAM_CANDIDATES_MAX };
+    float logits[N];
+    float uniforms[WIDTH];
+    int32_t left[N];
+    int32_t tokens[WIDTH];
+    float scores[WIDTH];
+    float logprobs[WIDTH];
+    float log_mass;
+    const struct cm_sample_row row = {
+        .temperature = temperature, .top_p = 1.0f, .top_k = top_k, .repetition_penalty = 1.0f
+    };
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        bool is_alike = i >= N - alike;
+        logits[i] = is_alike ? 1.0f : -200.0f;
+        if (is_alike) {
+            left[count++] = (int32_t)i;
+        }
+    }
+    for (uint32_t i = 0; i < WIDTH; i++) {
+        uniforms[i] = (float)(i * 37 % 64) / 64;
+    }
+    op_beam(backend, &(struct cm_beam_args){ .logits = logits,
+                                             .n_rows = 1,
+                                             .n_vocab = N,
+                                             .n_candidates = WIDTH,
+                                             .rows = &row,
+                                             .uniforms = uniforms,
+                                             .tokens = tokens,
+                                             .scores = scores,
+                                             .logprobs = logprobs,
+                                             .log_masses = &log_mass });
+    for (uint32_t i = 0; i < WIDTH && count > 0; i++) {
+        uint32_t at = temperature > 0 ? (uint32_t)(uniforms[i] * (float)count) : 0;
+        assert_int_equal(tokens[i], left[at]);
+        op_assert_near("logprob", i, logprobs[i], -log(alike), 1e-5, 1e-5);
+        memmove(left + at, left + at + 1, (--count - at) * sizeof *left);
+    }
+    for (uint32_t i = alike; i < WIDTH && temperature > 0; i++) {
+        assert_int_equal(tokens[i], -1);
+    }
+}
+
+static void a_full_width_is_found(void **state)
+{
+    (void)state;
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        struct cm_backend *backend = op_backend_at(which, 1, CM_PRECISION_EXACT);
+        for (uint32_t i = 0; backend != NULL && i < 3; i++) {
+            uint32_t alike = i == 0 ? 2503 : i == 1 ? 800 : 60;
+            check_full_width(backend, 0.0f, 0, alike);
+            check_full_width(backend, 1.0f, 0, alike);
+            check_full_width(backend, 1.0f, 200, alike);
+        }
+        cm_backend_close(backend);
+    }
+}
+
+/* A token that weighs hardly more than 2^-40 of the best is drawn once that is gone. */
+static void the_lightest_token_comes_last(void **state)
+{
+    (void)state;
+    enum { N = 1501 };
+    for (int which = 0; which < OP_BACKENDS_COUNT; which++) {
+        struct cm_backend *backend = op_backend_at(which, 1, CM_PRECISION_EXACT);
+        float logits[N];
+        const struct cm_sample_row row = { .temperature = 1.0f, .top_p = 1.0f };
+        const float uniforms[] = { 0.5f, 0.5f };
+        int32_t tokens[2];
+        float scores[2];
+        float logprobs[2];
+        float log_mass;
+        for (uint32_t i = 0; i < N; i++) {
+            logits[i] = i == 700 ? 0.0f : i == 1300 ? -27.71f : -100.0f;
+        }
+        if (backend != NULL) {
+            op_beam(backend, &(struct cm_beam_args){ .logits = logits,
+                                                     .n_rows = 1,
+                                                     .n_vocab = N,
+                                                     .n_candidates = 2,
+                                                     .rows = &row,
+                                                     .uniforms = uniforms,
+                                                     .tokens = tokens,
+                                                     .scores = scores,
+                                                     .logprobs = logprobs,
+                                                     .log_masses = &log_mass });
+            assert_int_equal(tokens[0], 700);
+            assert_int_equal(tokens[1], 1300);
+        }
+        cm_backend_close(backend);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(candidates_follow_the_oracle),
         cmocka_unit_test(ties_go_to_the_lowest_ids),
+        cmocka_unit_test(a_full_width_is_found),
+        cmocka_unit_test(the_lightest_token_comes_last),
     };
     op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOCAB_MAX_TESTED = 5000, HISTORY = 40 };
+enum { VOCAB_MAX_TESTED = 5000, WIDE = 140003, HISTORY = 40 };
 
 struct token {
     double weight;
@@ -474,6 +474,128 @@ static void wide_vocabularies_are_controlled_everywhere(void **state)
     on_best_and_cuda(check_wide);
 }
 
+/* Rows of one kind at some uniform numbers, each held to the oracle; rows of such a length begin at
+ * every alignment. */
+static void check_rows(struct cm_backend *backend, struct cm_sample_row setting, const float *one,
+                       uint32_t n)
+{
+    enum { ROWS = 5 };
+    static struct token tokens[WIDE];
+    const float uniforms[ROWS] = { 0.0f, 0.03f, 0.5f, 0.97f, 0x1.fffffep-1f };
+    struct cm_sample_row rows[ROWS];
+    int32_t drawn[ROWS];
+    float *logits = op_random_array(1, (size_t)ROWS * n, 1.0f);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        rows[i] = setting;
+        rows[i].uniform = uniforms[i];
+        memcpy(logits + (size_t)i * n, one, n * sizeof *one);
+    }
+    op_sample(backend,
+              &(struct cm_sample_args){
+                  .logits = logits, .n_rows = ROWS, .n_vocab = n, .rows = rows, .tokens = drawn });
+    uint32_t count = oracle(&setting, NULL, one, n, tokens);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        check_draw(tokens, count, uniforms[i], drawn[i]);
+    }
+    cm_free(logits);
+}
+
+/* As many alike as no list holds, and more than one kind of them: the place among ties, bins within
+ * bins, a top-k that ends between ties and one that is too long. */
+static void check_many(struct cm_backend *backend)
+{
+    enum { N = 4003 };
+    static const struct cm_sample_row kinds[] = {
+        { .temperature = 1.0f, .top_p = 1.0f },
+        { .temperature = 0.5f, .top_p = 0.4f },
+        { .temperature = 2.0f, .top_p = 0.9f, .top_k = 9 },
+        { .temperature = 1.0f, .top_p = 0.7f, .top_k = 1100, .min_p = 0.5f },
+        { .temperature = 1.0f, .top_p = 1.0f, .min_p = 0.99f },
+    };
+    float one[N];
+    for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++) {
+        for (uint32_t width = 0; width < 4; width++) { /* all alike, a few kinds, all different */
+            for (uint32_t i = 0; i < N; i++) {
+                uint32_t value = i * 1237 % N;
+                one[i] = width == 0   ? 3.0f
+                         : width == 1 ? (float)(value % 2)
+                         : width == 2 ? (float)(value % 5) / 1024
+                                      : 1.0f + (float)value * 0x1p-20f;
+            }
+            check_rows(backend, kinds[kind], one, N);
+        }
+    }
+}
+
+static void many_alike_have_their_places(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_many);
+}
+
+/* Logits a rounding apart, some of which are equal over the temperature: top-k keeps those, though
+ * the device's list may end between them. Each is the best of the four that one thread looks at. */
+static void check_merged(struct cm_backend *backend)
+{
+    enum { N = 2048, KINDS = N / 4 };
+    float one[N];
+    for (uint32_t i = 0; i < N; i++) {
+        one[i] = i % 4 == 0 ? 2.0f - (float)(i / 4 + 1) * 0x1p-23f : 1.0f;
+    }
+    struct cm_sample_row row = { .temperature = 1.1f, .top_p = 1.0f };
+    for (row.top_k = 1; row.top_k <= 40; row.top_k++) {
+        check_rows(backend, row, one, N);
+    }
+    row.top_k = 600; /* more than threads that have their own */
+    check_rows(backend, row, one, N);
+}
+
+static void top_k_keeps_what_the_temperature_makes_equal(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_merged);
+}
+
+/* Logits so far apart that their distance is infinite, and few that are finite. */
+static void check_far(struct cm_backend *backend)
+{
+    enum { N = 1500 };
+    float one[N];
+    for (uint32_t i = 0; i < N; i++) {
+        one[i] = i % 300 == 0 ? 0x1.8p127f : i % 300 == 1 ? -0x1.8p127f : -INFINITY;
+    }
+    struct cm_sample_row row = { .temperature = 0x1p127f, .top_p = 1.0f, .top_k = 8 };
+    check_rows(backend, row, one, N);
+    row.top_k = 100;
+    check_rows(backend, row, one, N);
+    row.top_k = 0;
+    check_rows(backend, row, one, N);
+}
+
+static void far_logits_are_kept(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_far);
+}
+
+static void check_wide_draws(struct cm_backend *backend)
+{
+    float *one = op_random_array(1, WIDE, 1.0f);
+    for (size_t i = 1; i < SETTINGS_COUNT; i += 2) {
+        struct cm_sample_row row = settings[i];
+        row.repetition_penalty = 1.0f;
+        fill_logits(i, WIDE, i % 4 == 1 ? 0.5f : 3.0f, one);
+        check_rows(backend, row, one, WIDE);
+    }
+    cm_free(one);
+}
+
+static void wide_vocabularies_follow_the_distribution(void **state)
+{
+    (void)state;
+    on_best_and_cuda(check_wide_draws);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +605,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(hostile_rows_have_a_result),
         cmocka_unit_test(ties_go_to_the_lowest_id),
         cmocka_unit_test(reference_probabilities_are_met),
+        cmocka_unit_test(many_alike_have_their_places),
+        cmocka_unit_test(top_k_keeps_what_the_temperature_makes_equal),
+        cmocka_unit_test(far_logits_are_kept),
+        cmocka_unit_test(wide_vocabularies_follow_the_distribution),
     };
     op_select_tests(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,9 +165,10 @@ static void attention_computes_whole_tiles(void **state)
 static void sampling_reads_again(void **state)
 {
     (void)state;
-    assert_near(cm_work_sample(5, 1000, false).bytes, 4 * 5000);
-    assert_near(cm_work_sample(5, 1000, false).sm_bytes, 3 * 4 * 5000);
-    assert_near(cm_work_sample(5, 1000, true).sm_bytes, 28 * 4 * 5000);
+    assert_near(cm_work_sample(5, 1000, CM_WORK_GREEDY).bytes, 4 * 5000);
+    assert_near(cm_work_sample(5, 1000, CM_WORK_GREEDY).sm_bytes, 2 * 4 * 5000);
+    assert_near(cm_work_sample(5, 1000, CM_WORK_TOP_K).sm_bytes, 3 * 4 * 5000);
+    assert_near(cm_work_sample(5, 1000, CM_WORK_TOP_P).sm_bytes, 5 * 4 * 5000);
 }
 
 static void time_is_the_longest_of_its_parts(void **state)
