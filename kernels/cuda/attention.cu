@@ -251,11 +251,7 @@ template <class T>
 static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
                           const struct cm_cuda_parts *parts, cudaStream_t stream)
 {
-    uint32_t group = args->n_heads / args->n_kv_heads;
-    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
-    uint32_t rows = args->n_rows < rows_max ? args->n_rows : rows_max;
-    uint32_t tiles = (rows * group + QUERIES - 1) / QUERIES;
-    return launch_shares(*args, *parts, tiles, parts->blocks_enough, false, stream,
+    return launch_shares(*args, *parts, QUERIES, parts->blocks_enough, false, stream,
                          [&](dim3 grid, const struct share &share) {
                              return CM_LAUNCH(attend<T>, grid, dim3(THREADS), sizeof(struct tile),
                                               stream, *args, *kv, share);

@@ -22,7 +22,7 @@
  * Occupancy of *: 2 on sm_80, 2 on sm_90 */
 #include "kernels/cuda/attention_pages.h"
 
-enum { WIDE_ROWS = 12 }; /* that see a page together */
+enum { WIDE_ROWS = 12, ALONE_ROWS = 3 }; /* that see a page together */
 
 /* What a lane knows of its two queries: rows g and g + 8 of the warp's tile, g = lane / 4. */
 struct queries {
@@ -160,7 +160,7 @@ add_page(const struct cm_attention_args &args, const struct cm_visit &visit, boo
 template <int D, bool FP8, int W>
 static __device__ __forceinline__ void
 load_queries(const struct cm_attention_args &args, const struct cm_attention_chunk &chunk,
-             uint32_t first, uint32_t queries_count, layout<D, FP8, W> *shared)
+             uint32_t first, uint32_t end, layout<D, FP8, W> *shared)
 {
     uint32_t group = args.n_heads / args.n_kv_heads;
     size_t stride = (size_t)(args.n_heads + 2 * args.n_kv_heads) * D;
@@ -169,7 +169,7 @@ load_queries(const struct cm_attention_args &args, const struct cm_attention_chu
     for (uint32_t i = 4 * threadIdx.x; i < W * TILE * D; i += 4 * 32 * W) {
         uint32_t query = first + i / D;
         float4 quad = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (query < queries_count) {
+        if (query < end) {
             size_t row = (size_t)chunk.row_begin + query / group;
             uint32_t head = blockIdx.y * group + query % group;
             quad = cm_load_quad(args.qkv + row * stride + (size_t)head * D, i % D, D, aligned);
@@ -353,25 +353,25 @@ static __global__ void __launch_bounds__(32 * W, W > 1 ? 2 : 1)
     struct cm_attention_chunk chunk = args.chunks[share.first_chunk + blockIdx.x % share.chunks];
     uint32_t group = args.n_heads / args.n_kv_heads;
     uint32_t queries_count = (uint32_t)(chunk.row_end - chunk.row_begin) * group;
-    uint32_t first = blockIdx.z * W * TILE;
+    uint32_t first = blockIdx.z * share.queries;
     if (first >= queries_count) {
         return;
     }
-    uint32_t last = first + W * TILE < queries_count ? first + W * TILE - 1 : queries_count - 1;
+    uint32_t end = first + share.queries < queries_count ? first + share.queries : queries_count;
     int32_t first_row = chunk.row_begin + (int32_t)(first / group);
-    int32_t last_row = chunk.row_begin + (int32_t)(last / group);
+    int32_t last_row = chunk.row_begin + (int32_t)((end - 1) / group);
     struct reach reach = reach_of(args, chunk, first_row, last_row, split_of_block(share));
     if (reach.begin >= reach.end) {
         return; /* a part that none of the rows has; the merge does not ask for it */
     }
-    load_queries<D, FP8, W>(args, chunk, first, queries_count, shared);
+    load_queries<D, FP8, W>(args, chunk, first, end, shared);
     __syncthreads();
 
     uint32_t warp = threadIdx.x / 32;
     struct queries queries;
     for (uint32_t r = 0; r < 2; r++) {
         uint32_t query = first + warp * TILE + threadIdx.x % 32 / 4 + 8 * r;
-        bool there = query < queries_count;
+        bool there = query < end;
         queries.row[r] = there ? chunk.row_begin + (int32_t)(query / group) : -1;
         queries.position[r] = there ? shared->positions[query / group] : -1;
         queries.head[r] = blockIdx.y * group + query % group;
@@ -409,27 +409,18 @@ static __global__ void __launch_bounds__(32 * W, W > 1 ? 2 : 1)
 
 /* --- Launches --- */
 
-/* Of one KV head, at most. */
-static uint32_t queries_of_chunk(const struct cm_attention_args &args)
-{
-    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
-    uint32_t rows = args.n_rows < rows_max ? args.n_rows : rows_max;
-    return rows * (args.n_heads / args.n_kv_heads);
-}
-
 template <int D, bool FP8, int W>
 static cudaError_t launch(const struct cm_attention_args *args, const struct cm_cuda_kv *kv,
-                          const struct cm_cuda_parts *parts, cudaStream_t stream)
+                          const struct cm_cuda_parts *parts, uint32_t queries, uint32_t enough,
+                          cudaStream_t stream)
 {
-    uint32_t tiles = (queries_of_chunk(*args) + W * TILE - 1) / (W * TILE);
-    uint32_t enough = W > 1 ? parts->blocks_enough / 2 : 2 * parts->blocks_enough;
     cudaError_t result = cudaFuncSetAttribute((const void *)attend<D, FP8, W>,
                                               cudaFuncAttributeMaxDynamicSharedMemorySize,
                                               (int)sizeof(layout<D, FP8, W>));
     if (result != cudaSuccess) {
         return result;
     }
-    return launch_shares(*args, *parts, tiles, enough, true, stream,
+    return launch_shares(*args, *parts, queries, enough, true, stream,
                          [&](dim3 grid, const struct share &share) {
                              return CM_LAUNCH((attend<D, FP8, W>), grid, dim3(32 * W),
                                               sizeof(layout<D, FP8, W>), stream, *args, *kv, share);
@@ -438,17 +429,25 @@ static cudaError_t launch(const struct cm_attention_args *args, const struct cm_
 
 /* Four warps a block copy a page once for 64 queries, where many rows see the same pages, as those
  * of a prompt do. Where few do, three of the warps would watch one, and where the blocks are few
- * they leave the device idle: then a block is one warp with 16 queries. The bits are the same. */
+ * they leave the device idle: then a block is one warp, with 16 queries, or with those of a single
+ * row where hardly a page is shared: pages come one after the other in a warp, and many warps wait
+ * for many at a time. The bits are the same. */
 template <int D, bool FP8>
 static cudaError_t launch_of_width(const struct cm_attention_args *args,
                                    const struct cm_cuda_kv *kv, const struct cm_cuda_parts *parts,
                                    cudaStream_t stream)
 {
-    size_t tiles = (queries_of_chunk(*args) + 4 * TILE - 1) / (4 * TILE);
-    bool enough = tiles * args->n_chunks * args->n_kv_heads >= parts->blocks_enough / 2;
-    bool wide = enough && (args->rows_per_visit == 0 || args->rows_per_visit >= WIDE_ROWS);
-    return wide ? launch<D, FP8, 4>(args, kv, parts, stream)
-                : launch<D, FP8, 1>(args, kv, parts, stream);
+    uint32_t group = args->n_heads / args->n_kv_heads;
+    size_t queries = (size_t)args->n_rows * group;
+    uint32_t visitors = args->rows_per_visit; /* 0: not told */
+    uint32_t enough = parts->blocks_enough;
+    if (queries / (4 * TILE) * args->n_kv_heads >= enough / 2 &&
+        (visitors == 0 || visitors >= WIDE_ROWS)) {
+        return launch<D, FP8, 4>(args, kv, parts, 4 * TILE, enough / 2, stream);
+    }
+    const uint32_t tile = TILE;
+    bool alone = visitors > 0 && visitors <= ALONE_ROWS && group <= tile;
+    return launch<D, FP8, 1>(args, kv, parts, alone ? group : tile, 4 * enough, stream);
 }
 
 template <int D>

@@ -20,7 +20,7 @@ template <int D> constexpr int visits_ahead = D > 128 ? 0 : 3; /* registers are 
 
 /* Pages of a stage, for blocks of W warps: wide blocks have few stages to wait for, narrow ones
  * leave room for each other. */
-template <int D, int W> constexpr int stage_pages = D > 128 ? 1 : W > 1 ? 4 : 2;
+template <int D, int W> constexpr int stage_pages = D > 128 ? 1 : W > 1 ? 4 : D > 64 ? 1 : 2;
 
 /* Pages as they stand in memory, for what is not float16 there. */
 template <int D, bool FP8, int W> struct raw_pages {

@@ -133,6 +133,7 @@ struct share {
     uint32_t first_chunk;
     uint32_t chunks;
     bool is_split;
+    uint32_t queries; /* that a block takes of a chunk and KV head */
 };
 
 /* The block's part; -1: it walks over all. */
@@ -142,17 +143,20 @@ static __device__ __forceinline__ int32_t split_of_block(const struct share &sha
 }
 
 /* Calls launch(grid, share) for all chunks at once, or, where that would leave the device idle and
- * rows are long, for as many as there is room for their parts, and merges these. `tiles` blocks
- * take the queries of a chunk and KV head; `enough` of them keep the device busy. */
+ * rows are long, for as many as there is room for their parts, and merges these. A block
+ * takes `queries` of a chunk and KV head; `enough` of them keep the device busy. */
 template <class Launch>
 static cudaError_t launch_shares(const struct cm_attention_args &args,
-                                 const struct cm_cuda_parts &parts, uint32_t tiles, uint32_t enough,
-                                 bool base_2, cudaStream_t stream, Launch launch)
+                                 const struct cm_cuda_parts &parts, uint32_t queries,
+                                 uint32_t enough, bool base_2, cudaStream_t stream, Launch launch)
 {
+    const uint32_t rows_max = CM_ATTENTION_CHUNK_ROWS;
+    uint32_t rows = args.n_rows < rows_max ? args.n_rows : rows_max;
+    uint32_t tiles = (rows * (args.n_heads / args.n_kv_heads) + queries - 1) / queries;
     uint32_t splits = (args.positions_end + SPLIT_TOKENS - 1) / SPLIT_TOKENS;
     size_t blocks = (size_t)args.n_chunks * args.n_kv_heads * tiles;
     size_t parts_of_chunk = (size_t)CM_ATTENTION_CHUNK_ROWS * args.n_heads * splits;
-    struct share share = { parts, 0, args.n_chunks, false };
+    struct share share = { parts, 0, args.n_chunks, false, queries };
     if (parts.values == NULL || splits <= 1 || blocks >= enough ||
         parts_of_chunk > parts.capacity) {
         return launch(dim3(args.n_chunks, args.n_kv_heads, tiles), share);

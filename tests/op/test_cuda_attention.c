@@ -186,6 +186,7 @@ static float *attend(struct cm_backend *backend, struct cm_kv_pool *pool, const 
                               .chunks = plan->host.chunks,
                               .n_chunks = plan->n_chunks,
                               .positions_end = positions_end,
+                              .rows_per_visit = positions_end > 0 ? plan->rows_per_visit : 0,
                               .out = out,
                           });
     float *to = sorted;
