@@ -168,7 +168,6 @@ static struct cm_work product(const struct work *work, bool of_layers,
         .precision = work->precision,
         .n_rows = n_rows,
         .n_in = n_in,
-        .rows_max = work->shape->rows_max,
         .sm_count = work->device.sm_count,
     };
     for (uint32_t i = 0; i < SOURCES_MAX; i++) {

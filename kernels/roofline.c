@@ -128,15 +128,14 @@ struct cm_work cm_work_rope(uint32_t n_rows, uint32_t n_heads, uint32_t n_kv_hea
 /* --- Products --- */
 
 /* The library's tile is taken to be the largest of 128 x 128, 64 x 128 and 64 x 64 that gives every
- * multiprocessor a block at rows_max rows, or else the smallest. */
+ * multiprocessor a block, or else the smallest. */
 static void choose_tile(const struct cm_work_matmul *shape, double *tile_rows, double *tile_outs)
 {
     static const double sizes[][2] = { { 128, 128 }, { 64, 128 }, { 64, 64 } };
     for (int i = 0; i < 3; i++) {
         *tile_rows = sizes[i][0];
         *tile_outs = sizes[i][1];
-        if (ceil(shape->rows_max / *tile_rows) * ceil(shape->n_out / *tile_outs) >=
-            shape->sm_count) {
+        if (ceil(shape->n_rows / *tile_rows) * ceil(shape->n_out / *tile_outs) >= shape->sm_count) {
             return;
         }
     }
@@ -148,9 +147,8 @@ static double product_flops(const struct cm_work_matmul *shape)
 }
 
 /* matmul.c: weights, x and y once, in tiles that are four stages of 128 bytes of inputs deep. The
- * algorithm is one for all numbers of rows and does not split the inputs, so a matrix with few
- * outputs has few blocks. narrow.cu rounds x first: 4 bytes in, 2 out, of e4m3 1; and for e4m3
- * scales y afterwards: 4 in, 4 out. */
+ * algorithm does not split the inputs, so a matrix with few outputs has few blocks. narrow.cu
+ * rounds x first: 4 bytes in, 2 out, of e4m3 1; and for e4m3 scales y afterwards: 4 in, 4 out. */
 static struct cm_work library_matmul(const struct cm_work_matmul *shape)
 {
     enum { STAGES = 4, DEPTH_BYTES = 128 };
@@ -246,19 +244,19 @@ struct cm_work cm_work_matmul(const struct cm_work_matmul *shape)
 
 /* --- Attention --- */
 
-/* attention_mma.cu: a block takes 64 queries (rows x heads of the group) of a chunk of 32 rows, a
- * warp 16 of them; a page that a row sees alone is still computed for the 16 of its tile. Pages
- * come from device memory once and go to every block that sees them, through two stages of four
- * pages (one for heads over 128). attention.cu, exact: 8 queries a block, one page at a time,
- * float32. Where the blocks are fewer than two a multiprocessor, each 256 positions have blocks of
+/* attention_mma.cu: where a prompt's rows see the same pages, a block takes 64 queries (rows x
+ * heads of the group) of a chunk of 32 rows, a warp 16 of them, and pages come through two stages
+ * of four; elsewhere a block is a warp, with 16 queries or those of a row that shares nothing, and
+ * pages come one at a time; a page that a row sees alone is still computed for a tile of 16. Pages
+ * come from device memory once and go to every block that sees them. attention.cu, exact: 8 queries
+ * a block, one page at a time, float32. Where the blocks are few, each 256 positions have blocks of
  * their own, whose outputs are merged: attention_split.h. */
 struct cm_work cm_work_attention(const struct cm_work_attention *shape)
 {
     enum { PAGE_TOKENS = 16, CHUNK_ROWS = 32, SPLIT_TOKENS = 256 };
     bool exact = shape->precision == CM_PRECISION_EXACT;
     bool fp8 = shape->precision == CM_PRECISION_FP8;
-    double queries = exact ? 8 : 64; /* of a block */
-    double tile = exact ? 1 : 16;    /* computed together */
+    double tile = exact ? 1 : 16; /* queries computed together */
     double head_bytes = fp8 ? shape->head_dim + 1.0 : shape->head_dim * (exact ? 4.0 : 2.0);
     double group = (double)shape->n_heads / shape->n_kv_heads;
     double context = shape->shared_tokens + shape->private_tokens;
@@ -266,12 +264,15 @@ struct cm_work cm_work_attention(const struct cm_work_attention *shape)
     double rows_bytes = 2.0 * shape->n_rows * shape->n_heads * shape->head_dim * 4; /* q and out */
     double chunks = ceil((double)shape->n_rows / CHUNK_ROWS);
     double rows = shape->n_rows < CHUNK_ROWS ? shape->n_rows : CHUNK_ROWS;
+    double wide_blocks = shape->n_rows * group / 64 * shape->n_kv_heads;
+    bool wide = wide_blocks >= shape->sm_count && shape->private_tokens == 0;
+    double queries = exact ? 8 : wide ? 64 : shape->shared_tokens > 0 ? 16 : group; /* of a block */
     double tiles_of_chunk = ceil(rows * group / queries);
     double visits_of_tiles = ceil(shape->n_rows * group / tile) * shape->shared_tokens +
                              shape->n_rows * ceil(group / tile) * shape->private_tokens;
     double visits_of_blocks =
         chunks * tiles_of_chunk * shape->shared_tokens + shape->n_rows * shape->private_tokens;
-    double stage_pages = exact ? 1 : shape->head_dim <= 128 ? 8 : 2;
+    double stage_pages = exact ? 1 : shape->head_dim > 128 || !wide ? 2 : 8;
     struct cm_work work = {
         .bytes = rows_bytes + shape->cached_tokens * shape->n_kv_heads * position_bytes,
         .flops = 4.0 * shape->n_rows * shape->n_heads * shape->head_dim * context,
@@ -279,12 +280,15 @@ struct cm_work cm_work_attention(const struct cm_work_attention *shape)
         .kernel_flops = 4.0 * shape->head_dim * tile * shape->n_kv_heads * visits_of_tiles,
         .blocks = chunks * shape->n_kv_heads * tiles_of_chunk,
         .flight_bytes = stage_pages * PAGE_TOKENS * position_bytes,
-        .sm_blocks = 2,
+        .sm_blocks = wide    ? 2
+                     : exact ? 3
+                             : 8,
         .launches = 1,
     };
+    double enough = exact ? 2 : wide ? 1 : 8;
     double splits = ceil(context / SPLIT_TOKENS);
     double parts_bytes = 0;
-    if (splits > 1 && work.blocks < 2.0 * shape->sm_count) {
+    if (splits > 1 && work.blocks < enough * shape->sm_count) {
         work.blocks *= splits;
         work.launches = 2;
         parts_bytes = 2 * splits * rows_bytes / 2; /* each part's output out and in again */

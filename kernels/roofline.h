@@ -79,7 +79,6 @@ struct cm_work_matmul {
     uint32_t n_rows;
     uint32_t n_in;
     uint32_t n_out;
-    uint32_t rows_max; /* that the matrix's one algorithm is chosen for */
     uint32_t sm_count;
 };
 struct cm_work cm_work_matmul(const struct cm_work_matmul *shape);

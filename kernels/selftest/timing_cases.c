@@ -138,7 +138,6 @@ static void product(struct cm_timed_op *op, uint32_t kind, uint32_t n_in, uint32
             .n_rows = n_rows,
             .n_in = n_in,
             .n_out = n_out,
-            .rows_max = op->model->context,
             .sm_count = op->sm_count,
         });
     }

@@ -38,7 +38,6 @@ static void products_pad_their_tiles(void **state)
                                                                    .n_rows = 32,
                                                                    .n_in = 576,
                                                                    .n_out = 960,
-                                                                   .rows_max = 300,
                                                                    .sm_count = 132 });
     assert_near(work.bytes, 576 * 960 * 2 + 32 * 576 * 4 + 32 * 960 * 4);
     assert_near(work.flops, 2.0 * 32 * 576 * 960);
@@ -52,7 +51,6 @@ static void products_pad_their_tiles(void **state)
                                                     .n_rows = 64,
                                                     .n_in = 576,
                                                     .n_out = 48000,
-                                                    .rows_max = 300,
                                                     .sm_count = 132 });
     assert_near(work.blocks, 375);
     assert_near(work.bytes, 576 * 48000.0 * 4 + 64 * 576 * 4 + 64 * 48000.0 * 4);
@@ -86,7 +84,6 @@ static void integer_products_fill_tiles_of_rows(void **state)
                                     .n_rows = 20,
                                     .n_in = 4096,
                                     .n_out = 1024,
-                                    .rows_max = 320,
                                     .sm_count = 132 };
     struct cm_work work = cm_work_matmul(&shape);
     assert_near(work.bytes, shape.weights_bytes + 20 * 4096 * 4 + 20 * 1024 * 4);
@@ -149,14 +146,26 @@ static void attention_computes_whole_tiles(void **state)
     assert_near(work.bytes, 2 * 40 * 8 * 64 * 4 + 6050 * position_bytes);
     assert_near(work.flops, 4.0 * 40 * 8 * 64 * 200);
     assert_near(work.kernel_flops, 4.0 * 64 * 16 * 2 * (10 * 50 + 40 * 150));
-    assert_near(work.blocks, 2 * 2 * 2); /* chunks of 32 rows, KV heads, 64 of 128 queries */
+    assert_near(work.blocks, 2 * 2 * 8); /* chunks of 32 rows, KV heads, 16 of 128 queries */
     assert_int_equal(work.launches, 1);
     /* 600 positions are three parts, which so few blocks are split into, and merged. */
     shape.private_tokens = 550;
     work = cm_work_attention(&shape);
-    assert_near(work.blocks, 3 * 8);
+    assert_near(work.blocks, 3 * 32);
     assert_near(work.kernel_bytes, work.bytes + 2 * 3 * 40 * 8 * 64 * 4);
     assert_int_equal(work.launches, 2);
+    /* A prompt's rows see the same pages, which a block reads for 64 queries, and are enough. */
+    struct cm_work_attention prompt = shape;
+    prompt.n_rows = 4352;
+    prompt.shared_tokens = 600;
+    prompt.private_tokens = 0;
+    work = cm_work_attention(&prompt);
+    assert_near(work.blocks, 136 * 2 * 2);
+    assert_int_equal(work.launches, 1);
+    /* Texts that share nothing have a block each. */
+    shape.shared_tokens = 0;
+    assert_near(cm_work_attention(&shape).blocks, 3 * 2 * 2 * 32);
+    shape.shared_tokens = 50;
     /* e4m3: a byte an element, and one for each position and head. */
     shape.precision = CM_PRECISION_FP8;
     assert_near(cm_work_attention(&shape).bytes, 2 * 40 * 8 * 64 * 4 + 6050 * 2 * 2 * 65.0);
