@@ -83,7 +83,7 @@ static __device__ __forceinline__ void mask(const struct row &row,
         for (uint32_t i = banned.begin + threadIdx.x; i < banned.end; i += THREADS) {
             uint32_t token = (uint32_t)ids[i] - row.first_token;
             if (token < row.n) {
-                row.x[token] = -INFINITY;
+                atomicExch(&row.x[token], -INFINITY); /* it may stand in several lists */
             }
         }
     }
