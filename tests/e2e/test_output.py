@@ -138,7 +138,9 @@ class FormatsTest(CopymillTest):
         self.assertLess(int(short[0]["prompt_tokens"]), int(long[0]["prompt_tokens"]))
 
     def test_the_template_of_the_examples(self):
+        # A tiny model sometimes ends a text before its first word.
         rows = self.run_job("copy.csv", "--template", ROOT / "examples" / "template.txt",
+                            "--attempts", 8, "--min-score", 0,
                             segments=ROOT / "examples" / "segments.csv",
                             catalog=ROOT / "examples" / "catalog.csv")
         self.assertEqual(len(rows), 30 * 6)
