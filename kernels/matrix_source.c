@@ -26,6 +26,16 @@ enum cm_status cm_tensor_check(const struct cm_tensor *tensor, struct cm_error *
     return CM_OK;
 }
 
+enum cm_status cm_tensor_check_table(const struct cm_tensor *tensor, struct cm_error *error)
+{
+    enum cm_status status = cm_tensor_check(tensor, error);
+    if (status == CM_OK && (tensor->n_dims != 2 || tensor->dims[0] > INT32_MAX ||
+                            tensor->dims[1] > INT32_MAX || tensor->bytes == 0)) {
+        status = cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a table", tensor->name);
+    }
+    return status;
+}
+
 static enum cm_status check_source(const struct cm_matrix_source *source, uint64_t n_in,
                                    struct cm_error *error)
 {

@@ -9,6 +9,10 @@
 enum cm_status cm_tensor_check(const struct cm_tensor *tensor,
                                struct cm_error *error) CM_MUST_CHECK;
 
+/* The same, and where it is no [rows, dim] that a table could have. */
+enum cm_status cm_tensor_check_table(const struct cm_tensor *tensor,
+                                     struct cm_error *error) CM_MUST_CHECK;
+
 /* The shape [n_out, n_in] of the stacked sources, each of which is checked. CM_INVALID_DATA,
  * CM_UNSUPPORTED (a transposed block type), CM_LIMIT. */
 enum cm_status cm_matrix_source_shape(const struct cm_matrix_source *sources, size_t sources_count,

@@ -31,13 +31,9 @@ enum cm_status cm_cpu_vector_create(struct cm_backend *backend, const struct cm_
 enum cm_status cm_cpu_table_create(struct cm_backend *backend, const struct cm_tensor *tensor,
                                    struct cm_table **table, struct cm_error *error)
 {
-    enum cm_status status = cm_tensor_check(tensor, error);
+    enum cm_status status = cm_tensor_check_table(tensor, error);
     if (status != CM_OK) {
         return status;
-    }
-    if (tensor->n_dims != 2 || tensor->dims[0] > INT32_MAX || tensor->dims[1] > INT32_MAX ||
-        tensor->bytes == 0) {
-        return cm_error_set(error, CM_INVALID_DATA, "tensor %s: not a table", tensor->name);
     }
     struct cm_table *created = cm_alloc(1, sizeof *created);
     if (created == NULL) {

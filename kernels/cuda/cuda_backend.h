@@ -183,6 +183,9 @@ void cm_cuda_forget_choices(struct cm_backend *backend);
 void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
                                   size_t sources_count);
 
+/* Of a weight in a format that is not integers. */
+size_t cm_cuda_element_bytes(enum cm_cuda_format format);
+
 /* Reserves and fills weights, scales and bias, and sets `padded` and `bytes`. CM_OUT_OF_MEMORY. */
 enum cm_status cm_cuda_matrix_pack(struct cm_matrix *matrix, const struct cm_matrix_source *sources,
                                    size_t sources_count) CM_MUST_CHECK;

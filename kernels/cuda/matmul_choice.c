@@ -123,11 +123,6 @@ struct trial {
     uint32_t rejected_count;
 };
 
-static size_t element_bytes(enum cm_cuda_format format)
-{
-    return format == CM_CUDA_F32 ? 4 : format == CM_CUDA_FP8 ? 1 : 2;
-}
-
 static void close_trial(struct trial *trial)
 {
     void *const memory[] = { trial->weights, trial->x,      trial->y,
@@ -141,7 +136,7 @@ static void close_trial(struct trial *trial)
 static bool open_trial(struct trial *trial, struct cm_matrix *matrix)
 {
     struct cm_backend *backend = matrix->backend;
-    const size_t row_bytes = matrix->padded * element_bytes(matrix->format);
+    const size_t row_bytes = matrix->padded * cm_cuda_element_bytes(matrix->format);
     size_t rows_max = Y_BYTES_MAX / sizeof(float) / matrix->n_out;
     int cache_bytes = 0;
     rows_max = rows_max < backend->rows_max ? rows_max : backend->rows_max;

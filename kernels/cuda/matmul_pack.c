@@ -63,7 +63,7 @@ void cm_cuda_matrix_choose_format(struct cm_matrix *matrix, const struct cm_matr
 
 /* --- Floating types --- */
 
-static size_t element_bytes(enum cm_cuda_format format)
+size_t cm_cuda_element_bytes(enum cm_cuda_format format)
 {
     return format == CM_CUDA_F32 ? 4 : format == CM_CUDA_FP8 ? 1 : 2;
 }
@@ -85,7 +85,7 @@ static void convert_row(const struct cm_matrix *matrix, const float *row, unsign
 static enum cm_status pack_floats(struct cm_matrix *matrix, const struct cm_matrix_source *sources)
 {
     struct cm_backend *backend = matrix->backend;
-    size_t row_bytes = matrix->padded * element_bytes(matrix->format);
+    size_t row_bytes = matrix->padded * cm_cuda_element_bytes(matrix->format);
     uint32_t rows_max = (uint32_t)(PACK_BYTES_MAX / row_bytes);
     rows_max = rows_max > 0 ? rows_max : 1;
     float *row = cm_alloc(matrix->padded, sizeof *row);
@@ -258,7 +258,7 @@ static enum cm_status reserve_weights(struct cm_matrix *matrix)
         matrix->padded = matrix->integers.units_count * CM_QUANT_GROUP;
         matrix->bytes = panels * matrix->integers.units_count * matrix->integers.unit_bytes;
     } else {
-        size_t bytes = element_bytes(matrix->format);
+        size_t bytes = cm_cuda_element_bytes(matrix->format);
         uint32_t multiple = matrix->format == CM_CUDA_F32 ? 1 : (uint32_t)(ALIGNMENT_BYTES / bytes);
         matrix->padded = (matrix->n_in + multiple - 1) / multiple * multiple;
         matrix->bytes = (size_t)matrix->n_out * matrix->padded * bytes;
