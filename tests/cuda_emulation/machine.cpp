@@ -226,7 +226,8 @@ cudaError_t submit(Call &call, Stream &stream, Work work)
 {
     if (is_default(stream)) {
         for (Graph *graph : machine.captures) {
-            if (graph->mode != cudaStreamCaptureModeRelaxed) {
+            bool is_near = graph->origin->device == stream.device;
+            if (is_near && graph->mode != cudaStreamCaptureModeRelaxed) {
                 graph->is_broken = true;
                 return cudaErrorStreamCaptureImplicit;
             }

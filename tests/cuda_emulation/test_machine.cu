@@ -252,6 +252,29 @@ static void a_capture_refuses_to_wait(void **)
     ok(cudaFree(x));
 }
 
+/* The default stream of a device waits for the streams of that device alone. */
+static void a_capture_minds_its_own_device(void **)
+{
+    cudaStream_t stream = new_stream();
+    float *x = device_floats(0);
+    cudaGraph_t graph;
+    ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    ok(launch_add_one(x, stream));
+    std::vector<float> host(count, 1);
+    void *y;
+    std::thread other([&] {
+        ok(cudaSetDevice(1));
+        ok(cudaMalloc(&y, bytes));
+        ok(cudaMemcpy(y, host.data(), bytes, cudaMemcpyHostToDevice));
+    });
+    other.join();
+    ok(cudaSetDevice(0));
+    ok(cudaStreamEndCapture(stream, &graph));
+    ok(cudaGraphDestroy(graph));
+    ok(cudaFree(x));
+    ok(cudaFree(y));
+}
+
 /* --- Limits and faults --- */
 
 static void memory_is_limited(void **)
@@ -530,6 +553,7 @@ int main()
         TEST(graphs_replay),
         TEST(a_capture_forks_and_joins),
         TEST(a_capture_refuses_to_wait),
+        TEST(a_capture_minds_its_own_device),
         TEST(memory_is_limited),
         TEST(launches_are_checked),
         TEST(the_nth_allocation_fails),
