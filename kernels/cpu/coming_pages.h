@@ -3,6 +3,8 @@
 #ifndef CM_KERNELS_CPU_COMING_PAGES_H
 #define CM_KERNELS_CPU_COMING_PAGES_H
 
+#include "base/memory.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,19 +16,20 @@ enum {
 struct cm_kv_pool;
 struct cm_visit;
 
-/* All zero: none. Written between regions, except for each thread's own progress. */
+/* All zero: none. Written between regions, except for each thread's own progress, which changes
+ * with every tile of a matmul: no line of it is one that another thread reads. */
 struct cm_coming_pages {
     const uint8_t *layer; /* of page 0 */
     size_t page_bytes;
     uint32_t lines_count; /* cache lines of a layer in a page */
     uint32_t threads_count;
+    uint32_t pages[CM_COMING_PAGES_MAX];
     struct {
-        uint32_t page; /* index into `pages` */
+        _Alignas(CM_CACHE_LINE_BYTES) uint32_t page; /* index into `pages` */
         uint32_t pages_end;
         uint32_t line;
-        uint8_t apart[116]; /* from the next thread's lines and their neighbours */
+        uint8_t apart[CM_CACHE_LINE_BYTES]; /* and the neighbouring line, which may be prefetched */
     } progress[CM_COMING_THREADS_MAX];
-    uint32_t pages[CM_COMING_PAGES_MAX];
 };
 
 /* A share for each thread, in the order in which attention hands them out. */

@@ -64,7 +64,7 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
                             "--precision fp16, int4 and fp8 need --device cuda; the CPU has exact, "
                             "bf16 and int8, which keeps weights of 4 bits as they are");
     }
-    struct cm_backend *opened = cm_alloc(1, sizeof *opened);
+    struct cm_backend *opened = cm_alloc_aligned(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the CPU back end");
     }

@@ -190,10 +190,28 @@ INSTANCE void add_outer_product(const float *columns, const float *x, uint32_t r
     }
 }
 
-/* dots[t][:] += codes . x[t] over a unit */
-INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t rows, bool int4,
-                            __m512i low_bits, __m512i dots[INT8_ROWS][2])
+enum way {
+    FEW_ROWS,
+    MANY_ROWS,       /* scales come from the table */
+    MANY_ROWS_FIRST, /* which has to be filled: by the way, as there is room between the dots */
+};
+
+/* One step's scales of a unit of the table from those of the panel. */
+INSTANCE void fill_step(const float *scales, uint32_t step, float *table)
 {
+    __m512 factor = _mm512_set1_ps(1.0f + (float)step / CM_INT8_SCALE_STEPS);
+    table += step * CM_PANEL;
+    _mm512_store_ps(table, _mm512_mul_ps(_mm512_loadu_ps(scales), factor));
+    _mm512_store_ps(table + 16, _mm512_mul_ps(_mm512_loadu_ps(scales + 16), factor));
+}
+
+/* dots[t][:] += codes . x[t] over a unit */
+INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t rows,
+                            enum cm_matrix_format format, enum way way, __m512i low_bits,
+                            float *table, __m512i dots[INT8_ROWS][2])
+{
+    const bool int4 = cm_format_is_int4(format);
+    const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
     _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
     {
         __m512i w0 = load_quad(weights, int4, q, 0, low_bits);
@@ -202,6 +220,9 @@ INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t r
         for (uint32_t t = 0; t < rows; t++) {
             add_dots(&dots[t][0], w0, x + q * rows + t);
             add_dots(&dots[t][1], w1, x + q * rows + t);
+        }
+        if (way == MANY_ROWS_FIRST) {
+            fill_step(scales, q, table);
         }
     }
 }
@@ -239,11 +260,12 @@ INSTANCE void look_up_scales(const float *table, const float *magics, const uint
 }
 
 INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t rows,
-                                    enum cm_matrix_format format, bool many)
+                                    enum cm_matrix_format format, enum way way)
 {
+    const bool many = way != FEW_ROWS;
     const uint8_t *weights = tile->weights;
     const int32_t *x = tile->x;
-    const float *table = tile->table;
+    float *table = tile->table;
     __m512i low_bits = _mm512_set1_epi8(15);
     __asm__("" : "+v"(low_bits)); /* one register, not one for each type of use */
     __m512 sums[INT8_ROWS][2];
@@ -266,7 +288,7 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
             dots[t][0] = dots[t][1] =
                 many ? _mm512_set1_epi32(starts[t]) : start_of(format, starts[t]);
         }
-        add_unit_dots(weights, x, rows, cm_format_is_int4(format), low_bits, dots);
+        add_unit_dots(weights, x, rows, format, way, low_bits, table, dots);
         const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
         const float *x_scales = float_at(starts, rows);
         if (many) {
@@ -300,62 +322,45 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
     }
 }
 
-INSTANCE void fill_table(const uint8_t *weights, uint32_t units_count, enum cm_matrix_format format,
-                         float *table)
-{
-    for (uint32_t u = 0; u < units_count; u++) {
-        const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
-        __m512 scale0 = _mm512_loadu_ps(scales);
-        __m512 scale1 = _mm512_loadu_ps(scales + 16);
-        for (int step = 0; step < CM_INT8_SCALE_STEPS; step++) {
-            __m512 factor = _mm512_set1_ps(1.0f + (float)step / CM_INT8_SCALE_STEPS);
-            _mm512_storeu_ps(table, _mm512_mul_ps(scale0, factor));
-            _mm512_storeu_ps(table + 16, _mm512_mul_ps(scale1, factor));
-            table += CM_PANEL;
-        }
-        weights += cm_format_unit_bytes(format);
-    }
-}
-
 INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matrix_format format)
 {
     switch (tile->rows) {
     case 1:
-        multiply_integer_rows(tile, 1, format, false);
+        multiply_integer_rows(tile, 1, format, FEW_ROWS);
         break;
     case 2:
-        multiply_integer_rows(tile, 2, format, false);
+        multiply_integer_rows(tile, 2, format, FEW_ROWS);
         break;
     case 3:
-        multiply_integer_rows(tile, 3, format, false);
+        multiply_integer_rows(tile, 3, format, FEW_ROWS);
         break;
     case 4:
-        multiply_integer_rows(tile, 4, format, false);
+        multiply_integer_rows(tile, 4, format, FEW_ROWS);
         break;
     case 5:
-        multiply_integer_rows(tile, 5, format, false);
+        multiply_integer_rows(tile, 5, format, FEW_ROWS);
         break;
     case 6:
-        multiply_integer_rows(tile, 6, format, false);
+        multiply_integer_rows(tile, 6, format, FEW_ROWS);
         break;
     default:
-        multiply_integer_rows(tile, 7, format, false);
+        multiply_integer_rows(tile, 7, format, FEW_ROWS);
         break;
     }
 }
 
 INSTANCE void multiply_integers_many(const struct cm_matmul_tile *tile,
-                                     enum cm_matrix_format format)
+                                     enum cm_matrix_format format, enum way way)
 {
     switch (tile->rows) {
     case CM_MANY_ROWS_MIN:
-        multiply_integer_rows(tile, 5, format, true);
+        multiply_integer_rows(tile, 5, format, way);
         break;
     case 6:
-        multiply_integer_rows(tile, 6, format, true);
+        multiply_integer_rows(tile, 6, format, way);
         break;
     default:
-        multiply_integer_rows(tile, 7, format, true);
+        multiply_integer_rows(tile, 7, format, way);
         break;
     }
 }
@@ -367,15 +372,15 @@ INSTANCE void multiply_integers_many(const struct cm_matmul_tile *tile,
     }                                                                                             \
     static void multiply_many_##name(const struct cm_matmul_tile *tile)                           \
     {                                                                                             \
-        multiply_integers_many(tile, format);                                                     \
+        if (tile->fills_table) {                                                                  \
+            multiply_integers_many(tile, format, MANY_ROWS_FIRST);                                \
+        } else {                                                                                  \
+            multiply_integers_many(tile, format, MANY_ROWS);                                      \
+        }                                                                                         \
     }                                                                                             \
     static void pack_many_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile)        \
     {                                                                                             \
         pack_integers(x, n_in, rows, cm_format_has_offsets(format), true, zero_of(format), tile); \
-    }                                                                                             \
-    static void fill_table_##name(const void *weights, uint32_t units_count, float *table)        \
-    {                                                                                             \
-        fill_table(weights, units_count, format, table);                                          \
     }
 
 CM_EACH_INTEGER_FORMAT(KERNELS)
@@ -383,17 +388,17 @@ CM_EACH_INTEGER_FORMAT(KERNELS)
 #define INTEGER_KERNELS(name)                                                                 \
     {                                                                                         \
         INT8_ROWS, CM_INT8_MANY_ROW_UNIT_BYTES, pack_int8, multiply_##name, pack_many_##name, \
-            multiply_many_##name, fill_table_##name                                           \
+            multiply_many_##name                                                              \
     }
 #define OFFSET_KERNELS(name)                                                              \
     {                                                                                     \
         INT8_ROWS, CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES, pack_int8_offset, multiply_##name, \
-            pack_many_##name, multiply_many_##name, fill_table_##name                     \
+            pack_many_##name, multiply_many_##name                                        \
     }
 
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL, NULL },
-    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL, NULL },
+    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
+    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
     [CM_FORMAT_INT8] = INTEGER_KERNELS(int8),
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(int4),

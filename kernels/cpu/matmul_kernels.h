@@ -184,8 +184,9 @@ struct cm_matmul_tile {
     const float *bias; /* [32] */
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
-    bool past_caches;   /* write `out`, whole cache lines, to memory past the caches */
-    const float *table; /* for multiply_many */
+    bool past_caches; /* write `out`, whole cache lines, to memory past the caches */
+    float *table;     /* for multiply_many: [units_count][CM_INT8_SCALE_STEPS][32] */
+    bool fills_table; /* the first tile of a panel does */
     /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
@@ -205,8 +206,6 @@ struct cm_matmul_kernels {
      * NULL: there is no better way. */
     void (*pack_many)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
     void (*multiply_many)(const struct cm_matmul_tile *tile);
-    /* Fills the table of a panel: [units_count][CM_INT8_SCALE_STEPS][32]. */
-    void (*fill_table)(const void *weights, uint32_t units_count, float *table);
 };
 
 extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];

@@ -105,9 +105,6 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
     const uint8_t *weights = matrix->panels + panel * matrix->panel_bytes;
     const uint8_t *next = matrix->panels + next_panel * matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
-    if (matmul->many) {
-        kernels->fill_table(weights, matrix->units_count, table);
-    }
     for (uint32_t i = 0; i < matmul->tiles_count; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, i);
         float *y = out + (size_t)rows.begin * out_stride;
@@ -121,6 +118,7 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
             .out_stride = whole ? out_stride : CM_PANEL,
             .past_caches = whole && matmul->past_caches,
             .table = table,
+            .fills_table = i == 0,
             .next = next,
             .next_lines = next < next_end ? lines : 0,
         };

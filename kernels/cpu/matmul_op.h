@@ -30,7 +30,7 @@ enum { CM_GATED_ROW_BYTES = 3 * CM_PANEL * sizeof(float) };
 
 static inline size_t cm_matrix_table_bytes(const struct cm_matrix *matrix)
 {
-    return matrix->kernels->fill_table != NULL
+    return matrix->kernels->multiply_many != NULL
                ? (size_t)matrix->units_count * CM_INT8_TABLE_UNIT_BYTES
                : 0;
 }

@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 
+#define UNROLL_PACK_ROWS _Pragma("GCC unroll 8")
 #define INSTANCE static inline __attribute__((always_inline))
 
 static inline const float *float_at(const void *base, size_t floats)
@@ -14,10 +15,9 @@ static inline const float *float_at(const void *base, size_t floats)
     return (const float *)base + floats;
 }
 
-/* One group is a long chain of short operations, so they are done in four passes over a few units,
- * with rows side by side where rows are independent. Fields of a unit wait in their places for the
- * next pass: the largest magnitude in that of the scale, its inverse in that of the sum. */
-enum { PACK_UNITS = 8 };
+/* A unit of a tile at a time, with its rows side by side: always 8, of which those past the last
+ * count as zero. */
+enum { PACK_ROWS = 8 };
 
 struct packing {
     const float *x;
@@ -27,6 +27,8 @@ struct packing {
     bool many;
     int32_t zero;    /* of the weights' codes */
     uint32_t *units; /* of the tile */
+    __mmask16 lanes; /* of the rows */
+    __m512i order;   /* see order_of_codes */
 };
 
 /* Numbers of a unit's arrays. The offsets come last: where tiles for many rows have their steps, or
@@ -50,164 +52,233 @@ INSTANCE uint32_t *unit_field(const struct packing *packing, uint32_t u, uint32_
     return packing->units + ((size_t)u * fields + field) * packing->rows;
 }
 
-/* Group u of a row, zero past the end. */
-INSTANCE void load_group(const struct packing *packing, uint32_t u, uint32_t t, __m512 halves[2])
+INSTANCE void store_field(const struct packing *packing, uint32_t u, uint32_t field, __m512i values)
+{
+    _mm512_mask_storeu_epi32(unit_field(packing, u, field), packing->lanes, values);
+}
+
+/* Group u of all rows, zero past the end. */
+INSTANCE void load_groups(const struct packing *packing, uint32_t u, __m512 halves[PACK_ROWS][2])
 {
     uint32_t left = packing->n_in - u * CM_INT8_GROUP;
     uint32_t mask = left < CM_INT8_GROUP ? (1u << left) - 1 : UINT32_MAX;
-    const float *group = packing->x + (size_t)t * packing->n_in + (size_t)u * CM_INT8_GROUP;
-    halves[0] = _mm512_maskz_loadu_ps((__mmask16)mask, group);
-    halves[1] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), group + 16);
-}
-
-INSTANCE void find_largest(const struct packing *packing, uint32_t u)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        __m512i bits =
-            _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(halves[0]), magnitude),
-                             _mm512_and_si512(_mm512_castps_si512(halves[1]), magnitude));
-        unit_field(packing, u, FIELD_SCALES)[t] = (uint32_t)_mm512_reduce_max_epi32(bits);
+    const float *group = packing->x + (size_t)u * CM_INT8_GROUP;
+    UNROLL_PACK_ROWS
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {
+        halves[t][0] = halves[t][1] = _mm512_setzero_ps();
+        if (t < packing->rows) {
+            halves[t][0] = _mm512_maskz_loadu_ps((__mmask16)mask, group);
+            halves[t][1] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), group + 16);
+            group += packing->n_in;
+        }
     }
 }
 
-INSTANCE __m512i ordered_bits(__m512i bits)
+/* Lane t of the result is `op` over the lanes of values[t]: two vectors' halves are folded into
+ * one, then two of those, and so on. */
+#define FOLD_EACH(op)                                                                           \
+    __m512i pairs[4];                                                                           \
+    for (uint32_t i = 0; i < 4; i++) { /* [a, b], eight lanes each */                           \
+        pairs[i] = op(_mm512_shuffle_i32x4(values[2 * i], values[2 * i + 1], 0x44),             \
+                      _mm512_shuffle_i32x4(values[2 * i], values[2 * i + 1], 0xee));            \
+    }                                                                                           \
+    __m512i fours[2];                                                                           \
+    for (uint32_t i = 0; i < 2; i++) { /* [a, b, c, d], four lanes each */                      \
+        fours[i] = op(_mm512_shuffle_i32x4(pairs[2 * i], pairs[2 * i + 1], 0x88),               \
+                      _mm512_shuffle_i32x4(pairs[2 * i], pairs[2 * i + 1], 0xdd));              \
+    }                                                                                           \
+    __m512i twos = op(_mm512_unpacklo_epi64(fours[0], fours[1]), /* [a, e], [b, f], ... */      \
+                      _mm512_unpackhi_epi64(fours[0], fours[1]));                               \
+    __m512i ones = op(twos, _mm512_shuffle_epi32(twos, 0xb1));                                  \
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0); \
+    return _mm512_permutexvar_epi32(order, ones)
+
+INSTANCE __m512i largest_each(const __m512i values[PACK_ROWS])
 {
-    return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
+    FOLD_EACH(_mm512_max_epi32);
 }
 
-/* With offsets: the ends of the range, in the places of the scale and the sum. */
-INSTANCE void find_range(const struct packing *packing, uint32_t u)
+INSTANCE __m512i least_each(const __m512i values[PACK_ROWS])
 {
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        __m512i first = ordered_bits(_mm512_castps_si512(halves[0]));
-        __m512i second = ordered_bits(_mm512_castps_si512(halves[1]));
-        unit_field(packing, u, FIELD_SCALES)[t] =
-            (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(first, second));
-        unit_field(packing, u, FIELD_SUMS)[t] =
-            (uint32_t)_mm512_reduce_min_epi32(_mm512_min_epi32(first, second));
-    }
+    FOLD_EACH(_mm512_min_epi32);
 }
 
-/* The scale and its inverse; see cm_int8_step_up. */
-INSTANCE void store_scales(const struct packing *packing, uint32_t u, __mmask16 lanes,
-                           __m512 scales)
+/* One lane for each row. */
+struct scales {
+    __m512 steps;
+    __m512 inverses;
+    __m512 offsets;
+};
+
+/* See cm_int8_step_up. */
+INSTANCE void step_up(__m512 wanted, struct scales *scales)
 {
-    __m512i bits = _mm512_castps_si512(scales);
+    __m512i bits = _mm512_castps_si512(wanted);
     bits = _mm512_andnot_si512(_mm512_set1_epi32(CM_SCALE_STEP_BITS),
                                _mm512_add_epi32(bits, _mm512_set1_epi32(CM_SCALE_STEP_BITS)));
     bits = _mm512_mask_mov_epi32(
         bits, _mm512_cmpgt_epi32_mask(bits, _mm512_set1_epi32(CM_SCALE_BITS_MAX)),
         _mm512_set1_epi32(CM_NOT_A_NUMBER_BITS));
-    __m512 stepped = _mm512_castsi512_ps(bits);
     __mmask16 some = _mm512_test_epi32_mask(bits, bits);
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SCALES), lanes, stepped);
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
-                          _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), stepped));
+    scales->steps = _mm512_castsi512_ps(bits);
+    scales->inverses = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), scales->steps);
 }
 
-INSTANCE void find_scales_offset(const struct packing *packing, uint32_t u)
+/* A NaN is not less. */
+INSTANCE __mmask16 is_some(__m512 a)
 {
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    const __m512 steps = _mm512_set1_ps(254.0f);
-    __m512 highest = _mm512_castsi512_ps(
-        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SCALES))));
-    __m512 lowest = _mm512_castsi512_ps(
-        ordered_bits(_mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, FIELD_SUMS))));
+    return _knot_mask16(_mm512_cmp_ps_mask(a, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
+}
+
+INSTANCE void find_scales(const __m512 halves[PACK_ROWS][2], struct scales *scales)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i values[PACK_ROWS];
+    UNROLL_PACK_ROWS
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {
+        values[t] =
+            _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(halves[t][0]), magnitude),
+                             _mm512_and_si512(_mm512_castps_si512(halves[t][1]), magnitude));
+    }
+    __m512 largest = _mm512_castsi512_ps(largest_each(values));
+    step_up(_mm512_maskz_div_ps(is_some(largest), largest, _mm512_set1_ps(127.0f)), scales);
+    scales->offsets = _mm512_setzero_ps();
+}
+
+/* As integers these are ordered like the floats. */
+INSTANCE __m512i ordered_bits(__m512i bits)
+{
+    return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
+}
+
+INSTANCE void find_scales_offset(const __m512 halves[PACK_ROWS][2], struct scales *scales)
+{
+    __m512i values[PACK_ROWS];
+    UNROLL_PACK_ROWS
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {
+        values[t] = _mm512_max_epi32(ordered_bits(_mm512_castps_si512(halves[t][0])),
+                                     ordered_bits(_mm512_castps_si512(halves[t][1])));
+    }
+    __m512 highest = _mm512_castsi512_ps(ordered_bits(largest_each(values)));
+    UNROLL_PACK_ROWS
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {
+        values[t] = _mm512_min_epi32(ordered_bits(_mm512_castps_si512(halves[t][0])),
+                                     ordered_bits(_mm512_castps_si512(halves[t][1])));
+    }
+    __m512 lowest = _mm512_castsi512_ps(ordered_bits(least_each(values)));
     __m512 range = _mm512_sub_ps(highest, lowest);
-    __m512 offset = _mm512_mul_ps(_mm512_add_ps(highest, lowest), _mm512_set1_ps(0.5f));
-    __mmask16 some =
-        _knot_mask16(_mm512_cmp_ps_mask(range, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
-    _mm512_mask_storeu_ps(unit_field(packing, u, offsets_field(packing->many)), lanes, offset);
-    store_scales(packing, u, lanes, _mm512_maskz_div_ps(some, range, steps));
+    step_up(_mm512_maskz_div_ps(is_some(range), range, _mm512_set1_ps(254.0f)), scales);
+    scales->offsets = _mm512_mul_ps(_mm512_add_ps(highest, lowest), _mm512_set1_ps(0.5f));
 }
 
-INSTANCE void find_scales(const struct packing *packing, uint32_t u)
+/* Two quads of `rows` rows each, one after the other, from [4 quads][rows 0 to 3] and [4 quads]
+ * [rows 4 to 7]. */
+INSTANCE __m512i order_of_codes(uint32_t rows)
 {
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    const __m512 steps = _mm512_set1_ps(127.0f);
-    __m512 largest = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
-    /* A NaN is not less. */
-    __mmask16 some =
-        _knot_mask16(_mm512_cmp_ps_mask(largest, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
-    store_scales(packing, u, lanes, _mm512_maskz_div_ps(some, largest, steps));
+    __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i count = _mm512_set1_epi32((int32_t)rows);
+    __mmask16 second = _mm512_cmpge_epi32_mask(lanes, count);
+    __m512i t = _mm512_mask_sub_epi32(lanes, second, lanes, count);
+    __mmask16 high = _mm512_cmpge_epi32_mask(t, _mm512_set1_epi32(4));
+    t = _mm512_mask_add_epi32(t, high, t, _mm512_set1_epi32(16 - 4));
+    return _mm512_mask_add_epi32(t, second, t, _mm512_set1_epi32(4));
 }
 
-INSTANCE void store_codes(const struct packing *packing, uint32_t u)
+/* [4 quads][4 rows] added up over the quads. */
+INSTANCE __m512i sum_quads(__m512i a)
 {
-    const uint32_t *inverses = unit_field(packing, u, FIELD_SUMS);
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        __m512 inverse = _mm512_set1_ps(*float_at(inverses, t));
-        __m512 halves[2];
-        load_group(packing, u, t, halves);
-        if (packing->offsets) {
-            __m512 offset =
-                _mm512_set1_ps(*float_at(unit_field(packing, u, offsets_field(packing->many)), t));
-            halves[0] = _mm512_sub_ps(halves[0], offset);
-            halves[1] = _mm512_sub_ps(halves[1], offset);
-        }
-        __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(halves[0], inverse));
-        __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(halves[1], inverse));
-        uint32_t quads[CM_INT8_QUADS];
-        _mm_storeu_si128((__m128i *)quads, _mm512_cvtepi32_epi8(low));
-        _mm_storeu_si128((__m128i *)quads + 1, _mm512_cvtepi32_epi8(high));
-        uint32_t *to = unit_field(packing, u, 0) + t;
-        for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
-            to[q * packing->rows] = quads[q];
-        }
+    a = _mm512_add_epi32(a, _mm512_shuffle_i32x4(a, a, 0x4e));
+    return _mm512_add_epi32(a, _mm512_shuffle_i32x4(a, a, 0xb1));
+}
+
+/* Codes by rows become codes by quads. Returns each row's sum of codes. */
+INSTANCE __m512i store_codes(const struct packing *packing, uint32_t u,
+                             const __m512 halves[PACK_ROWS][2], const struct scales *scales)
+{
+    __m512i words[PACK_ROWS]; /* quads 0 and 4, 1 and 5, and so on */
+    UNROLL_PACK_ROWS
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {
+        const __m512i lane = _mm512_set1_epi32((int32_t)t);
+        __m512 inverse = _mm512_permutexvar_ps(lane, scales->inverses);
+        __m512 offset = _mm512_permutexvar_ps(lane, scales->offsets);
+        __m512 first = packing->offsets ? _mm512_sub_ps(halves[t][0], offset) : halves[t][0];
+        __m512 other = packing->offsets ? _mm512_sub_ps(halves[t][1], offset) : halves[t][1];
+        words[t] = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(first, inverse)),
+                                      _mm512_cvtps_epi32(_mm512_mul_ps(other, inverse)));
     }
+    /* Of two rows and quads q and q + 4: [q of the first, q + 4, q of the second, q + 4]. */
+    __m512i pairs[PACK_ROWS / 2];
+    for (uint32_t i = 0; i < PACK_ROWS / 2; i++) {
+        pairs[i] = _mm512_packs_epi16(words[2 * i], words[2 * i + 1]);
+    }
+    const __m512i ones = _mm512_set1_epi8(1);
+    const __m512i first_quads =
+        _mm512_setr_epi32(0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30);
+    const __m512i other_quads = _mm512_add_epi32(first_quads, _mm512_set1_epi32(1));
+    const __m512i other_order = _mm512_add_epi32(packing->order, _mm512_set1_epi32(8));
+    const __mmask16 lanes = (__mmask16)((1u << 2 * packing->rows) - 1);
+    __m512i low_sums = _mm512_setzero_si512();
+    __m512i high_sums = _mm512_setzero_si512();
+    for (uint32_t half = 0; half < 2; half++) {
+        const __m512i quads = half == 0 ? first_quads : other_quads;
+        __m512i low = _mm512_permutex2var_epi32(pairs[0], quads, pairs[1]); /* [quads][rows] */
+        __m512i high = _mm512_permutex2var_epi32(pairs[2], quads, pairs[3]);
+        low_sums = _mm512_dpbusd_epi32(low_sums, ones, low);
+        high_sums = _mm512_dpbusd_epi32(high_sums, ones, high);
+        uint32_t *to = unit_field(packing, u, half * CM_INT8_QUADS / 2);
+        _mm512_mask_storeu_epi32(to, lanes, _mm512_permutex2var_epi32(low, packing->order, high));
+        _mm512_mask_storeu_epi32(to + 2 * packing->rows, lanes,
+                                 _mm512_permutex2var_epi32(low, other_order, high));
+    }
+    return _mm512_mask_blend_epi32(0xf0, sum_quads(low_sums), sum_quads(high_sums));
 }
 
-INSTANCE void store_sums(const struct packing *packing, uint32_t u)
+INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
 {
-    const __mmask16 lanes = (__mmask16)((1u << packing->rows) - 1);
-    __m512i sums = _mm512_setzero_si512();
-    for (uint32_t q = 0; q < CM_INT8_QUADS; q++) {
-        __m512i quads = _mm512_maskz_loadu_epi32(lanes, unit_field(packing, u, q));
-        sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), quads);
-    }
-    __m512 scales = _mm512_maskz_loadu_ps(lanes, unit_field(packing, u, FIELD_SCALES));
+    __m512 halves[PACK_ROWS][2];
+    struct scales scales;
+    load_groups(packing, u, halves);
+    packing->offsets ? find_scales_offset(halves, &scales) : find_scales(halves, &scales);
+    __m512i sums = store_codes(packing, u, halves, &scales);
     __m512i starts = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-packing->zero));
+    __m512i bits = _mm512_castps_si512(scales.steps);
     if (packing->many) {
-        __m512i bits = _mm512_castps_si512(scales);
         __m512i exponents = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
         __m512i magics = _mm512_add_epi32(exponents, _mm512_set1_epi32((23 << 23) | 0x400000));
-        __mmask16 none = _mm512_cmp_ps_mask(scales, scales, _CMP_UNORD_Q);
+        __mmask16 none = _mm512_cmp_ps_mask(scales.steps, scales.steps, _CMP_UNORD_Q);
         magics = _mm512_mask_mov_epi32(magics, none, bits);
         __m512i steps = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(7));
-        steps = _mm512_slli_epi32(steps, 7); /* 32 floats */
         starts = _mm512_add_epi32(starts, magics);
-        _mm512_mask_storeu_epi32(unit_field(packing, u, FIELD_MAGICS), lanes, magics);
-        _mm512_mask_storeu_epi32(unit_field(packing, u, FIELD_STEPS), lanes, steps);
+        store_field(packing, u, FIELD_MAGICS, magics);
+        store_field(packing, u, FIELD_STEPS, _mm512_slli_epi32(steps, 7)); /* 32 floats */
+    } else {
+        store_field(packing, u, FIELD_SCALES, bits);
     }
-    _mm512_mask_storeu_epi32(unit_field(packing, u, FIELD_STARTS), lanes, starts);
-    _mm512_mask_storeu_ps(unit_field(packing, u, FIELD_SUMS), lanes,
-                          _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sums)));
+    store_field(packing, u, FIELD_STARTS, starts);
+    store_field(packing, u, FIELD_SUMS,
+                _mm512_castps_si512(_mm512_mul_ps(scales.steps, _mm512_cvtepi32_ps(sums))));
+    if (packing->offsets) {
+        store_field(packing, u, offsets_field(packing->many), _mm512_castps_si512(scales.offsets));
+    }
 }
 
 INSTANCE void pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets, bool many,
                             int32_t zero, void *tile)
 {
-    const struct packing packing = { x, n_in, rows, offsets, many, zero, tile };
+    const struct packing packing = {
+        .x = x,
+        .n_in = n_in,
+        .rows = rows,
+        .offsets = offsets,
+        .many = many,
+        .zero = zero,
+        .units = tile,
+        .lanes = (__mmask16)((1u << rows) - 1),
+        .order = order_of_codes(rows),
+    };
     uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
-    for (uint32_t begin = 0; begin < units_count; begin += PACK_UNITS) {
-        uint32_t end = begin + PACK_UNITS < units_count ? begin + PACK_UNITS : units_count;
-        for (uint32_t u = begin; u < end; u++) {
-            offsets ? find_range(&packing, u) : find_largest(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            offsets ? find_scales_offset(&packing, u) : find_scales(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            store_codes(&packing, u);
-        }
-        for (uint32_t u = begin; u < end; u++) {
-            store_sums(&packing, u);
-        }
+    for (uint32_t u = 0; u < units_count; u++) {
+        pack_unit(&packing, u);
     }
 }
 
