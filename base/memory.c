@@ -9,6 +9,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* From this size on memory is asked for in huge pages: what is read or written in strides, such as
+ * logits, otherwise waits for the page tables. */
+enum { HUGE_PAGE_BYTES = 2 << 20, HUGE_ALLOCATION_BYTES = 2 * HUGE_PAGE_BYTES };
+
 static atomic_ullong allocations_count;
 static atomic_ullong fail_at;
 
@@ -17,6 +21,12 @@ static bool must_fail(void)
     unsigned long long number = atomic_fetch_add(&allocations_count, 1) + 1;
     unsigned long long target = atomic_load(&fail_at);
     return target != 0 && number == target;
+}
+
+/* The system may have none. */
+static void wish_for_huge_pages(void *block, size_t bytes)
+{
+    (void)madvise(block, bytes, MADV_HUGEPAGE);
 }
 
 void *cm_alloc(size_t count, size_t element_bytes)
@@ -36,10 +46,15 @@ void *cm_alloc_aligned(size_t count, size_t element_bytes)
         cm_size_align(bytes > 0 ? bytes : 1, CM_CACHE_LINE_BYTES, &padded) || must_fail()) {
         return NULL;
     }
-    void *block = aligned_alloc(CM_CACHE_LINE_BYTES, padded);
-    if (block != NULL) {
-        memset(block, 0, padded);
+    bool huge = padded >= HUGE_ALLOCATION_BYTES;
+    void *block = aligned_alloc(huge ? HUGE_PAGE_BYTES : CM_CACHE_LINE_BYTES, padded);
+    if (block == NULL) {
+        return NULL;
     }
+    if (huge) {
+        wish_for_huge_pages(block, padded / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+    }
+    memset(block, 0, padded);
     return block;
 }
 
@@ -85,7 +100,7 @@ void *cm_map(size_t bytes)
     if (block == MAP_FAILED) {
         return NULL;
     }
-    (void)madvise(block, bytes, MADV_HUGEPAGE); /* a wish; the system may have none */
+    wish_for_huge_pages(block, bytes);
     return block;
 }
 

@@ -73,7 +73,7 @@ bool cm_cpu_feed_forward(struct cm_backend *backend, const struct cm_feed_forwar
     cm_matmul_pack(backend, &block.gate_up, args->norm->out,
                    &(struct cm_rows_maker){ norm_rows, args->norm });
     cm_pool_work_init(&block.work, cm_pool_threads(backend->pool), args->down->units_count, 1);
-    cm_pool_run(backend->pool, multiply_groups, &block);
+    cm_pool_run_work(backend->pool, multiply_groups, &block);
     cm_matmul_multiply(backend, &block.down, args->y);
     return true;
 }

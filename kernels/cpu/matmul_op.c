@@ -204,7 +204,7 @@ void cm_matmul_pack(struct cm_backend *backend, struct cm_matmul *matmul, const 
     if ((uint64_t)matmul->n_rows * matmul->matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(matmul, 0, threads);
     } else {
-        cm_pool_run(backend->pool, pack_tiles, matmul);
+        cm_pool_run_work(backend->pool, pack_tiles, matmul);
     }
 }
 
@@ -221,7 +221,7 @@ void cm_matmul_multiply(struct cm_backend *backend, struct cm_matmul *matmul, fl
                           matrix->n_out % (CM_CACHE_LINE_BYTES / sizeof *y) == 0 &&
                           (uintptr_t)y % CM_CACHE_LINE_BYTES == 0;
     cm_pool_work_init(&matmul->work, threads, matrix->panels_count, helping);
-    cm_pool_run(backend->pool, multiply_panels, matmul);
+    cm_pool_run_work(backend->pool, multiply_panels, matmul);
 }
 
 void cm_cpu_matmul_made(struct cm_backend *backend, struct cm_matrix *matrix, const float *x,

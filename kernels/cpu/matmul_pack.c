@@ -287,7 +287,7 @@ enum cm_status cm_matrix_pack(struct cm_backend *backend, struct cm_matrix *matr
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory to pack a matrix");
     }
     cm_pool_work_init(&packing.work, cm_pool_threads(backend->pool), matrix->panels_count, 1);
-    cm_pool_run(backend->pool, pack_panels, &packing);
+    cm_pool_run_work(backend->pool, pack_panels, &packing);
     cm_free(packing.rows);
     pack_bias(matrix, sources, sources_count);
     return CM_OK;

@@ -35,5 +35,5 @@ void cm_rows_run(struct cm_backend *backend, cm_rows_function function, const vo
     region.args = args;
     uint32_t chunks = threads * THREAD_CHUNKS;
     cm_pool_work_init(&region.work, threads, n_rows, (n_rows + chunks - 1) / chunks);
-    cm_pool_run(backend->pool, run_chunks, &region);
+    cm_pool_run_work(backend->pool, run_chunks, &region);
 }

@@ -1,5 +1,6 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <linux/futex.h>
@@ -14,18 +15,26 @@
  * anything a person or a meter of electricity would notice. */
 enum { WATCH_PAUSES = 1000 };
 
+/* How long a thread computes before it lets others have its processor, if there are any: less than
+ * the time slice of current kernels, so that it is not interrupted within a region, when others
+ * would have to wait for it. */
+#define YIELD_AFTER_S 0.002
+
+/* What a thread has to do with region r: nothing (2 r), or it works on it (2 r + 1). */
 struct worker {
+    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint state;
     struct cm_pool *pool;
     pthread_t thread;
     uint32_t index;
+    double yield_s; /* when it has yielded last */
 };
 
 struct cm_pool {
-    /* Each on its own cache line: the watchers read the first while the workers count down the
-     * second. */
+    /* Each on its own cache line: the watchers read the first, and the second when they join. */
     _Alignas(CM_CACHE_LINE_BYTES) atomic_uint region;   /* grows by one with every region */
-    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint pending;  /* threads that still work on the region */
+    _Alignas(CM_CACHE_LINE_BYTES) atomic_uint closed;   /* the last region that none may join */
     _Alignas(CM_CACHE_LINE_BYTES) atomic_uint sleepers; /* threads asleep on `region` */
+    atomic_bool caller_sleeps;                          /* on a worker's state */
     cm_pool_function function;
     void *context;
     bool closing;
@@ -90,6 +99,33 @@ static unsigned wait_for_region(struct cm_pool *pool, unsigned seen)
     return region;
 }
 
+/* False where the region is over. A worker says that it comes and then looks whether the region is
+ * closed, the caller closes it and then looks who has come (all sequentially consistent): one of
+ * them sees the other. */
+static bool join_region(struct worker *worker, unsigned region)
+{
+    atomic_store(&worker->state, 2 * region + 1);
+    return (int)(atomic_load(&worker->pool->closed) - region) < 0;
+}
+
+static void leave_region(struct worker *worker, unsigned region)
+{
+    atomic_store(&worker->state, 2 * region);
+    if (atomic_load(&worker->pool->caller_sleeps)) {
+        futex_wake(&worker->state, 1);
+    }
+}
+
+/* Between regions a thread holds nothing that others wait for. */
+static void yield_sometimes(struct worker *worker)
+{
+    double now_s = cm_clock_s();
+    if (now_s - worker->yield_s > YIELD_AFTER_S) {
+        sched_yield();
+        worker->yield_s = cm_clock_s();
+    }
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
@@ -100,35 +136,52 @@ static void *worker_main(void *argument)
         if (pool->closing) {
             return NULL;
         }
-        pool->function(pool->context, worker->index, pool->threads_count);
-        if (atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_acq_rel) == 1) {
-            futex_wake(&pool->pending, 1);
+        bool joined = join_region(worker, seen);
+        if (joined) {
+            pool->function(pool->context, worker->index, pool->threads_count);
         }
+        leave_region(worker, seen);
+        yield_sometimes(worker);
     }
 }
 
-static void begin_region(struct cm_pool *pool)
+static unsigned begin_region(struct cm_pool *pool)
 {
-    atomic_fetch_add(&pool->region, 1);
+    unsigned region = atomic_fetch_add(&pool->region, 1) + 1;
     if (atomic_load(&pool->sleepers) > 0) {
         futex_wake(&pool->region, CM_POOL_THREADS_MAX);
     }
+    return region;
 }
 
-static void wait_for_others(struct cm_pool *pool)
+static bool is_busy(const struct worker *worker, unsigned region, bool everyone)
 {
-    uint32_t pauses = 0;
-    unsigned pending;
-    while ((pending = atomic_load_explicit(&pool->pending, memory_order_acquire)) != 0) {
-        if (pauses++ < pool->watch_pauses) {
-            pause_briefly();
-        } else {
-            futex_wait(&pool->pending, pending);
+    unsigned state = atomic_load(&worker->state);
+    return everyone ? state != 2 * region : state == 2 * region + 1;
+}
+
+/* Until the worker has left the region; where everyone has to come, until it has been there. */
+static void wait_for_worker(struct cm_pool *pool, struct worker *worker, unsigned region,
+                            bool everyone)
+{
+    for (uint32_t i = 0; i < pool->watch_pauses; i++) {
+        if (!is_busy(worker, region, everyone)) {
+            return;
+        }
+        pause_briefly();
+    }
+    atomic_store(&pool->caller_sleeps, true);
+    while (is_busy(worker, region, everyone)) {
+        unsigned state = atomic_load(&worker->state);
+        if (state != 2 * region) {
+            futex_wait(&worker->state, state);
         }
     }
+    atomic_store(&pool->caller_sleeps, false);
 }
 
-void cm_pool_run(struct cm_pool *pool, cm_pool_function function, void *context)
+static void run_region(struct cm_pool *pool, cm_pool_function function, void *context,
+                       bool everyone)
 {
     if (pool->threads_count == 1) {
         function(context, 0, 1);
@@ -136,10 +189,24 @@ void cm_pool_run(struct cm_pool *pool, cm_pool_function function, void *context)
     }
     pool->function = function;
     pool->context = context;
-    atomic_store_explicit(&pool->pending, pool->threads_count - 1, memory_order_relaxed);
-    begin_region(pool);
+    unsigned region = begin_region(pool);
     function(context, 0, pool->threads_count);
-    wait_for_others(pool);
+    if (!everyone) {
+        atomic_store(&pool->closed, region);
+    }
+    for (uint32_t i = 0; i < pool->started; i++) {
+        wait_for_worker(pool, &pool->workers[i], region, everyone);
+    }
+}
+
+void cm_pool_run(struct cm_pool *pool, cm_pool_function function, void *context)
+{
+    run_region(pool, function, context, true);
+}
+
+void cm_pool_run_work(struct cm_pool *pool, cm_pool_function function, void *context)
+{
+    run_region(pool, function, context, false);
 }
 
 enum cm_status cm_pool_open(uint32_t threads_count, struct cm_pool **pool, struct cm_error *error)
@@ -159,7 +226,7 @@ enum cm_status cm_pool_open(uint32_t threads_count, struct cm_pool **pool, struc
     }
     opened->threads_count = threads_count;
     opened->watch_pauses = threads_count <= processors ? WATCH_PAUSES : 0;
-    opened->workers = cm_alloc(threads_count, sizeof *opened->workers);
+    opened->workers = cm_alloc_aligned(threads_count, sizeof *opened->workers);
     if (opened->workers == NULL) {
         cm_pool_close(opened);
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the thread pool");
@@ -172,7 +239,8 @@ enum cm_status cm_pool_open(uint32_t threads_count, struct cm_pool **pool, struc
     int failure = 0;
     for (uint32_t i = 1; i < threads_count && failure == 0; i++) {
         struct worker *worker = &opened->workers[opened->started];
-        *worker = (struct worker){ .pool = opened, .index = i };
+        worker->pool = opened;
+        worker->index = i;
         failure = pthread_create(&worker->thread, NULL, worker_main, worker);
         opened->started += failure == 0;
     }

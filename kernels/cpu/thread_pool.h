@@ -1,10 +1,14 @@
 /* Threads that live as long as the back end and run one parallel region at a time.
  *
- * A region is a function that every thread calls once with its number; the caller of cm_pool_run is
- * thread 0 and returns when all have finished. Between regions the others watch for some
- * microseconds, since the next op follows at once while a model runs, and then sleep in the kernel.
- * With more threads than processors nobody watches: a waiting thread would only hold up the working
- * ones. One region at a time, from one thread at a time; regions do not nest.
+ * A region is a function that threads call with their number; the caller is thread 0. Between
+ * regions the others watch for some microseconds, since the next op follows at once while a model
+ * runs, and then sleep in the kernel. With more threads than processors nobody watches: a waiting
+ * thread would only hold up the working ones. One region at a time, from one thread at a time;
+ * regions do not nest.
+ *
+ * Where another program has one of the processors for its turn of some milliseconds, the threads
+ * that are left do all the work (cm_pool_run_work), and a thread lets go of its processor between
+ * regions from time to time, before it is taken away within one.
  */
 #ifndef CM_KERNELS_CPU_THREAD_POOL_H
 #define CM_KERNELS_CPU_THREAD_POOL_H
@@ -31,7 +35,12 @@ enum cm_status cm_pool_open(uint32_t threads_count, struct cm_pool **pool,
 void cm_pool_close(struct cm_pool *pool);
 uint32_t cm_pool_threads(const struct cm_pool *pool);
 
+/* Every thread calls `function` once; returns when all have. */
 void cm_pool_run(struct cm_pool *pool, cm_pool_function function, void *context);
+
+/* The caller does, and those threads that come before it has finished; returns when they have. For
+ * work that any of them can do alone: cm_pool_work, below. */
+void cm_pool_run_work(struct cm_pool *pool, cm_pool_function function, void *context);
 
 /* Items [begin, end) of thread `thread_index` where `items_count` items are cut evenly. */
 struct cm_pool_range {

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -63,6 +64,43 @@ static void every_thread_runs_every_region_once(void **state)
     check_pool(1, 200);
     check_pool(2, 200);
     check_pool(5, 200);
+}
+
+/* Regions for whoever comes, between regions for all. Returns how often one of the others came. */
+static unsigned count_helpers(uint32_t threads, int regions)
+{
+    struct cm_pool *pool = NULL;
+    struct cm_error error;
+    assert_int_equal(cm_pool_open(threads, &pool, &error), CM_OK);
+    static struct region region;
+    region = (struct region){ .threads_count = 0 };
+    unsigned helpers = 0;
+    for (int i = 0; i < regions; i++) {
+        bool everyone = i % 10 == 9;
+        memset(region.visits, 0, sizeof region.visits);
+        cm_pool_work_init(&region.work, threads, ITEMS, 7);
+        (everyone ? cm_pool_run : cm_pool_run_work)(pool, touch_items, &region);
+        assert_int_equal(region.visits[0], 1);
+        for (uint32_t k = 1; k < threads; k++) {
+            assert_in_range(region.visits[k], everyone ? 1 : 0, 1);
+            helpers += everyone ? 0 : region.visits[k];
+        }
+    }
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        assert_int_equal(region.touched[i], regions);
+    }
+    cm_pool_close(pool);
+    return helpers;
+}
+
+static void the_caller_does_not_wait_for_helpers(void **state)
+{
+    (void)state;
+    enum { REGIONS = 400 };
+    count_helpers(1, REGIONS);
+    count_helpers(2, REGIONS);
+    /* To wake takes a thread longer than this work takes the caller. */
+    assert_true(count_helpers(8, REGIONS) < 7 * (REGIONS - REGIONS / 10));
 }
 
 static void shares_cover_all_items(void **state)
@@ -131,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_every_region_once),
+        cmocka_unit_test(the_caller_does_not_wait_for_helpers),
         cmocka_unit_test(shares_cover_all_items),
         cmocka_unit_test(an_idle_thread_helps_the_others),
         cmocka_unit_test(an_idle_pool_uses_no_processor_time),
