@@ -1,5 +1,6 @@
 #include "kernels/cpu/placement.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <hwloc.h>
@@ -7,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -174,8 +176,17 @@ struct cm_placement {
     bool is_bound;
     int *claims; /* [threads_count] sockets, one for each core */
     uint32_t threads_count;
+    struct cm_pool *pool;
     hwloc_bitmap_t before; /* where the caller may run otherwise */
+    uint32_t caller_core;  /* which the caller has traded for its own, 0 */
+    double entered_s;
+    long interruptions; /* of the caller, when it entered */
+    uint32_t bad_stays; /* one after the other, see is_interrupted */
 };
+
+/* A program that computes on the caller's core takes it away more than a hundred times a second,
+ * what a quiet system does in passing a few times. */
+enum { INTERRUPTIONS_PER_S = 50, INTERRUPTIONS_MIN = 2, BAD_STAYS = 2 };
 
 static hwloc_obj_t core_at(uint32_t place, uint32_t index)
 {
@@ -219,11 +230,18 @@ static void drop_claims(struct cm_placement *placement)
     }
 }
 
+static uint32_t core_of_thread(const struct cm_placement *placement, uint32_t thread_index)
+{
+    return thread_index == 0                        ? placement->caller_core
+           : thread_index == placement->caller_core ? 0
+                                                    : thread_index;
+}
+
 static void bind_thread(const struct cm_placement *placement, uint32_t thread_index)
 {
     const struct machine *m = get_machine();
     if (placement->is_bound) {
-        hwloc_obj_t core = core_at(placement->place, thread_index);
+        hwloc_obj_t core = core_at(placement->place, core_of_thread(placement, thread_index));
         (void)hwloc_set_cpubind(m->topology, core->cpuset, HWLOC_CPUBIND_THREAD);
     } else if (placement->place > 0) {
         (void)hwloc_set_cpubind(m->topology, cpuset_of(placement->place), HWLOC_CPUBIND_THREAD);
@@ -251,6 +269,7 @@ enum cm_status cm_placement_open(uint32_t place, struct cm_pool *pool,
         return CM_OUT_OF_MEMORY;
     }
     opened->place = place;
+    opened->pool = pool;
     opened->before = hwloc_bitmap_alloc();
     opened->claims = cm_alloc(threads_count, sizeof *opened->claims);
     if (opened->before == NULL || opened->claims == NULL) {
@@ -284,10 +303,35 @@ bool cm_placement_is_bound(const struct cm_placement *placement)
     return placement != NULL && placement->is_bound;
 }
 
+static long interruptions_of_caller(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+static bool is_interrupted(const struct cm_placement *placement)
+{
+    long count = interruptions_of_caller() - placement->interruptions;
+    double stay_s = cm_clock_s() - placement->entered_s;
+    return count >= INTERRUPTIONS_MIN && (double)count > INTERRUPTIONS_PER_S * stay_s;
+}
+
+/* The others can do without a thread that has lost its core for a while, but not without the
+ * caller: it trades cores with the next of them. */
+static void trade_core(struct cm_placement *placement)
+{
+    placement->caller_core = (placement->caller_core + 1) % placement->threads_count;
+    cm_pool_run(placement->pool, bind_worker, placement);
+}
+
 void cm_placement_enter(struct cm_placement *placement)
 {
     if (placement == NULL || (!placement->is_bound && placement->place == 0)) {
         return;
+    }
+    if (placement->bad_stays == BAD_STAYS) {
+        placement->bad_stays = 0;
+        trade_core(placement);
     }
     hwloc_topology_t topology = get_machine()->topology;
     if (hwloc_get_cpubind(topology, placement->before, HWLOC_CPUBIND_THREAD) == 0) {
@@ -295,11 +339,15 @@ void cm_placement_enter(struct cm_placement *placement)
     } else {
         hwloc_bitmap_zero(placement->before);
     }
+    placement->entered_s = cm_clock_s();
+    placement->interruptions = interruptions_of_caller();
 }
 
 void cm_placement_leave(struct cm_placement *placement)
 {
     if (placement != NULL && !hwloc_bitmap_iszero(placement->before)) {
+        bool bad = placement->is_bound && placement->threads_count > 1 && is_interrupted(placement);
+        placement->bad_stays = bad ? placement->bad_stays + 1 : 0;
         (void)hwloc_set_cpubind(get_machine()->topology, placement->before, HWLOC_CPUBIND_THREAD);
         hwloc_bitmap_zero(placement->before);
     }

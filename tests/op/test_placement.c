@@ -1,13 +1,18 @@
 /* Once on a machine of hwloc's imagination (HWLOC_SYNTHETIC in the test's environment: two nodes of
  * three cores with two threads each), once on this one. */
+#include "base/clock.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/placement.h"
 
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -131,6 +136,64 @@ static void each_thread_has_a_core(void **state)
     cm_pool_close(pool);
 }
 
+/* A program that computes on the caller's core, from now until it is killed. */
+static pid_t occupy(const cpu_set_t *core)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)sched_setaffinity(0, sizeof *core, core);
+        for (;;) {
+        }
+    }
+    return child;
+}
+
+static void compute_s(double seconds)
+{
+    double begin_s = cm_clock_s();
+    while (cm_clock_s() - begin_s < seconds) {
+    }
+}
+
+static void the_caller_leaves_a_busy_core(void **state)
+{
+    (void)state;
+    uint32_t cores = cm_placement_cores(0);
+    if (is_imagined() || cores < 2 || cores > 8) {
+        skip();
+    }
+    struct cm_pool *pool = open_pool(cores);
+    struct cm_placement *placement = NULL;
+    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    if (cm_placement_is_bound(placement)) {
+        static struct seen first;
+        static struct seen last;
+        cm_placement_enter(placement);
+        cm_pool_run(pool, look_where, &first);
+        cm_placement_leave(placement);
+        pid_t other = occupy(&first.sets[0]);
+        assert_true(other > 0);
+        bool moved = false;
+        for (int i = 0; i < 50 && !moved; i++) {
+            cm_placement_enter(placement);
+            cm_pool_run(pool, look_where, &last);
+            compute_s(0.1);
+            cm_placement_leave(placement);
+            moved = !CPU_EQUAL(&first.sets[0], &last.sets[0]);
+        }
+        kill(other, SIGKILL);
+        waitpid(other, NULL, 0);
+        assert_true(moved);
+        assert_true(CPU_EQUAL(&first.sets[0], &last.sets[1])); /* they have traded */
+        assert_true(CPU_EQUAL(&first.sets[1], &last.sets[0]));
+    } else {
+        print_message("another copymill holds the cores: not tested\n");
+    }
+    cm_placement_close(placement);
+    cm_pool_close(pool);
+}
+
 static void fewer_threads_than_cores_are_free(void **state)
 {
     (void)state;
@@ -152,6 +215,7 @@ int main(void)
         cmocka_unit_test(as_few_places_as_hold_the_threads),
         cmocka_unit_test(nothing_is_bound_elsewhere),
         cmocka_unit_test(each_thread_has_a_core),
+        cmocka_unit_test(the_caller_leaves_a_busy_core),
         cmocka_unit_test(fewer_threads_than_cores_are_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
