@@ -13,14 +13,12 @@ struct cm_forward {
     /* Activations. */
     float *x;            /* [rows, n_embd] the residual stream */
     float *branch;       /* [rows, n_embd] a block's output, not yet added to x */
-    float *normed;       /* [rows, n_embd] */
+    float *normed;       /* [rows, n_embd]; after a step, of the rows that want logits */
     float *qkv;          /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
     float *attention;    /* [rows, n_heads * head_dim] */
     float *gate_up;      /* [rows, 2 * n_ff] */
     float *hidden;       /* [rows, n_ff] */
-    float *last_x;       /* [CM_LOGITS_ROWS_MAX, n_embd] rows picked for the head */
-    float *last_branch;  /* the same */
-    float *last_normed;  /* the same */
+    float *last_x;       /* [rows, n_embd] of the rows that want logits, in their order */
     float *logits;       /* [CM_LOGITS_ROWS_MAX, n_vocab] */
     float *whole_logits; /* the same of all devices together; NULL: this is the only one */
 };
@@ -60,9 +58,7 @@ enum cm_status cm_forward_open(struct cm_backend *backend, const struct cm_weigh
     opened->attention = buffer(opened, rows * q_dim, sizeof(float), &failed);
     opened->gate_up = buffer(opened, rows * 2 * config->n_ff, sizeof(float), &failed);
     opened->hidden = buffer(opened, rows * config->n_ff, sizeof(float), &failed);
-    opened->last_x = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
-    opened->last_branch = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
-    opened->last_normed = buffer(opened, head_rows * config->n_embd, sizeof(float), &failed);
+    opened->last_x = buffer(opened, rows * config->n_embd, sizeof(float), &failed);
     opened->logits = buffer(opened, head_rows * part->vocabulary.n_part, sizeof(float), &failed);
     if (part->ranks_count > 1) {
         opened->whole_logits =
@@ -84,9 +80,8 @@ void cm_forward_close(struct cm_forward *forward)
         return;
     }
     void *const buffers[] = {
-        forward->x,           forward->branch,  forward->normed,      forward->qkv,
-        forward->attention,   forward->gate_up, forward->hidden,      forward->last_x,
-        forward->last_branch, forward->logits,  forward->last_normed, forward->whole_logits,
+        forward->x,       forward->branch, forward->normed, forward->qkv,    forward->attention,
+        forward->gate_up, forward->hidden, forward->last_x, forward->logits, forward->whole_logits,
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         cm_backend_free(forward->backend, buffers[i]);
@@ -109,6 +104,12 @@ static void embed(struct cm_forward *forward, const struct cm_step_plan *plan)
     }
 }
 
+/* Rows on their way through a layer. */
+struct rows {
+    float *x; /* [count, n_embd] */
+    uint32_t count;
+};
+
 /* out = norm(x += residual); the residual may be NULL. */
 static struct cm_norm_args norm_args(const struct cm_forward *forward,
                                      const struct cm_norm_weights *norm, float *x,
@@ -129,11 +130,11 @@ static struct cm_norm_args norm_args(const struct cm_forward *forward,
 
 /* out = norm(x += residual) * matrix^T */
 static void normalise_multiply(struct cm_forward *forward, const struct cm_norm_weights *norm,
-                               const float *residual, uint32_t n_rows, struct cm_matrix *matrix,
+                               struct rows rows, const float *residual, struct cm_matrix *matrix,
                                float *out)
 {
     struct cm_norm_args args =
-        norm_args(forward, norm, forward->x, residual, forward->normed, n_rows);
+        norm_args(forward, norm, rows.x, residual, forward->normed, rows.count);
     cm_op_norm_matmul(forward->backend, &args, matrix, out);
 }
 
@@ -148,15 +149,14 @@ static void normalise_branch(struct cm_forward *forward, const struct cm_norm_we
     }
 }
 
-/* branch = attention block of x += pending */
-static void attention_block(struct cm_forward *forward, const struct cm_step_plan *plan,
-                            const struct cm_layer_weights *layer, uint32_t layer_index,
-                            const float *pending)
+/* attention = the heads' output of x += pending, all rows of the step */
+static void attend(struct cm_forward *forward, const struct cm_step_plan *plan,
+                   const struct cm_layer_weights *layer, uint32_t layer_index, const float *pending)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_config *config = forward->config;
-    normalise_multiply(forward, &layer->attention_norm, pending, plan->n_rows, layer->qkv,
-                       forward->qkv);
+    normalise_multiply(forward, &layer->attention_norm, (struct rows){ forward->x, plan->n_rows },
+                       pending, layer->qkv, forward->qkv);
     cm_op_rope_append(backend, &(struct cm_rope_append_args){
                                    .pool = forward->pool,
                                    .layer = layer_index,
@@ -192,21 +192,27 @@ static void attention_block(struct cm_forward *forward, const struct cm_step_pla
                                  .rows_per_visit = plan->rows_per_visit,
                                  .out = forward->attention,
                              });
-    cm_op_matmul(backend, layer->attention_out, forward->attention, plan->n_rows, forward->branch);
-    cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * config->n_embd);
-    normalise_branch(forward, &layer->attention_post_norm, plan->n_rows);
+}
+
+/* branch = the end of the attention block */
+static void project_attention(struct cm_forward *forward, const struct cm_layer_weights *layer,
+                              const float *attention, uint32_t n_rows)
+{
+    cm_op_matmul(forward->backend, layer->attention_out, attention, n_rows, forward->branch);
+    cm_op_all_reduce(forward->backend, forward->branch, (size_t)n_rows * forward->config->n_embd);
+    normalise_branch(forward, &layer->attention_post_norm, n_rows);
 }
 
 /* branch = feed-forward block of x += branch */
-static void feed_forward_block(struct cm_forward *forward, const struct cm_step_plan *plan,
-                               const struct cm_layer_weights *layer)
+static void feed_forward_block(struct cm_forward *forward, const struct cm_layer_weights *layer,
+                               struct rows rows)
 {
     struct cm_backend *backend = forward->backend;
     const struct cm_model_spec *spec = forward->weights->spec;
     uint32_t n_ff = forward->config->n_ff;
     if (spec->names->gate != NULL) {
-        struct cm_norm_args norm = norm_args(forward, &layer->ffn_norm, forward->x, forward->branch,
-                                             forward->normed, plan->n_rows);
+        struct cm_norm_args norm = norm_args(forward, &layer->ffn_norm, rows.x, forward->branch,
+                                             forward->normed, rows.count);
         cm_op_feed_forward(backend, &(struct cm_feed_forward_args){
                                         .norm = &norm,
                                         .gate_up = layer->gate_up,
@@ -217,40 +223,62 @@ static void feed_forward_block(struct cm_forward *forward, const struct cm_step_
                                         .y = forward->branch,
                                     });
     } else {
-        normalise_multiply(forward, &layer->ffn_norm, forward->branch, plan->n_rows, layer->gate_up,
+        normalise_multiply(forward, &layer->ffn_norm, rows, forward->branch, layer->gate_up,
                            forward->gate_up);
-        cm_op_activation(backend, spec->activation, forward->gate_up, plan->n_rows, n_ff,
+        cm_op_activation(backend, spec->activation, forward->gate_up, rows.count, n_ff,
                          forward->hidden);
-        cm_op_matmul(backend, layer->down, forward->hidden, plan->n_rows, forward->branch);
+        cm_op_matmul(backend, layer->down, forward->hidden, rows.count, forward->branch);
     }
-    cm_op_all_reduce(backend, forward->branch, (size_t)plan->n_rows * forward->config->n_embd);
-    normalise_branch(forward, &layer->ffn_post_norm, plan->n_rows);
+    cm_op_all_reduce(backend, forward->branch, (size_t)rows.count * forward->config->n_embd);
+    normalise_branch(forward, &layer->ffn_post_norm, rows.count);
+}
+
+/* The last layer's attention has left all that other rows will ever see, its keys and values: from
+ * there on only rows that want logits are of interest. */
+static void finish(struct cm_forward *forward, const struct cm_step_plan *plan,
+                   const struct cm_layer_weights *layer)
+{
+    struct cm_backend *backend = forward->backend;
+    const struct cm_model_config *config = forward->config;
+    struct rows rows = { forward->last_x, plan->n_logits };
+    const int32_t *numbers = plan->device.logits_rows;
+    float *attention = forward->qkv; /* which is free again, and larger */
+    if (rows.count == 0) {
+        return;
+    }
+    cm_op_gather(backend, forward->x, config->n_embd, numbers, rows.count, rows.x);
+    cm_op_gather(backend, forward->attention, config->n_heads * config->head_dim, numbers,
+                 rows.count, attention);
+    project_attention(forward, layer, attention, rows.count);
+    feed_forward_block(forward, layer, rows);
+    struct cm_norm_args args = norm_args(forward, &forward->weights->final_norm, rows.x,
+                                         forward->branch, forward->normed, rows.count);
+    cm_op_norm(backend, &args);
 }
 
 void cm_forward_step(struct cm_forward *forward, const struct cm_step_plan *plan)
 {
-    embed(forward, plan);
+    const struct cm_weights *weights = forward->weights;
+    const uint32_t last = weights->n_layers - 1;
     const float *pending = NULL; /* the last block's output, added by the next norm */
-    for (uint32_t i = 0; i < forward->weights->n_layers; i++) {
-        const struct cm_layer_weights *layer = &forward->weights->layers[i];
-        attention_block(forward, plan, layer, i, pending);
-        feed_forward_block(forward, plan, layer);
+    embed(forward, plan);
+    for (uint32_t i = 0; i < last; i++) {
+        const struct cm_layer_weights *layer = &weights->layers[i];
+        attend(forward, plan, layer, i, pending);
+        project_attention(forward, layer, forward->attention, plan->n_rows);
+        feed_forward_block(forward, layer, (struct rows){ forward->x, plan->n_rows });
         pending = forward->branch;
     }
+    attend(forward, plan, &weights->layers[last], last, pending);
+    finish(forward, plan, &weights->layers[last]);
 }
 
 float *cm_forward_own_logits(struct cm_forward *forward, const struct cm_step_plan *plan,
                              uint32_t begin, uint32_t count)
 {
     CM_ASSERT(count <= CM_LOGITS_ROWS_MAX && begin + count <= plan->n_logits);
-    struct cm_backend *backend = forward->backend;
-    uint32_t n_embd = forward->config->n_embd;
-    const int32_t *rows = plan->device.logits_rows + begin;
-    cm_op_gather(backend, forward->x, n_embd, rows, count, forward->last_x);
-    cm_op_gather(backend, forward->branch, n_embd, rows, count, forward->last_branch);
-    struct cm_norm_args args = norm_args(forward, &forward->weights->final_norm, forward->last_x,
-                                         forward->last_branch, forward->last_normed, count);
-    cm_op_norm_matmul(backend, &args, forward->weights->head, forward->logits);
+    cm_op_matmul(forward->backend, forward->weights->head,
+                 forward->normed + (size_t)begin * forward->config->n_embd, count, forward->logits);
     return forward->logits;
 }
 
