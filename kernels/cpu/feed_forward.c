@@ -15,14 +15,15 @@ struct block {
     enum cm_activation_kind kind;
     cm_gate_function gate;
     float *products; /* [threads][n_rows][3][32]: gate and up of all rows, then what they make */
-    struct cm_pool_work work;
+    struct cm_panel_work work; /* of groups */
 };
 
-/* Group `group` of the packed rows of down. */
-static void pack_group(const struct block *block, uint32_t group, const float *x)
+/* Group `group` of packed rows of down. */
+static void pack_group(const struct block *block, uint32_t group, struct cm_pool_range tiles,
+                       const float *x)
 {
     const struct cm_matmul *down = &block->down;
-    for (uint32_t i = 0; i < down->tiles_count; i++) {
+    for (uint32_t i = tiles.begin; i < tiles.end; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(down, i);
         uint32_t count = rows.end - rows.begin;
         uint8_t *tile = down->packed + rows.begin * down->matrix->row_bytes;
@@ -40,14 +41,18 @@ static void multiply_groups(void *context, uint32_t thread_index, uint32_t threa
     float *both = block->products + (size_t)thread_index * n_rows * 3 * CM_PANEL;
     float *gated = both + (size_t)n_rows * 2 * CM_PANEL;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&block->work, thread_index, &range)) {
+    struct cm_pool_range tiles;
+    while (cm_panel_work_take(&block->work, thread_index, &range, &tiles)) {
+        uint32_t begin = cm_matmul_tile_rows(&block->gate_up, tiles.begin).begin;
+        uint32_t end = cm_matmul_tile_rows(&block->gate_up, tiles.end - 1).end;
         for (uint32_t group = range.begin; group < range.end; group++) {
-            cm_matmul_panel(&block->gate_up, thread_index, group, groups + group, both,
+            cm_matmul_panel(&block->gate_up, thread_index, group, groups + group, tiles, both,
                             2 * CM_PANEL);
-            cm_matmul_panel(&block->gate_up, thread_index, groups + group, group + 1,
+            cm_matmul_panel(&block->gate_up, thread_index, groups + group, group + 1, tiles,
                             both + CM_PANEL, 2 * CM_PANEL);
-            block->gate(block->kind, both, n_rows, CM_PANEL, gated);
-            pack_group(block, group, gated);
+            block->gate(block->kind, both + (size_t)begin * 2 * CM_PANEL, end - begin, CM_PANEL,
+                        gated + (size_t)begin * CM_PANEL);
+            pack_group(block, group, tiles, gated);
         }
     }
 }
@@ -72,7 +77,8 @@ bool cm_cpu_feed_forward(struct cm_backend *backend, const struct cm_feed_forwar
     block.products = (void *)cm_matmul_end(&block.down);
     cm_matmul_pack(backend, &block.gate_up, args->norm->out,
                    &(struct cm_rows_maker){ norm_rows, args->norm });
-    cm_pool_work_init(&block.work, cm_pool_threads(backend->pool), args->down->units_count, 1);
+    cm_panel_work_init(&block.work, cm_pool_threads(backend->pool), args->down->units_count,
+                       block.gate_up.tiles_count, 1);
     cm_pool_run_work(backend->pool, multiply_groups, &block);
     cm_matmul_multiply(backend, &block.down, args->y);
     return true;

@@ -69,7 +69,7 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
     uint32_t rows_max = matmul->kernels->tile_rows_max;
     uint8_t *staging = matmul->staging + thread_index * rows_max * matrix->row_bytes;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
+    while (cm_pool_work_take(&matmul->packing, thread_index, &range)) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, range.begin);
         uint8_t *packed = matmul->packed + rows.begin * matrix->row_bytes;
         if (threads_count == 1) {
@@ -84,15 +84,15 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
 /* Cache lines per unit by which each tile fetches its share of the panel that follows. None for
  * very few rows: hardly anything else happens then, and the processor's own prefetcher does it
  * better. */
-static uint32_t lines_to_fetch(const struct cm_matmul *matmul)
+static uint32_t lines_to_fetch(const struct cm_matmul *matmul, uint32_t tiles_count)
 {
     uint32_t lines =
         (uint32_t)(matmul->matrix->panel_bytes / matmul->matrix->units_count / CM_CACHE_LINE_BYTES);
-    return matmul->n_rows < 4 ? 0 : (lines + matmul->tiles_count - 1) / matmul->tiles_count;
+    return matmul->n_rows < 4 ? 0 : (lines + tiles_count - 1) / tiles_count;
 }
 
 void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint32_t panel,
-                     uint32_t next_panel, float *out, size_t out_stride)
+                     uint32_t next_panel, struct cm_pool_range tiles, float *out, size_t out_stride)
 {
     void *table = matmul->tables + thread_index * cm_matrix_table_bytes(matmul->matrix);
     const struct cm_matrix *matrix = matmul->matrix;
@@ -101,11 +101,11 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
     uint32_t columns = matrix->n_out - column;
     bool whole = columns >= CM_PANEL;
     float partial[CM_TILE_ROWS_MAX * CM_PANEL];
-    uint32_t lines = lines_to_fetch(matmul);
+    uint32_t lines = lines_to_fetch(matmul, tiles.end - tiles.begin);
     const uint8_t *weights = matrix->panels + panel * matrix->panel_bytes;
     const uint8_t *next = matrix->panels + next_panel * matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
-    for (uint32_t i = 0; i < matmul->tiles_count; i++) {
+    for (uint32_t i = tiles.begin; i < tiles.end; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, i);
         float *y = out + (size_t)rows.begin * out_stride;
         struct cm_matmul_tile tile = {
@@ -118,7 +118,7 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
             .out_stride = whole ? out_stride : CM_PANEL,
             .past_caches = whole && matmul->past_caches,
             .table = table,
-            .fills_table = i == 0,
+            .fills_table = i == tiles.begin,
             .next = next,
             .next_lines = next < next_end ? lines : 0,
         };
@@ -141,9 +141,10 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
     (void)threads_count;
     struct cm_matmul *matmul = context;
     struct cm_pool_range range;
-    while (cm_pool_work_take(&matmul->work, thread_index, &range)) {
+    struct cm_pool_range tiles;
+    while (cm_panel_work_take(&matmul->work, thread_index, &range, &tiles)) {
         for (uint32_t panel = range.begin; panel < range.end; panel++) {
-            cm_matmul_panel(matmul, thread_index, panel, panel + 1,
+            cm_matmul_panel(matmul, thread_index, panel, panel + 1, tiles,
                             matmul->y + (size_t)panel * CM_PANEL, matmul->matrix->n_out);
         }
     }
@@ -200,7 +201,7 @@ void cm_matmul_pack(struct cm_backend *backend, struct cm_matmul *matmul, const 
     uint32_t threads = cm_pool_threads(backend->pool);
     matmul->x = x;
     matmul->maker = maker;
-    cm_pool_work_init(&matmul->work, threads, matmul->tiles_count, 1);
+    cm_pool_work_init(&matmul->packing, threads, matmul->tiles_count, 1);
     if ((uint64_t)matmul->n_rows * matmul->matrix->n_in < PACK_ALONE_ELEMENTS) {
         pack_tiles(matmul, 0, threads);
     } else {
@@ -220,7 +221,7 @@ void cm_matmul_multiply(struct cm_backend *backend, struct cm_matmul *matmul, fl
     matmul->past_caches = matmul->n_rows * (size_t)matrix->n_out * sizeof *y >= PAST_CACHES_BYTES &&
                           matrix->n_out % (CM_CACHE_LINE_BYTES / sizeof *y) == 0 &&
                           (uintptr_t)y % CM_CACHE_LINE_BYTES == 0;
-    cm_pool_work_init(&matmul->work, threads, matrix->panels_count, helping);
+    cm_panel_work_init(&matmul->work, threads, matrix->panels_count, matmul->tiles_count, helping);
     cm_pool_run_work(backend->pool, multiply_panels, matmul);
 }
 

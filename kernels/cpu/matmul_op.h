@@ -3,6 +3,7 @@
 #define CM_KERNELS_CPU_MATMUL_OP_H
 
 #include "kernels/cpu/matmul_kernels.h"
+#include "kernels/cpu/panel_work.h"
 #include "kernels/cpu/row_work.h"
 
 /* What is packed may first be made: a norm, or an activation. */
@@ -22,7 +23,8 @@ struct cm_matmul {
     uint8_t *staging; /* [threads][tile_rows_max][row_bytes] */
     uint8_t *packed;  /* [n_rows][row_bytes], tile by tile */
     float *y;
-    struct cm_pool_work work;
+    struct cm_pool_work packing;
+    struct cm_panel_work work;
 };
 
 /* Per row and thread of a gated block: a panel of the gate and one of up, and what they make. */
@@ -46,10 +48,11 @@ struct cm_pool_range cm_matmul_tile_rows(const struct cm_matmul *matmul, uint32_
 void cm_matmul_pack(struct cm_backend *backend, struct cm_matmul *matmul, const float *x,
                     const struct cm_rows_maker *maker);
 
-/* One panel with all tiles; `next_panel` is fetched meanwhile. Row r of the result is at
+/* One panel with some tiles; `next_panel` is fetched meanwhile. Row r of the result is at
  * out + r * out_stride. */
 void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint32_t panel,
-                     uint32_t next_panel, float *out, size_t out_stride);
+                     uint32_t next_panel, struct cm_pool_range tiles, float *out,
+                     size_t out_stride);
 
 /* y, by all threads, once the rows are packed. */
 void cm_matmul_multiply(struct cm_backend *backend, struct cm_matmul *matmul, float *y);

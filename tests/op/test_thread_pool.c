@@ -1,3 +1,4 @@
+#include "kernels/cpu/panel_work.h"
 #include "kernels/cpu/thread_pool.h"
 
 #include <setjmp.h>
@@ -118,6 +119,44 @@ static void shares_cover_all_items(void **state)
 }
 
 /* Own items in rising order, then those of the others from their ends. */
+/* Every panel meets every tile once, whoever takes how much. */
+static void check_panels(uint32_t threads, uint32_t panels_count, uint32_t tiles_count)
+{
+    enum { PANELS_MAX = 48, TILES_MAX = 24 };
+    static uint8_t met[PANELS_MAX][TILES_MAX];
+    memset(met, 0, sizeof met);
+    static struct cm_panel_work work;
+    cm_panel_work_init(&work, threads, panels_count, tiles_count, 1);
+    struct cm_pool_range panels;
+    struct cm_pool_range tiles;
+    for (uint32_t i = 0; cm_panel_work_take(&work, i * i % threads, &panels, &tiles); i++) {
+        assert_true(panels.begin < panels.end && panels.end <= panels_count);
+        assert_true(tiles.begin < tiles.end && tiles.end <= tiles_count);
+        for (uint32_t panel = panels.begin; panel < panels.end; panel++) {
+            for (uint32_t tile = tiles.begin; tile < tiles.end; tile++) {
+                met[panel][tile]++;
+            }
+        }
+    }
+    for (uint32_t panel = 0; panel < panels_count; panel++) {
+        for (uint32_t tile = 0; tile < tiles_count; tile++) {
+            assert_int_equal(met[panel][tile], 1);
+        }
+    }
+}
+
+static void panels_meet_all_tiles_once(void **state)
+{
+    (void)state;
+    for (uint32_t threads = 1; threads <= 20; threads += 3) {
+        for (uint32_t panels = 1; panels <= 48; panels += 5) {
+            for (uint32_t tiles = 1; tiles <= 24; tiles++) {
+                check_panels(threads, panels, tiles);
+            }
+        }
+    }
+}
+
 static void an_idle_thread_helps_the_others(void **state)
 {
     (void)state;
@@ -171,6 +210,7 @@ int main(void)
         cmocka_unit_test(every_thread_runs_every_region_once),
         cmocka_unit_test(the_caller_does_not_wait_for_helpers),
         cmocka_unit_test(shares_cover_all_items),
+        cmocka_unit_test(panels_meet_all_tiles_once),
         cmocka_unit_test(an_idle_thread_helps_the_others),
         cmocka_unit_test(an_idle_pool_uses_no_processor_time),
         cmocka_unit_test(too_many_threads_are_refused),
