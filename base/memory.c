@@ -42,19 +42,21 @@ void *cm_alloc_aligned(size_t count, size_t element_bytes)
 {
     size_t bytes;
     size_t padded;
-    if (cm_size_mul(count, element_bytes, &bytes) ||
-        cm_size_align(bytes > 0 ? bytes : 1, CM_CACHE_LINE_BYTES, &padded) || must_fail()) {
+    if (cm_size_mul(count, element_bytes, &bytes)) {
         return NULL;
     }
-    bool huge = padded >= HUGE_ALLOCATION_BYTES;
-    void *block = aligned_alloc(huge ? HUGE_PAGE_BYTES : CM_CACHE_LINE_BYTES, padded);
+    size_t alignment = bytes >= HUGE_ALLOCATION_BYTES ? HUGE_PAGE_BYTES : CM_CACHE_LINE_BYTES;
+    if (cm_size_align(bytes > 0 ? bytes : 1, alignment, &padded) || must_fail()) {
+        return NULL;
+    }
+    void *block = aligned_alloc(alignment, padded);
     if (block == NULL) {
         return NULL;
     }
-    if (huge) {
-        wish_for_huge_pages(block, padded / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+    if (alignment == HUGE_PAGE_BYTES) {
+        wish_for_huge_pages(block, padded);
     }
-    memset(block, 0, padded);
+    memset(block, 0, bytes);
     return block;
 }
 
