@@ -42,11 +42,12 @@ void *cm_alloc_aligned(size_t count, size_t element_bytes)
 {
     size_t bytes;
     size_t padded;
-    if (cm_size_mul(count, element_bytes, &bytes)) {
+    if (cm_size_mul(count, element_bytes, &bytes) ||
+        cm_size_align(bytes > 0 ? bytes : 1, CM_CACHE_LINE_BYTES, &bytes)) {
         return NULL;
     }
     size_t alignment = bytes >= HUGE_ALLOCATION_BYTES ? HUGE_PAGE_BYTES : CM_CACHE_LINE_BYTES;
-    if (cm_size_align(bytes > 0 ? bytes : 1, alignment, &padded) || must_fail()) {
+    if (cm_size_align(bytes, alignment, &padded) || must_fail()) {
         return NULL;
     }
     void *block = aligned_alloc(alignment, padded);
