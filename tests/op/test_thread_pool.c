@@ -118,7 +118,6 @@ static void shares_cover_all_items(void **state)
     }
 }
 
-/* Own items in rising order, then those of the others from their ends. */
 /* Every panel meets every tile once, whoever takes how much. */
 static void check_panels(uint32_t threads, uint32_t panels_count, uint32_t tiles_count)
 {
@@ -157,6 +156,7 @@ static void panels_meet_all_tiles_once(void **state)
     }
 }
 
+/* Own items in rising order, then those of the others from their ends. */
 static void an_idle_thread_helps_the_others(void **state)
 {
     (void)state;
