@@ -42,14 +42,16 @@ static void multiply_groups(void *context, uint32_t thread_index, uint32_t threa
     float *gated = both + (size_t)n_rows * 2 * CM_PANEL;
     struct cm_pool_range range;
     struct cm_pool_range tiles;
+    bool first = true;
     while (cm_panel_work_take(&block->work, thread_index, &range, &tiles)) {
         uint32_t begin = cm_matmul_tile_rows(&block->gate_up, tiles.begin).begin;
         uint32_t end = cm_matmul_tile_rows(&block->gate_up, tiles.end - 1).end;
         for (uint32_t group = range.begin; group < range.end; group++) {
-            cm_matmul_panel(&block->gate_up, thread_index, group, groups + group, tiles, both,
-                            2 * CM_PANEL);
-            cm_matmul_panel(&block->gate_up, thread_index, groups + group, group + 1, tiles,
+            cm_matmul_panel(&block->gate_up, thread_index, group, groups + group, tiles, first,
+                            both, 2 * CM_PANEL);
+            cm_matmul_panel(&block->gate_up, thread_index, groups + group, group + 1, tiles, false,
                             both + CM_PANEL, 2 * CM_PANEL);
+            first = false;
             block->gate(block->kind, both + (size_t)begin * 2 * CM_PANEL, end - begin, CM_PANEL,
                         gated + (size_t)begin * CM_PANEL);
             pack_group(block, group, tiles, gated);

@@ -191,10 +191,20 @@ struct cm_matmul_tile {
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
     uint32_t next_lines;
-    /* The same for pages of the KV cache; in multiply_many only. */
+    /* The same for pages of the KV cache, or for rows; in multiply_many only. */
     const uint8_t *coming;
     uint32_t coming_lines;
 };
+
+/* Asks for `lines` cache lines from `next` on; see struct cm_matmul_tile. Returns what follows. */
+static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines)
+{
+    for (uint32_t i = 0; i < lines; i++) {
+        __builtin_prefetch(next, 0, 2); /* to read, into the second level */
+        next += CM_CACHE_LINE_BYTES;
+    }
+    return next;
+}
 
 struct cm_matmul_kernels {
     uint32_t tile_rows_max;

@@ -91,8 +91,20 @@ static uint32_t lines_to_fetch(const struct cm_matmul *matmul, uint32_t tiles_co
     return matmul->n_rows < 4 ? 0 : (lines + tiles_count - 1) / tiles_count;
 }
 
+/* The packed rows of tile i; of the one past the last: their end. */
+static const uint8_t *tile_at(const struct cm_matmul *matmul, uint32_t i)
+{
+    return matmul->packed + cm_matmul_tile_rows(matmul, i).begin * matmul->matrix->row_bytes;
+}
+
+static uint32_t tile_lines(const struct cm_matmul *matmul, uint32_t i)
+{
+    return (uint32_t)((tile_at(matmul, i + 1) - tile_at(matmul, i)) / CM_CACHE_LINE_BYTES);
+}
+
 void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint32_t panel,
-                     uint32_t next_panel, struct cm_pool_range tiles, float *out, size_t out_stride)
+                     uint32_t next_panel, struct cm_pool_range tiles, bool first, float *out,
+                     size_t out_stride)
 {
     void *table = matmul->tables + thread_index * cm_matrix_table_bytes(matmul->matrix);
     const struct cm_matrix *matrix = matmul->matrix;
@@ -105,12 +117,15 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
     const uint8_t *weights = matrix->panels + panel * matrix->panel_bytes;
     const uint8_t *next = matrix->panels + next_panel * matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
+    if (first && matmul->many) {
+        cm_matmul_fetch(tile_at(matmul, tiles.begin), tile_lines(matmul, tiles.begin));
+    }
     for (uint32_t i = tiles.begin; i < tiles.end; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, i);
         float *y = out + (size_t)rows.begin * out_stride;
         struct cm_matmul_tile tile = {
             .weights = weights,
-            .x = matmul->packed + rows.begin * matrix->row_bytes,
+            .x = tile_at(matmul, i),
             .rows = rows.end - rows.begin,
             .units_count = matrix->units_count,
             .bias = matrix->bias + column,
@@ -123,8 +138,14 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
             .next_lines = next < next_end ? lines : 0,
         };
         if (matmul->many) {
-            tile.coming = cm_coming_pages_take(matmul->coming, thread_index, tile.units_count,
-                                               &tile.coming_lines);
+            if (!first) {
+                tile.coming = cm_coming_pages_take(matmul->coming, thread_index, tile.units_count,
+                                                   &tile.coming_lines);
+            } else if (i + 1 < tiles.end) {
+                tile.coming = tile_at(matmul, i + 1);
+                tile.coming_lines =
+                    (tile_lines(matmul, i + 1) + tile.units_count - 1) / tile.units_count;
+            }
             kernels->multiply_many(&tile);
         } else {
             kernels->multiply(&tile);
@@ -142,10 +163,12 @@ static void multiply_panels(void *context, uint32_t thread_index, uint32_t threa
     struct cm_matmul *matmul = context;
     struct cm_pool_range range;
     struct cm_pool_range tiles;
+    bool first = true;
     while (cm_panel_work_take(&matmul->work, thread_index, &range, &tiles)) {
         for (uint32_t panel = range.begin; panel < range.end; panel++) {
-            cm_matmul_panel(matmul, thread_index, panel, panel + 1, tiles,
+            cm_matmul_panel(matmul, thread_index, panel, panel + 1, tiles, first,
                             matmul->y + (size_t)panel * CM_PANEL, matmul->matrix->n_out);
+            first = false;
         }
     }
     if (matmul->past_caches) {

@@ -48,10 +48,10 @@ struct cm_pool_range cm_matmul_tile_rows(const struct cm_matmul *matmul, uint32_
 void cm_matmul_pack(struct cm_backend *backend, struct cm_matmul *matmul, const float *x,
                     const struct cm_rows_maker *maker);
 
-/* One panel with some tiles; `next_panel` is fetched meanwhile. Row r of the result is at
- * out + r * out_stride. */
+/* One panel with some tiles; `next_panel` is fetched meanwhile, and the rows, if this is the first
+ * panel that the thread multiplies with them. Row r of the result is at out + r * out_stride. */
 void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint32_t panel,
-                     uint32_t next_panel, struct cm_pool_range tiles, float *out,
+                     uint32_t next_panel, struct cm_pool_range tiles, bool first, float *out,
                      size_t out_stride);
 
 /* y, by all threads, once the rows are packed. */

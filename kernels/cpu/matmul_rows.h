@@ -23,16 +23,6 @@ static inline int32_t cm_bits_of_float(float value)
     return bits;
 }
 
-/* Asks for `lines` cache lines from `next` on; see struct cm_matmul_tile. Returns what follows. */
-static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines)
-{
-    for (uint32_t i = 0; i < lines; i++) {
-        __builtin_prefetch(next, 0, 2); /* to read, into the second level */
-        next += CM_CACHE_LINE_BYTES;
-    }
-    return next;
-}
-
 /* Groups of smaller magnitudes count as zero: 127 / largest must not overflow. */
 #define CM_INT8_LEAST 1e-30f
 
