@@ -1,7 +1,7 @@
 """One measurement of CTranslate2, int8.
 
     ctranslate2_peer.py run FOLDER '{"prompt_tokens": 192, ...}'     prints one JSON object
-    ctranslate2_peer.py convert MODEL.gguf FOLDER                    models of the llama family
+    ctranslate2_peer.py convert MODEL.gguf FOLDER                    llama and qwen2
 
 Runs in the environment that compare.py makes. Prefill is timed by writing one token after each
 prompt; what a longer call takes beyond that is decode. The template is given as a static prompt,
@@ -18,14 +18,18 @@ import time
 def spec_of(reader, weights):
     from ctranslate2.specs import common_spec, transformer_spec
 
+    family = reader.fields["general.architecture"].contents()
+    if family not in ("llama", "qwen2"):
+        sys.exit(f"{family}: a family that cannot be converted")
+
     def number(key):
-        field = reader.fields[f"llama.{key}"]
+        field = reader.fields[f"{family}.{key}"]
         return field.parts[field.data[0]][0].item()
 
     spec = transformer_spec.TransformerDecoderModelSpec.from_config(
         int(number("block_count")), int(number("attention.head_count")),
         activation=common_spec.Activation.SWISH, pre_norm=True, ffn_glu=True, rms_norm=True,
-        rotary_dim=0, rotary_interleave=True, rotary_base=number("rope.freq_base"),
+        rotary_dim=0, rotary_interleave=family == "llama", rotary_base=number("rope.freq_base"),
         num_heads_kv=int(number("attention.head_count_kv")))
     spec.config.layer_norm_epsilon = number("attention.layer_norm_rms_epsilon")
     decoder = spec.decoder
@@ -35,8 +39,10 @@ def spec_of(reader, weights):
     decoder.layer_norm.gamma = weights("output_norm")
     for i, layer in enumerate(decoder.layer):
         layer.self_attention.layer_norm.gamma = weights(f"blk.{i}.attn_norm")
-        layer.self_attention.linear[0].weight = weights.joined(
-            *(f"blk.{i}.attn_{part}" for part in "qkv"))
+        qkv = [f"blk.{i}.attn_{part}" for part in "qkv"]
+        layer.self_attention.linear[0].weight = weights.joined(*qkv)
+        if family == "qwen2":
+            layer.self_attention.linear[0].bias = weights.joined(*qkv, kind="bias")
         layer.self_attention.linear[1].weight = weights(f"blk.{i}.attn_output")
         layer.ffn.layer_norm.gamma = weights(f"blk.{i}.ffn_norm")
         layer.ffn.linear_0.weight = weights(f"blk.{i}.ffn_gate")
@@ -51,15 +57,15 @@ class Weights:
     def __init__(self, reader):
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}
 
-    def __call__(self, name, otherwise=None):
+    def __call__(self, name, otherwise=None, kind="weight"):
         import gguf
-        tensor = self.tensors.get(f"{name}.weight") or self.tensors[f"{otherwise}.weight"]
+        tensor = self.tensors.get(f"{name}.{kind}") or self.tensors[f"{otherwise}.{kind}"]
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         return values.astype("float32")
 
-    def joined(self, *names):
+    def joined(self, *names, kind="weight"):
         import numpy
-        return numpy.concatenate([self(name) for name in names])
+        return numpy.concatenate([self(name, kind=kind) for name in names])
 
 
 def convert(source, folder):
