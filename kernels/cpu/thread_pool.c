@@ -37,7 +37,7 @@ struct cm_pool {
     atomic_bool caller_sleeps;                          /* on a worker's state */
     cm_pool_function function;
     void *context;
-    bool closing;
+    atomic_bool closing; /* a thread late for the last region may see it before the next one */
     uint32_t threads_count;
     uint32_t watch_pauses;
     uint32_t started; /* workers that exist: threads_count - 1, fewer while opening fails */

@@ -104,6 +104,24 @@ static void the_caller_does_not_wait_for_helpers(void **state)
     assert_true(count_helpers(8, REGIONS) < 7 * (REGIONS - REGIONS / 10));
 }
 
+/* Threads that have not come to the last region are still on their way when the pool closes. */
+static void a_pool_closes_under_late_threads(void **state)
+{
+    (void)state;
+    static struct region region;
+    region = (struct region){ .threads_count = 0 };
+    for (unsigned i = 1; i <= 100; i++) {
+        struct cm_pool *pool = NULL;
+        struct cm_error error;
+        assert_int_equal(cm_pool_open(4, &pool, &error), CM_OK);
+        cm_pool_work_init(&region.work, 4, ITEMS, ITEMS);
+        cm_pool_run_work(pool, touch_items, &region);
+        cm_pool_close(pool);
+        assert_int_equal(region.touched[0], i);
+        assert_int_equal(region.touched[ITEMS - 1], i);
+    }
+}
+
 static void shares_cover_all_items(void **state)
 {
     (void)state;
@@ -209,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_every_region_once),
         cmocka_unit_test(the_caller_does_not_wait_for_helpers),
+        cmocka_unit_test(a_pool_closes_under_late_threads),
         cmocka_unit_test(shares_cover_all_items),
         cmocka_unit_test(panels_meet_all_tiles_once),
         cmocka_unit_test(an_idle_thread_helps_the_others),
