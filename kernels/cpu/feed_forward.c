@@ -26,7 +26,7 @@ static void pack_group(const struct block *block, uint32_t group, struct cm_pool
     for (uint32_t i = tiles.begin; i < tiles.end; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(down, i);
         uint32_t count = rows.end - rows.begin;
-        uint8_t *tile = down->packed + rows.begin * down->matrix->row_bytes;
+        uint8_t *tile = cm_matmul_tile_packed(down, i);
         down->kernels->pack_many(x + (size_t)rows.begin * CM_PANEL, CM_PANEL, count,
                                  tile + (size_t)group * count * down->kernels->row_unit_bytes);
     }

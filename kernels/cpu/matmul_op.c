@@ -24,6 +24,11 @@ struct cm_pool_range cm_matmul_tile_rows(const struct cm_matmul *matmul, uint32_
     };
 }
 
+uint8_t *cm_matmul_tile_packed(const struct cm_matmul *matmul, uint32_t tile)
+{
+    return matmul->packed + cm_matmul_tile_rows(matmul, tile).begin * matmul->matrix->row_bytes;
+}
+
 /* What was written past the caches is seen by others from here on. */
 static void store_fence(void)
 {
@@ -71,7 +76,7 @@ static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_co
     struct cm_pool_range range;
     while (cm_pool_work_take(&matmul->packing, thread_index, &range)) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, range.begin);
-        uint8_t *packed = matmul->packed + rows.begin * matrix->row_bytes;
+        uint8_t *packed = cm_matmul_tile_packed(matmul, range.begin);
         if (threads_count == 1) {
             pack_tile(matmul, rows, packed);
         } else {
@@ -91,15 +96,11 @@ static uint32_t lines_to_fetch(const struct cm_matmul *matmul, uint32_t tiles_co
     return matmul->n_rows < 4 ? 0 : (lines + tiles_count - 1) / tiles_count;
 }
 
-/* The packed rows of tile i; of the one past the last: their end. */
-static const uint8_t *tile_at(const struct cm_matmul *matmul, uint32_t i)
+static uint32_t tile_lines(const struct cm_matmul *matmul, uint32_t tile)
 {
-    return matmul->packed + cm_matmul_tile_rows(matmul, i).begin * matmul->matrix->row_bytes;
-}
-
-static uint32_t tile_lines(const struct cm_matmul *matmul, uint32_t i)
-{
-    return (uint32_t)((tile_at(matmul, i + 1) - tile_at(matmul, i)) / CM_CACHE_LINE_BYTES);
+    const uint8_t *begin = cm_matmul_tile_packed(matmul, tile);
+    const uint8_t *end = cm_matmul_tile_packed(matmul, tile + 1);
+    return (uint32_t)((end - begin) / CM_CACHE_LINE_BYTES);
 }
 
 void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint32_t panel,
@@ -118,14 +119,15 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
     const uint8_t *next = matrix->panels + next_panel * matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
     if (first && matmul->many) {
-        cm_matmul_fetch(tile_at(matmul, tiles.begin), tile_lines(matmul, tiles.begin));
+        cm_matmul_fetch(cm_matmul_tile_packed(matmul, tiles.begin),
+                        tile_lines(matmul, tiles.begin));
     }
     for (uint32_t i = tiles.begin; i < tiles.end; i++) {
         struct cm_pool_range rows = cm_matmul_tile_rows(matmul, i);
         float *y = out + (size_t)rows.begin * out_stride;
         struct cm_matmul_tile tile = {
             .weights = weights,
-            .x = tile_at(matmul, i),
+            .x = cm_matmul_tile_packed(matmul, i),
             .rows = rows.end - rows.begin,
             .units_count = matrix->units_count,
             .bias = matrix->bias + column,
@@ -142,7 +144,7 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
                 tile.coming = cm_coming_pages_take(matmul->coming, thread_index, tile.units_count,
                                                    &tile.coming_lines);
             } else if (i + 1 < tiles.end) {
-                tile.coming = tile_at(matmul, i + 1);
+                tile.coming = cm_matmul_tile_packed(matmul, i + 1);
                 tile.coming_lines =
                     (tile_lines(matmul, i + 1) + tile.units_count - 1) / tile.units_count;
             }

@@ -44,6 +44,9 @@ uint8_t *cm_matmul_end(const struct cm_matmul *matmul);
 
 struct cm_pool_range cm_matmul_tile_rows(const struct cm_matmul *matmul, uint32_t tile);
 
+/* Where the packed rows of a tile lie; of the tile past the last: their end. */
+uint8_t *cm_matmul_tile_packed(const struct cm_matmul *matmul, uint32_t tile);
+
 /* Packs x, made by `maker` unless that is NULL. */
 void cm_matmul_pack(struct cm_backend *backend, struct cm_matmul *matmul, const float *x,
                     const struct cm_rows_maker *maker);

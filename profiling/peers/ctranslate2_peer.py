@@ -52,7 +52,7 @@ def spec_of(reader, weights):
 
 
 class Weights:
-    """The matrices of a GGUF file as float32."""
+    """The tensors of a GGUF file as float32."""
 
     def __init__(self, reader):
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}
