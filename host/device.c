@@ -23,7 +23,7 @@ static bool add(struct cm_device_list *list, enum cm_device kind, uint32_t index
     if (list->count == CM_DEVICES_MAX) {
         return false;
     }
-    list->devices[list->count++] = (struct cm_device_choice){ kind, index };
+    list->devices[list->count++] = (struct cm_device_choice){ .kind = kind, .index = index };
     return true;
 }
 

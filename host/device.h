@@ -11,6 +11,8 @@ enum { CM_DEVICES_MAX = 64 };
 struct cm_device_choice {
     enum cm_device kind;
     uint32_t index;
+    uint32_t cpu_share; /* as in cm_backend_options */
+    uint32_t cpu_shares;
 };
 
 struct cm_device_list {

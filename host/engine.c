@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "host/cpu_groups.h"
 #include "host/device.h"
 #include "host/fleet.h"
 #include "host/replica.h"
@@ -29,13 +30,17 @@ static uint32_t ranks_count(const struct cm_engine_options *options)
 }
 
 /* The devices of all replicas, those of one together. Of the CPU there can be several, which share
- * its threads: one for each NUMA node, or as many as are asked for. */
+ * its threads. */
 static enum cm_status choose_devices(const struct cm_engine_options *options,
                                      struct cm_device_list *list, struct cm_error *error)
 {
     enum cm_status status = cm_device_list_parse(options->device, list, error);
     if (status != CM_OK) {
         return status;
+    }
+    if (options->batch > CM_ENGINE_BATCH_MAX) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT, "a batch of %u is over the maximum of %d",
+                            options->batch, CM_ENGINE_BATCH_MAX);
     }
     uint32_t replicas = options->replicas > 1 ? options->replicas : 1;
     uint32_t ranks = ranks_count(options);
@@ -49,18 +54,8 @@ static enum cm_status choose_devices(const struct cm_engine_options *options,
         return cm_error_set(error, CM_INVALID_ARGUMENT,
                             "%u replicas: only the CPU holds more than one", replicas);
     }
-    /* A copy of the model on each NUMA node, as far as the threads go. */
-    bool by_node = is_cpu && ranks == 1 && options->replicas == 0;
-    if (by_node) {
-        replicas = cm_cpu_places(options->threads);
-        replicas = replicas < CM_DEVICES_MAX ? replicas : CM_DEVICES_MAX;
-        by_node = replicas > 1;
-    }
     for (; is_cpu && list->count < replicas * ranks; list->count++) {
         list->devices[list->count] = list->devices[0];
-    }
-    for (uint32_t i = 0; by_node && i < list->count; i++) {
-        list->devices[i].index = i + 1;
     }
     if (list->count % ranks != 0) {
         return cm_error_set(error, CM_INVALID_ARGUMENT,
@@ -71,11 +66,57 @@ static enum cm_status choose_devices(const struct cm_engine_options *options,
     return CM_OK;
 }
 
+/* Threads of the CPU are put into groups where the caller does not ask for something else. */
+static bool is_grouped(const struct cm_engine_options *options, const struct cm_device_list *list)
+{
+    return list->devices[0].kind == CM_DEVICE_CPU && ranks_count(options) == 1 &&
+           options->replicas == 0;
+}
+
+static enum cm_status choose_groups(const struct cm_engine *engine,
+                                    const struct cm_engine_options *options,
+                                    struct cm_device_list *list, struct cm_cpu_groups *groups,
+                                    struct cm_error *error)
+{
+    uint32_t node_threads[CM_CPU_GROUPS_MAX];
+    struct cm_cpu_groups_options plan = {
+        .node_threads = node_threads,
+        .nodes_count = cm_cpu_nodes(options->threads),
+        .batch = options->batch,
+        .texts_max = options->texts_max,
+    };
+    enum cm_status status = cm_replica_texts_fit(engine->file, options, &plan.texts_fit, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    if (plan.nodes_count > CM_CPU_GROUPS_MAX) {
+        plan.nodes_count = CM_CPU_GROUPS_MAX;
+    }
+    for (uint32_t i = 0; i < plan.nodes_count; i++) {
+        uint32_t own = (options->threads + plan.nodes_count - 1 - i) / plan.nodes_count;
+        uint32_t node = plan.nodes_count == 1 ? 0 : i + 1;
+        node_threads[i] = options->threads > 0 ? own : cm_cpu_threads(node);
+    }
+    cm_cpu_groups_plan(&plan, groups);
+    for (list->count = 0; list->count < groups->count; list->count++) {
+        const struct cm_cpu_group *group = &groups->groups[list->count];
+        list->devices[list->count] = (struct cm_device_choice){
+            .kind = CM_DEVICE_CPU,
+            .index = group->node,
+            .cpu_share = group->share,
+            .cpu_shares = group->shares,
+        };
+    }
+    return CM_OK;
+}
+
 static void add_info(struct cm_engine_info *info, const struct cm_engine_info *one)
 {
-    info->devices += one->devices;
+    info->devices += info->in_host_memory ? 0 : one->devices;
+    info->replicas++;
     info->threads += one->threads;
     info->batch += one->batch;
+    info->prefill_rows += one->prefill_rows;
     info->weights_bytes += one->weights_bytes;
     info->tables_bytes += info->in_host_memory ? 0 : one->tables_bytes; /* the file's: once */
     info->kv_bytes += one->kv_bytes;
@@ -102,27 +143,55 @@ static bool put_aside(struct cm_engine *engine, const struct cm_device_choice *d
     return true;
 }
 
-/* Opens a replica for each group of devices; `*opened_count` are open also on failure. */
-static enum cm_status open_replicas(struct cm_engine *engine,
-                                    const struct cm_engine_options *options,
-                                    const struct cm_device_list *list, struct cm_replica **replicas,
-                                    uint32_t *opened_count, struct cm_error *error)
+/* What of the machine is one replica's where the CPU has several. */
+static struct cm_engine_options options_of(const struct cm_engine_options *options,
+                                           const struct cm_device_list *list,
+                                           const struct cm_cpu_groups *groups, uint32_t index)
 {
     struct cm_engine_options each = *options;
-    uint32_t ranks = ranks_count(options);
-    uint32_t replicas_count = list->count / ranks;
+    uint32_t replicas_count = list->count / ranks_count(options);
     if (list->devices[0].kind == CM_DEVICE_CPU && list->count > 1) {
         uint32_t threads = options->threads / replicas_count;
-        bool all_cores = options->threads == 0 && list->devices[0].index > 0;
-        each.threads = threads > 0 || all_cores ? threads : 1;
+        each.threads = threads > 0 ? threads : 1;
         each.memory_bytes = options->memory_bytes / list->count;
     }
+    if (groups->count > 0) {
+        each.threads = groups->groups[index].threads;
+        each.batch = groups->groups[index].batch;
+    }
+    return each;
+}
+
+/* The first replica whose weights are in the memory that another of the CPU works from. */
+static const struct cm_replica *find_owner(const struct cm_engine_options *options,
+                                           const struct cm_device_list *list,
+                                           struct cm_replica *const *replicas, uint32_t index)
+{
+    bool is_cpu = list->devices[index].kind == CM_DEVICE_CPU && ranks_count(options) == 1;
+    for (uint32_t i = 0; i < index && is_cpu; i++) {
+        if (list->devices[i].index == list->devices[index].index) {
+            return replicas[i];
+        }
+    }
+    return NULL;
+}
+
+/* Opens a replica for each group of devices; `*opened_count` are open also on failure. */
+static enum cm_status
+open_replicas(struct cm_engine *engine, const struct cm_engine_options *options,
+              const struct cm_device_list *list, const struct cm_cpu_groups *groups,
+              struct cm_replica **replicas, uint32_t *opened_count, struct cm_error *error)
+{
+    uint32_t ranks = ranks_count(options);
+    uint32_t replicas_count = list->count / ranks;
     for (uint32_t i = 0; i < replicas_count; i++) {
         const struct cm_device_choice *devices = &list->devices[(size_t)i * ranks];
+        const struct cm_engine_options each = options_of(options, list, groups, i);
         bool has_others = *opened_count > 0 || i + 1 < replicas_count;
         struct cm_engine_info info;
         struct cm_error reason = { 0 };
-        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer, devices, &each,
+        enum cm_status status = cm_replica_open(engine->file, engine->tokenizer, devices,
+                                                find_owner(options, list, replicas, i), &each,
                                                 &replicas[*opened_count], &reason);
         if (status != CM_OK && has_others && put_aside(engine, devices, ranks, &reason)) {
             continue;
@@ -149,11 +218,16 @@ static enum cm_status open_replicas(struct cm_engine *engine,
 
 static enum cm_status open_devices(struct cm_engine *engine,
                                    const struct cm_engine_options *options,
-                                   const struct cm_device_list *list, struct cm_error *error)
+                                   struct cm_device_list *list, struct cm_error *error)
 {
     struct cm_replica *replicas[CM_DEVICES_MAX] = { 0 };
+    struct cm_cpu_groups groups = { .count = 0 };
     uint32_t opened_count = 0;
-    enum cm_status status = open_replicas(engine, options, list, replicas, &opened_count, error);
+    enum cm_status status =
+        is_grouped(options, list) ? choose_groups(engine, options, list, &groups, error) : CM_OK;
+    if (status == CM_OK) {
+        status = open_replicas(engine, options, list, &groups, replicas, &opened_count, error);
+    }
     if (status != CM_OK) {
         while (opened_count > 0) {
             cm_replica_close(replicas[--opened_count]);
@@ -294,7 +368,7 @@ void cm_engine_measure_limits(struct cm_engine *engine, bool bandwidth,
                               struct cm_engine_limits *limits)
 {
     double devices = engine->info.devices - engine->absent_devices;
-    cm_replica_measure_limits(engine->replica, bandwidth, limits);
+    cm_replica_measure_limits(engine->replica, engine->info.threads, bandwidth, limits);
     if (devices > 1) {
         limits->int8_gops *= devices;
         limits->bf16_gflops *= devices;

@@ -44,15 +44,18 @@ enum cm_engine_precision {
 struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
-    const char *device; /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
-    uint32_t tp;        /* devices that compute one copy of the model together; 0 and 1: each has
-                           its own */
-    uint32_t replicas;  /* of the CPU: copies of the model that share its threads; 0: one for each
-                           NUMA node that the threads reach */
-    uint32_t threads;   /* 0: one per core */
-    uint32_t batch;     /* most texts in flight, every beam counted; 0: chosen by the engine */
-    uint64_t memory_bytes;   /* most memory for KV pages; 0: what `batch` sequences of
-                                `context_tokens` need */
+    const char *device;    /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
+    uint32_t tp;           /* devices that compute one copy of the model together; 0 and 1: each has
+                              its own */
+    uint32_t replicas;     /* of the CPU: so many that share its threads, each with a batch of its
+                              own; 0: chosen by the engine (cpu_groups.h) */
+    uint32_t threads;      /* 0: one per core */
+    uint32_t batch;        /* most texts in flight, every beam counted, on the CPU of all replicas
+                              together; 0: chosen by the engine */
+    uint32_t texts_max;    /* there will be no more, every beam counted, so that room for more would
+                              be wasted; 0: not known */
+    uint64_t memory_bytes; /* most memory for KV pages; 0: what `batch` sequences of
+                              `context_tokens` need */
     double device_timeout_s; /* a device that does not answer for so long has failed; 0: 120 */
     uint32_t
         context_tokens; /* longest prompt plus output of any request; 0: the model's own maximum */
@@ -77,7 +80,8 @@ struct cm_engine_info {
     uint32_t n_vocab;
     uint32_t n_layers;
     uint32_t n_positions;
-    uint32_t devices; /* of all replicas; the sizes below are of all together */
+    uint32_t devices; /* of all replicas, the CPU being one; the sizes below are of all together */
+    uint32_t replicas;
     uint32_t threads;
     uint32_t batch;
     uint64_t parameters_count;
@@ -103,6 +107,8 @@ enum cm_status cm_engine_model_digest(const struct cm_engine *engine, char hex[6
 /* Prompt tokens that a step takes beside a full batch of decode rows: a CUDA device multiplies more
  * rows at little more than the cost of reading the weights. And on such a device so many texts are
  * two waves, whose steps take turns (scheduler.h). */
+enum { CM_ENGINE_BATCH_MAX = 8192 };
+
 enum { CM_PREFILL_ROWS = 256, CM_PREFILL_ROWS_CUDA = 1024, CM_WAVES_TEXTS_MIN = 16 };
 
 enum { CM_BEAMS_MAX = 16 };
@@ -210,10 +216,10 @@ struct cm_engine_counters {
     uint64_t copied_tokens;   /* of these, copied into a part-filled page of a fork */
     uint64_t prompt_tokens;   /* of all requests started */
     uint64_t output_tokens;   /* generated, stop tokens included */
-    double prefill_s;         /* time of steps, split by rows of each kind */
-    double decode_s;
-    uint32_t active;  /* now in flight */
-    uint32_t waiting; /* submitted, not yet in flight */
+    double prefill_s;         /* time of steps, split by rows of each kind; of several replicas, */
+    double decode_s;          /* which compute at the same time, the mean */
+    uint32_t active;          /* now in flight */
+    uint32_t waiting;         /* submitted, not yet in flight */
     uint32_t pages_used;
     uint32_t pages_used_max;
     uint32_t devices_lost; /* put aside because they failed, or one that they compute with */

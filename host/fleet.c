@@ -162,17 +162,26 @@ static bool is_anothers(const struct cm_fleet *fleet, const struct worker *worke
     return false;
 }
 
-/* Takes what it has room for from the queue: the rest of its unit always, a new unit while fewer
- * requests run than keep its batch full. */
+/* Whether the worker may begin a unit: its batch is not full, and it has not yet its part of what
+ * there is. What it takes beyond that waits here when others have run dry. */
+static bool may_begin(const struct cm_fleet *fleet, const struct worker *worker)
+{
+    uint32_t workers_count = fleet->workers_count - fleet->lost_count;
+    uint32_t count = fleet->lists[TICKET_QUEUED].count + fleet->lists[TICKET_RUNNING].count;
+    return worker->running_count <= worker->batch + worker->batch / 8 &&
+           worker->running_count < (count + workers_count - 1) / workers_count;
+}
+
+/* Takes what it has room for from the queue: the rest of its unit always, and new units. */
 static void pull(struct cm_fleet *fleet, struct worker *worker)
 {
-    uint32_t wanted = worker->batch + worker->batch / 2 + 1;
+    bool begins = may_begin(fleet, worker);
     struct ticket *next;
     for (struct ticket *ticket = fleet->lists[TICKET_QUEUED].first; ticket != NULL; ticket = next) {
         next = ticket->next;
         uint64_t unit = ticket->request.unit;
         bool is_own = worker->has_unit && worker->unit == unit;
-        if (!is_own && (worker->running_count >= wanted || is_anothers(fleet, worker, unit))) {
+        if (!is_own && (!begins || is_anothers(fleet, worker, unit))) {
             continue;
         }
         struct cm_error error;
@@ -192,6 +201,7 @@ static void pull(struct cm_fleet *fleet, struct worker *worker)
         worker->running_count++;
         worker->has_work = true;
         move(fleet, ticket, TICKET_RUNNING);
+        begins = may_begin(fleet, worker);
     }
 }
 
@@ -302,8 +312,8 @@ enum cm_status cm_fleet_open(struct cm_replica *const *replicas, uint32_t replic
     struct cm_fleet *opened = cm_alloc(1, sizeof *opened);
     struct worker *workers = cm_alloc(replicas_count, sizeof *workers);
     if (opened == NULL || workers == NULL) {
-        for (uint32_t i = 0; i < replicas_count; i++) {
-            cm_replica_close(replicas[i]);
+        for (uint32_t i = replicas_count; i > 0; i--) {
+            cm_replica_close(replicas[i - 1]);
         }
         cm_free(opened);
         cm_free(workers);
@@ -339,7 +349,9 @@ void cm_fleet_close(struct cm_fleet *fleet)
         if (fleet->workers[i].started) {
             pthread_join(fleet->workers[i].thread, NULL);
         }
-        cm_replica_close(fleet->workers[i].replica);
+    }
+    for (uint32_t i = fleet->workers_count; i > 0; i--) { /* the first may own others' weights */
+        cm_replica_close(fleet->workers[i - 1].replica);
     }
     for (size_t state = 0; state < TICKET_STATES_COUNT; state++) {
         while (fleet->lists[state].first != NULL) {
@@ -491,6 +503,8 @@ void cm_fleet_counters(struct cm_fleet *fleet, struct cm_engine_counters *counte
         counters->pages_used += one.pages_used;
         counters->pages_used_max += one.pages_used_max;
     }
+    counters->prefill_s /= fleet->workers_count;
+    counters->decode_s /= fleet->workers_count;
     pthread_mutex_lock(&fleet->lock);
     counters->waiting += fleet->lists[TICKET_QUEUED].count;
     counters->devices_lost = fleet->lost_devices_count;

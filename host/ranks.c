@@ -112,6 +112,8 @@ static enum cm_status open_backends(struct cm_ranks *ranks, const struct cm_rank
             .rows_max = options->rows_max,
             .device = options->devices[i].kind,
             .device_index = options->devices[i].index,
+            .cpu_share = options->devices[i].cpu_share,
+            .cpu_shares = options->devices[i].cpu_shares,
             .timeout_s = options->timeout_s,
         };
         status = cm_backend_open(&backend_options, &ranks->ranks[i].backend, error);
@@ -139,12 +141,16 @@ static enum cm_status start_followers(struct cm_ranks *ranks, struct cm_error *e
 struct weights_task {
     const struct cm_model_file *file;
     const char *model_path;
+    const struct cm_weights *shared; /* NULL: none */
     uint32_t ranks_count;
 };
 
 static enum cm_status open_weights(struct cm_rank *rank, void *context, struct cm_error *error)
 {
     const struct weights_task *task = context;
+    if (task->shared != NULL) {
+        return cm_weights_share(task->shared, rank->backend, &rank->weights, error);
+    }
     enum cm_status status = cm_weights_open(rank->backend, task->file, task->ranks_count,
                                             rank->index, &rank->weights, error);
     return status == CM_OK ? CM_OK : cm_error_prefix(error, "%s", task->model_path);
@@ -166,7 +172,7 @@ enum cm_status cm_ranks_open(const struct cm_model_file *file,
     for (uint32_t i = 0; i < opened->count; i++) {
         opened->ranks[i].index = i;
     }
-    struct weights_task task = { file, options->model_path, options->count };
+    struct weights_task task = { file, options->model_path, options->weights, options->count };
     enum cm_status status = open_backends(opened, options, error);
     if (status == CM_OK) {
         status = start_followers(opened, error);

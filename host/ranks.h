@@ -28,6 +28,7 @@ struct cm_ranks;
 struct cm_ranks_options {
     const struct cm_device_choice *devices; /* [count] of one kind */
     uint32_t count;                         /* at most CM_COMM_RANKS_MAX */
+    const struct cm_weights *weights; /* another's to share, see cm_weights_share; NULL: none */
     enum cm_precision precision;
     uint32_t threads;       /* of the CPU, for all ranks together; 0: all */
     uint32_t rows_max;      /* of a step */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "host/cpu_groups.h"
 #include "host/ranks.h"
 #include "host/scheduler.h"
 #include "host/sequence_logits.h"
@@ -11,12 +12,13 @@
 #include <stdio.h>
 
 enum {
-    BATCH_MAX = 8192,
-    DEFAULT_SEQUENCE_TOKENS = 1024, /* KV planned per sequence in flight when no limit is given */
+    DEFAULT_TEXT_TOKENS = 1024, /* KV planned per text in flight when no limit is given */
 };
 
 /* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
-static const uint32_t default_batch[] = { [CM_DEVICE_CPU] = 64, [CM_DEVICE_CUDA] = 256 };
+static const uint32_t default_batch[] = {
+    [CM_DEVICE_CPU] = CM_GROUP_TEXTS, [CM_DEVICE_CUDA] = 256
+};
 static const uint32_t prefill_rows[] = {
     [CM_DEVICE_CPU] = CM_PREFILL_ROWS, [CM_DEVICE_CUDA] = CM_PREFILL_ROWS_CUDA
 };
@@ -67,17 +69,58 @@ static enum cm_precision choose_precision(enum cm_engine_precision precision, en
                                                                   : cm_device_precision(precision);
 }
 
+static uint64_t pages_of(uint64_t tokens)
+{
+    return (tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
+}
+
+/* What is planned for a text in flight. */
+static uint64_t text_tokens(const struct cm_engine_options *options, uint32_t n_positions)
+{
+    uint64_t tokens = options->context_tokens > 0 ? options->context_tokens : DEFAULT_TEXT_TOKENS;
+    return tokens < n_positions ? tokens : n_positions;
+}
+
+static uint64_t pages_memory(const struct cm_engine_options *options, enum cm_device device,
+                             uint64_t memory_bytes)
+{
+    return options->memory_bytes > 0
+               ? options->memory_bytes
+               : (uint64_t)(default_memory_share[device] * (double)memory_bytes);
+}
+
+enum cm_status cm_replica_texts_fit(const struct cm_model_file *file,
+                                    const struct cm_engine_options *options, uint64_t *texts_fit,
+                                    struct cm_error *error)
+{
+    const struct cm_model_config *config = cm_model_file_config(file);
+    const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
+    const struct cm_backend_options smallest = {
+        .precision = choose_precision(options->precision, CM_DEVICE_CPU, file),
+        .threads = 1,
+        .rows_max = 1,
+    };
+    struct cm_backend *backend = NULL;
+    enum cm_status status = cm_backend_open(&smallest, &backend, error);
+    if (status != CM_OK) {
+        return status;
+    }
+    uint64_t bytes = pages_memory(options, CM_DEVICE_CPU, cm_backend_memory_bytes(backend));
+    uint64_t text_bytes =
+        cm_kv_page_bytes(backend, &shape) * pages_of(text_tokens(options, config->n_positions));
+    cm_backend_close(backend);
+    *texts_fit = text_bytes > 0 ? bytes / text_bytes : 0; /* such sizes are refused later */
+    return CM_OK;
+}
+
 /* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
  * than one request of the whole context needs where the caller named that context. */
 static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t memory_bytes,
                                  uint64_t page_bytes, struct cm_engine_info *info,
                                  struct cm_error *error)
 {
-    uint64_t sequence_tokens = options->context_tokens > 0 ? info->context_tokens
-                               : info->context_tokens < DEFAULT_SEQUENCE_TOKENS
-                                   ? info->context_tokens
-                                   : DEFAULT_SEQUENCE_TOKENS;
-    uint64_t sequence_pages = (sequence_tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
+    uint64_t sequence_tokens = text_tokens(options, info->context_tokens);
+    uint64_t sequence_pages = pages_of(sequence_tokens);
     uint64_t wanted =
         sequence_pages * ((uint64_t)info->batch + 1); /* one more: prompts kept for later */
     uint64_t allowed = memory_bytes / page_bytes;
@@ -134,6 +177,7 @@ static void describe_model(struct cm_replica *replica)
     info->n_layers = config->n_layers;
     info->n_positions = config->n_positions;
     info->devices = cm_ranks_count(replica->ranks);
+    info->replicas = 1;
     info->parameters_count = leader->weights->parameters_count;
     for (uint32_t i = 0; i < info->devices; i++) {
         describe_rank(cm_ranks_at(replica->ranks, i), info);
@@ -142,11 +186,13 @@ static void describe_model(struct cm_replica *replica)
 
 static enum cm_status open_model(struct cm_replica *replica, struct cm_model_file *file,
                                  const struct cm_device_choice *devices,
+                                 const struct cm_replica *owner,
                                  const struct cm_engine_options *options, uint32_t rows_max,
                                  struct cm_error *error)
 {
     const struct cm_ranks_options ranks_options = {
         .devices = devices,
+        .weights = owner != NULL ? owner->leader->weights : NULL,
         .count = options->tp > 1 ? options->tp : 1,
         .precision = choose_precision(options->precision, devices[0].kind, file),
         .threads = options->threads,
@@ -180,9 +226,7 @@ static enum cm_status open_pages(struct cm_replica *replica, enum cm_device devi
         uint64_t bytes = cm_backend_memory_bytes(cm_ranks_at(replica->ranks, i)->backend);
         memory_bytes = bytes < memory_bytes ? bytes : memory_bytes;
     }
-    memory_bytes = options->memory_bytes > 0
-                       ? options->memory_bytes
-                       : (uint64_t)(default_memory_share[device] * (double)memory_bytes);
+    memory_bytes = pages_memory(options, device, memory_bytes);
     info->context_tokens = replica->config->n_positions;
     if (options->context_tokens > 0 && options->context_tokens < info->context_tokens) {
         info->context_tokens = options->context_tokens;
@@ -260,13 +304,10 @@ static enum cm_status open_steps(struct cm_replica *replica, enum cm_device devi
 
 enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_tokenizer *tokenizer,
                                const struct cm_device_choice *devices,
+                               const struct cm_replica *owner,
                                const struct cm_engine_options *options, struct cm_replica **replica,
                                struct cm_error *error)
 {
-    if (options->batch > BATCH_MAX) {
-        return cm_error_set(error, CM_INVALID_ARGUMENT, "a batch of %u is over the maximum of %d",
-                            options->batch, BATCH_MAX);
-    }
     struct cm_replica *opened = cm_alloc(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
@@ -277,7 +318,7 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
     opened->info.batch = options->batch > 0 ? options->batch : default_batch[devices[0].kind];
     opened->info.prefill_rows = prefill_rows[devices[0].kind];
     uint32_t rows_max = opened->info.batch + opened->info.prefill_rows;
-    enum cm_status status = open_model(opened, file, devices, options, rows_max, error);
+    enum cm_status status = open_model(opened, file, devices, owner, options, rows_max, error);
     if (status == CM_OK) {
         status = open_pages(opened, devices[0].kind, options, error);
     }
@@ -502,11 +543,24 @@ void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *
     pthread_mutex_unlock(&replica->lock);
 }
 
-void cm_replica_measure_limits(struct cm_replica *replica, bool bandwidth,
+void cm_replica_measure_limits(struct cm_replica *replica, uint32_t threads, bool bandwidth,
                                struct cm_engine_limits *limits)
 {
     struct cm_machine_limits measured;
-    cm_backend_measure_limits(replica->leader->backend, bandwidth, &measured);
+    struct cm_backend *backend = replica->leader->backend;
+    struct cm_backend *whole = NULL;
+    struct cm_error error;
+    const struct cm_backend_options whole_options = {
+        .precision = cm_backend_precision(backend),
+        .threads = threads,
+        .rows_max = 1,
+    };
+    if (replica->info.in_host_memory && threads > replica->info.threads &&
+        cm_backend_open(&whole_options, &whole, &error) == CM_OK) {
+        backend = whole;
+    }
+    cm_backend_measure_limits(backend, bandwidth, &measured);
+    cm_backend_close(whole);
     *limits = cm_engine_limits_of(&measured);
 }
 

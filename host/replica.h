@@ -15,13 +15,21 @@
 struct cm_replica;
 
 /* Packs the model's weights for the devices, as many as options->tp, and reserves all memory.
- * `file` is needed as long as the replica (tables of the CPU are not copied), `tokenizer` too.
+ * `owner`, unless NULL, is a replica on the same NUMA node of the CPU whose weights this one shares
+ * and which outlives it. `file` is needed as long as the replica (tables of the CPU are not
+ * copied), `tokenizer` too.
  * Errors as cm_engine_open. */
 enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_tokenizer *tokenizer,
                                const struct cm_device_choice *devices,
+                               const struct cm_replica *owner,
                                const struct cm_engine_options *options, struct cm_replica **replica,
                                struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_close(struct cm_replica *replica); /* NULL is fine */
+
+/* For the KV pages of how many texts the memory of the CPU is enough. Errors of cm_backend_open. */
+enum cm_status cm_replica_texts_fit(const struct cm_model_file *file,
+                                    const struct cm_engine_options *options, uint64_t *texts_fit,
+                                    struct cm_error *error) CM_MUST_CHECK;
 
 void cm_replica_info(const struct cm_replica *replica, struct cm_engine_info *info);
 
@@ -39,7 +47,8 @@ void cm_replica_release(struct cm_replica *replica, uint64_t id);
 enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
                                 const struct cm_retry *retry, struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_counters(struct cm_replica *replica, struct cm_engine_counters *counters);
-void cm_replica_measure_limits(struct cm_replica *replica, bool bandwidth,
+/* Of the CPU with so many threads, of another device as it is. */
+void cm_replica_measure_limits(struct cm_replica *replica, uint32_t threads, bool bandwidth,
                                struct cm_engine_limits *limits);
 enum cm_status cm_replica_logits(struct cm_replica *replica, const int32_t *tokens,
                                  uint32_t tokens_count, uint32_t chunk_tokens,

@@ -421,17 +421,71 @@ enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model
     return CM_OK;
 }
 
+enum cm_status cm_weights_share(const struct cm_weights *owner, struct cm_backend *backend,
+                                struct cm_weights **weights, struct cm_error *error)
+{
+    struct cm_weights *opened = cm_alloc(1, sizeof *opened);
+    struct cm_layer_weights *layers = cm_alloc(owner->n_layers, sizeof *layers);
+    if (opened == NULL || layers == NULL) {
+        cm_free(opened);
+        cm_free(layers);
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "out of memory");
+    }
+    *opened = *owner;
+    opened->backend = backend;
+    opened->packed_bytes = 0;
+    opened->is_shared = true;
+    opened->layers = layers;
+    opened->head = NULL;
+    enum cm_status status = cm_cpu_matrix_share(backend, owner->head, &opened->head, error);
+    for (uint32_t i = 0; i < owner->n_layers && status == CM_OK; i++) {
+        const struct cm_layer_weights *from = &owner->layers[i];
+        struct cm_layer_weights *to = &layers[i];
+        const struct {
+            const struct cm_matrix *from;
+            struct cm_matrix **to;
+        } matrices[] = {
+            { from->qkv, &to->qkv },
+            { from->attention_out, &to->attention_out },
+            { from->gate_up, &to->gate_up },
+            { from->down, &to->down },
+        };
+        *to = *from;
+        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++) {
+            *matrices[j].to = NULL;
+        }
+        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0] && status == CM_OK; j++) {
+            status = cm_cpu_matrix_share(backend, matrices[j].from, matrices[j].to, error);
+        }
+    }
+    if (status != CM_OK) {
+        cm_weights_close(opened);
+        return status;
+    }
+    *weights = opened;
+    return CM_OK;
+}
+
 static void free_norm(struct cm_backend *backend, struct cm_norm_weights *norm)
 {
     cm_backend_free(backend, norm->weight);
     cm_backend_free(backend, norm->bias);
 }
 
-void cm_weights_close(struct cm_weights *weights)
+static void close_matrices(struct cm_weights *weights)
 {
-    if (weights == NULL) {
-        return;
+    for (uint32_t i = 0; weights->layers != NULL && i < weights->n_layers; i++) {
+        struct cm_layer_weights *layer = &weights->layers[i];
+        cm_matrix_close(layer->qkv);
+        cm_matrix_close(layer->attention_out);
+        cm_matrix_close(layer->gate_up);
+        cm_matrix_close(layer->down);
     }
+    cm_matrix_close(weights->head);
+}
+
+static void close_rest(struct cm_weights *weights)
+{
     struct cm_backend *backend = weights->backend;
     for (uint32_t i = 0; weights->layers != NULL && i < weights->n_layers; i++) {
         struct cm_layer_weights *layer = &weights->layers[i];
@@ -441,17 +495,23 @@ void cm_weights_close(struct cm_weights *weights)
         free_norm(backend, &layer->attention_post_norm);
         free_norm(backend, &layer->ffn_norm);
         free_norm(backend, &layer->ffn_post_norm);
-        cm_matrix_close(layer->qkv);
-        cm_matrix_close(layer->attention_out);
-        cm_matrix_close(layer->gate_up);
-        cm_matrix_close(layer->down);
     }
     free_norm(backend, &weights->final_norm);
     cm_table_close(weights->embed);
     cm_table_close(weights->positions);
-    cm_matrix_close(weights->head);
     cm_backend_free(backend, weights->frequencies_global);
     cm_backend_free(backend, weights->frequencies_local);
+}
+
+void cm_weights_close(struct cm_weights *weights)
+{
+    if (weights == NULL) {
+        return;
+    }
+    close_matrices(weights);
+    if (!weights->is_shared) {
+        close_rest(weights);
+    }
     cm_free(weights->layers);
     cm_free(weights);
 }

@@ -45,8 +45,9 @@ struct cm_weights {
     float *frequencies_global; /* [head_dim / 2] */
     float *frequencies_local;
     uint64_t parameters_count; /* of the whole model */
-    uint64_t packed_bytes;     /* here */
+    uint64_t packed_bytes;     /* here; 0 where they are another's */
     uint64_t tables_bytes;
+    bool is_shared; /* all but matrices' counts is another's */
 };
 
 /* The part of rank `rank` of `ranks_count` (0 of 1: the whole). The embedding table stays in the
@@ -55,6 +56,11 @@ struct cm_weights {
 enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model_file *file,
                                uint32_t ranks_count, uint32_t rank, struct cm_weights **weights,
                                struct cm_error *error) CM_MUST_CHECK;
+/* The same weights in the same memory for another CPU back end of the same precision, whose ops may
+ * run at the same time. `owner` must outlive them. CM_OUT_OF_MEMORY. */
+enum cm_status cm_weights_share(const struct cm_weights *owner, struct cm_backend *backend,
+                                struct cm_weights **weights, struct cm_error *error) CM_MUST_CHECK;
+
 void cm_weights_close(struct cm_weights *weights);
 
 #endif

@@ -60,6 +60,7 @@ static enum cm_status run_sequences(struct cm_engine *engine, const struct cm_be
 {
     struct cm_sampling sampling = CM_SAMPLING_GREEDY;
     sampling.ignore_stop = true;
+    uint32_t relatives = shape->segments_per_item > 1 ? shape->segments_per_item : 1;
     uint64_t finished = 0;
     uint32_t submitted = 0;
     while (finished < shape->sequences_count) {
@@ -67,6 +68,7 @@ static enum cm_status run_sequences(struct cm_engine *engine, const struct cm_be
         while (submitted < shape->sequences_count && status == CM_OK) {
             struct cm_request request = {
                 .id = (uint64_t)round << 32 | submitted,
+                .unit = (uint64_t)round << 32 | submitted / relatives,
                 .prompt = prompts + (size_t)submitted * shape->prompt_tokens,
                 .prompt_tokens = shape->prompt_tokens,
                 .output_tokens_max = shape->output_tokens,

@@ -104,6 +104,7 @@ static enum cm_status submit_probe(struct cm_job *job, uint32_t row, struct cm_e
     }
     struct cm_request request = {
         .id = row,
+        .unit = row,
         .prompt = prompt,
         .prompt_tokens = PROBE_PROMPT_TOKENS,
         .output_tokens_max = PROBE_OUTPUT_TOKENS,

@@ -6,14 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A catalog that cannot be read should say so before a large model is loaded. */
-static enum cm_status try_catalog(const struct cm_run_options *options, struct cm_error *error)
+static struct cm_catalog_options catalog_options_of(const struct cm_run_options *options)
 {
-    struct cm_catalog_options catalog_options = {
+    return (struct cm_catalog_options){
         .path = options->catalog_path,
         .maps = options->maps,
         .maps_count = options->maps_count,
     };
+}
+
+/* A catalog that cannot be read should say so before a large model is loaded. */
+static enum cm_status try_catalog(const struct cm_run_options *options, struct cm_error *error)
+{
+    struct cm_catalog_options catalog_options = catalog_options_of(options);
     struct cm_catalog *catalog = NULL;
     if (strcmp(options->catalog_path, "-") == 0) {
         return CM_OK; /* can be read only once */
@@ -23,6 +28,45 @@ static enum cm_status try_catalog(const struct cm_run_options *options, struct c
         cm_catalog_close(catalog);
     }
     return status;
+}
+
+/* Items that the job can have, as far as `most`. */
+static uint64_t count_items(const struct cm_run_options *options, uint64_t most)
+{
+    struct cm_catalog_options catalog_options = catalog_options_of(options);
+    struct cm_catalog *catalog = NULL;
+    struct cm_item item;
+    uint64_t count = 0;
+    most = options->limit > 0 && options->limit < most ? options->limit : most;
+    if (options->only != NULL) {
+        uint64_t named = 1;
+        for (const char *at = options->only; *at != '\0'; at++) {
+            named += *at == ',';
+        }
+        return named < most ? named : most;
+    }
+    catalog_options.quiet = true;
+    if (strcmp(options->catalog_path, "-") == 0 ||
+        cm_catalog_open(&catalog_options, &catalog, NULL) != CM_OK) {
+        return most;
+    }
+    while (count < most && cm_catalog_next(catalog, &item, NULL) == CM_OK) {
+        cm_item_deinit(&item);
+        count++;
+    }
+    cm_catalog_close(catalog);
+    return count;
+}
+
+/* A small job's threads had better compute its few texts together. */
+static uint32_t count_texts(const struct cm_job *job)
+{
+    const struct cm_run_options *options = job->options;
+    uint64_t per_item = job->segments.count > 0 ? job->segments.count : 1;
+    per_item *= options->questions_path != NULL ? job->questions.count : 1;
+    per_item *= (uint64_t)options->sampling.beams * (options->best_of > 1 ? options->best_of : 1);
+    uint64_t count = count_items(options, CM_ENGINE_BATCH_MAX) * per_item;
+    return count < CM_ENGINE_BATCH_MAX ? (uint32_t)count : CM_ENGINE_BATCH_MAX;
 }
 
 static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
@@ -36,6 +80,7 @@ static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
         .device_timeout_s = options->device_timeout_s,
         .threads = options->threads,
         .batch = options->batch,
+        .texts_max = options->batch == 0 ? count_texts(job) : 0,
         .memory_bytes = (uint64_t)(options->memory_gib * 0x1p30),
         .context_tokens = options->max_length,
     };
@@ -90,13 +135,14 @@ static void announce(const struct cm_job *job)
 {
     const struct cm_engine_info *model = &job->model;
     char where[64];
-    if (model->devices == 1) {
-        snprintf(where, sizeof where, "%" PRIu32 " threads", model->threads);
-    } else if (model->in_host_memory) {
-        snprintf(where, sizeof where, "%" PRIu32 " threads on %" PRIu32 " NUMA nodes",
-                 model->threads, model->devices);
-    } else {
+    if (model->devices > 1) {
         snprintf(where, sizeof where, "%" PRIu32 " devices", model->devices);
+    } else if (model->replicas > 1) {
+        snprintf(where, sizeof where, "%" PRIu32 " threads in %" PRIu32 " groups", model->threads,
+                 model->replicas);
+    } else {
+        snprintf(where, sizeof where, "%" PRIu32 " thread%s", model->threads,
+                 model->threads == 1 ? "" : "s");
     }
     cm_log(CM_LOG_INFO, "catalog: %s; %zu %s", cm_plan_describe(job->plan), job->segments.count,
            job->segments.count == 1 ? "segment" : "segments");

@@ -60,15 +60,20 @@ enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *er
     return functions_of(backend)->backend_status(backend, error);
 }
 
-uint32_t cm_cpu_places(uint32_t threads)
+uint32_t cm_cpu_nodes(uint32_t threads)
 {
-    uint32_t places = cm_placement_places();
+    uint32_t nodes = cm_placement_nodes();
     uint32_t cores = 0;
     uint32_t count = 0;
-    while (count < places && (threads == 0 || cores < threads)) {
-        cores += cm_placement_cores(++count);
+    while (count < nodes && (threads == 0 || cores < threads)) {
+        cores += cm_placement_cores((struct cm_place){ .node = ++count });
     }
     return count;
+}
+
+uint32_t cm_cpu_threads(uint32_t node)
+{
+    return cm_placement_threads((struct cm_place){ .node = node });
 }
 
 void cm_backend_enter(struct cm_backend *backend)

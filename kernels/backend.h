@@ -43,7 +43,9 @@ struct cm_backend_options {
     uint32_t rows_max; /* most rows (tokens) of one op call */
     enum cm_device device;
     uint32_t device_index; /* CUDA: which of the devices that this process sees; CPU: 1 and more:
-                              cores and memory of one NUMA node (cm_cpu_places), 0: of any */
+                              cores and memory of one NUMA node (cm_cpu_nodes), 0: of any */
+    uint32_t cpu_share;    /* CPU: which one of `cpu_shares` equal parts of these cores; */
+    uint32_t cpu_shares;   /* 0 and 1: all of them */
     double timeout_s;      /* CUDA: a device that does not answer for so long has failed; 0: 120 */
 };
 
@@ -62,7 +64,11 @@ void cm_backend_close(struct cm_backend *backend);
 /* So many NUMA nodes as it takes to have a core for each thread, or all that this process may use
  * where `threads` is 0 or more than they have; at least 1. A back end on each of them works from
  * memory of its own. */
-uint32_t cm_cpu_places(uint32_t threads);
+uint32_t cm_cpu_nodes(uint32_t threads);
+
+/* How many threads are worth having on a NUMA node, 0: on all: its cores, or fewer where this
+ * process has a quota. */
+uint32_t cm_cpu_threads(uint32_t node);
 
 /* Between these two the calling thread is near the back end's memory, on a core of its own where
  * its other threads have that too. For whoever calls ops, around many of them. Starts no thread
@@ -158,6 +164,11 @@ enum cm_status cm_matrix_create(struct cm_backend *backend, const struct cm_matr
                                 size_t sources_count, struct cm_matrix **matrix,
                                 struct cm_error *error) CM_MUST_CHECK;
 void cm_matrix_close(struct cm_matrix *matrix);
+
+/* CPU: the same weights in the same memory for another back end of the same precision, whose ops
+ * may run at the same time. `matrix` must outlive it. CM_OUT_OF_MEMORY. */
+enum cm_status cm_cpu_matrix_share(struct cm_backend *backend, const struct cm_matrix *matrix,
+                                   struct cm_matrix **shared, struct cm_error *error) CM_MUST_CHECK;
 uint32_t cm_matrix_n_in(const struct cm_matrix *matrix);
 uint32_t cm_matrix_n_out(const struct cm_matrix *matrix);
 size_t cm_matrix_bytes(const struct cm_matrix *matrix);

@@ -80,7 +80,8 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     opened->rows_max = options->rows_max;
     snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(named_isa),
              precision_name(opened->precision));
-    opened->place = options->device_index;
+    opened->place =
+        (struct cm_place){ options->device_index, options->cpu_share, options->cpu_shares };
     uint32_t threads =
         options->threads > 0 ? options->threads : cm_placement_threads(opened->place);
     enum cm_status status = cm_pool_open(threads, &opened->pool, error);
@@ -153,7 +154,9 @@ uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)
     }
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
+    uint64_t bytes =
+        pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
+    return backend->place.shares > 1 ? bytes / backend->place.shares : bytes;
 }
 
 void *cm_cpu_backend_alloc(struct cm_backend *backend, size_t bytes)

@@ -25,7 +25,7 @@ enum cm_cpu_isa {
 struct cm_backend {
     const struct cm_backend_functions *functions;
     struct cm_pool *pool;
-    uint32_t place;                 /* see placement.h */
+    struct cm_place place;
     struct cm_placement *placement; /* NULL where nothing is bound */
     enum cm_precision precision;    /* EXACT, BF16 or INT8 */
     enum cm_cpu_isa isa;

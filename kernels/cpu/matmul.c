@@ -153,13 +153,34 @@ done:
     return CM_OK;
 }
 
+enum cm_status cm_cpu_matrix_share(struct cm_backend *backend, const struct cm_matrix *matrix,
+                                   struct cm_matrix **shared, struct cm_error *error)
+{
+    CM_ASSERT(matrix->functions == backend->functions);
+    size_t scratch_bytes;
+    struct cm_matrix *created = cm_alloc(1, sizeof *created);
+    if (created == NULL || scratch_bytes_of(backend, matrix, &scratch_bytes) ||
+        cm_cpu_scratch_reserve(backend, scratch_bytes) != CM_OK) {
+        cm_free(created);
+        return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for a matrix [%u, %u]",
+                            matrix->n_out, matrix->n_in);
+    }
+    *created = *matrix;
+    created->rows_count = 0;
+    created->is_shared = true;
+    *shared = created;
+    return CM_OK;
+}
+
 void cm_cpu_matrix_close(struct cm_matrix *matrix)
 {
     if (matrix == NULL) {
         return;
     }
-    cm_panel_block_release(matrix->panels_block);
-    cm_free(matrix->bias);
+    if (!matrix->is_shared) {
+        cm_panel_block_release(matrix->panels_block);
+        cm_free(matrix->bias);
+    }
     cm_free(matrix);
 }
 

@@ -173,6 +173,7 @@ struct cm_matrix {
     struct cm_panel_block *panels_block;
     float *bias; /* [panels_count * 32], zero where there is none */
     uint64_t rows_count;
+    bool is_shared; /* panels and bias are another's */
 };
 
 /* One panel times one tile. */

@@ -13,14 +13,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PLACES_MAX = 64 };
+enum { NODES_MAX = 64 };
 
 /* --- The machine, looked at once --- */
 
 struct machine {
     hwloc_topology_t topology; /* NULL: it could not be looked at */
     bool is_this_system;
-    hwloc_obj_t nodes[PLACES_MAX];
+    hwloc_obj_t nodes[NODES_MAX];
     uint32_t nodes_count;
     uint32_t quota_threads; /* UINT32_MAX: no quota */
 };
@@ -28,13 +28,13 @@ struct machine {
 static struct machine machine;
 static pthread_once_t machine_once = PTHREAD_ONCE_INIT;
 
-/* A node without cores is memory for others; two nodes with the same cores are one place. */
+/* A node without cores is memory for others; two nodes with the same cores are one. */
 static void find_nodes(void)
 {
     hwloc_obj_t node = NULL;
     while ((node = hwloc_get_next_obj_by_type(machine.topology, HWLOC_OBJ_NUMANODE, node)) !=
            NULL) {
-        bool is_new = !hwloc_bitmap_iszero(node->cpuset) && machine.nodes_count < PLACES_MAX;
+        bool is_new = !hwloc_bitmap_iszero(node->cpuset) && machine.nodes_count < NODES_MAX;
         for (uint32_t i = 0; i < machine.nodes_count && is_new; i++) {
             is_new = !hwloc_bitmap_intersects(node->cpuset, machine.nodes[i]->cpuset);
         }
@@ -119,18 +119,23 @@ static const struct machine *get_machine(void)
     return &machine;
 }
 
-/* Of place 0 all; NULL where the machine could not be looked at. */
-static hwloc_const_cpuset_t cpuset_of(uint32_t place)
+static bool is_a_node(const struct machine *m, uint32_t node)
+{
+    return node > 0 && node <= m->nodes_count;
+}
+
+/* Of node 0 all; NULL where the machine could not be looked at. */
+static hwloc_const_cpuset_t cpuset_of(uint32_t node)
 {
     const struct machine *m = get_machine();
     if (m->topology == NULL) {
         return NULL;
     }
-    return place > 0 && place <= m->nodes_count ? m->nodes[place - 1]->cpuset
-                                                : hwloc_topology_get_topology_cpuset(m->topology);
+    return is_a_node(m, node) ? m->nodes[node - 1]->cpuset
+                              : hwloc_topology_get_topology_cpuset(m->topology);
 }
 
-uint32_t cm_placement_places(void)
+uint32_t cm_placement_nodes(void)
 {
     uint32_t count = get_machine()->nodes_count;
     return count > 0 ? count : 1;
@@ -143,36 +148,50 @@ static hwloc_obj_type_t core_type(void)
     return hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
 }
 
-uint32_t cm_placement_cores(uint32_t place)
+/* Which of the node's cores are the place's. */
+static struct cm_pool_range cores_of(struct cm_place place)
 {
-    hwloc_const_cpuset_t cpuset = cpuset_of(place);
+    hwloc_const_cpuset_t cpuset = cpuset_of(place.node);
     int count = cpuset != NULL ? hwloc_get_nbobjs_inside_cpuset_by_type(get_machine()->topology,
                                                                         cpuset, core_type())
                                : 0;
-    return count > 0 ? (uint32_t)count : cm_pool_processors();
+    uint32_t cores = count > 0 ? (uint32_t)count : cm_pool_processors();
+    return place.shares > 1 ? cm_pool_share(cores, place.share, place.shares)
+                            : (struct cm_pool_range){ 0, cores };
 }
 
-uint32_t cm_placement_threads(uint32_t place)
+uint32_t cm_placement_cores(struct cm_place place)
+{
+    struct cm_pool_range cores = cores_of(place);
+    return cores.end - cores.begin;
+}
+
+uint32_t cm_placement_threads(struct cm_place place)
 {
     uint32_t cores = cm_placement_cores(place);
     uint32_t quota = get_machine()->quota_threads;
-    if (place > 0 && quota != UINT32_MAX) {
-        quota = (quota + cm_placement_places() - 1) / cm_placement_places();
+    if (quota != UINT32_MAX) {
+        uint32_t places = place.node > 0 ? cm_placement_nodes() : 1;
+        places *= place.shares > 1 ? place.shares : 1;
+        quota = (quota + places - 1) / places;
     }
     return cores < quota ? cores : quota;
 }
 
-uint64_t cm_placement_memory_bytes(uint32_t place)
+uint64_t cm_placement_memory_bytes(struct cm_place place)
 {
     const struct machine *m = get_machine();
-    return place > 0 && place <= m->nodes_count ? m->nodes[place - 1]->attr->numanode.local_memory
-                                                : 0;
+    if (!is_a_node(m, place.node)) {
+        return 0;
+    }
+    uint64_t bytes = m->nodes[place.node - 1]->attr->numanode.local_memory;
+    return place.shares > 1 ? bytes / place.shares : bytes;
 }
 
 /* --- Binding --- */
 
 struct cm_placement {
-    uint32_t place;
+    struct cm_place place;
     bool is_bound;
     int *claims; /* [threads_count] sockets, one for each core */
     uint32_t threads_count;
@@ -188,10 +207,10 @@ struct cm_placement {
  * what a quiet system does in passing a few times. */
 enum { INTERRUPTIONS_PER_S = 50, INTERRUPTIONS_MIN = 2, BAD_STAYS = 2 };
 
-static hwloc_obj_t core_at(uint32_t place, uint32_t index)
+static hwloc_obj_t core_at(struct cm_place place, uint32_t index)
 {
-    return hwloc_get_obj_inside_cpuset_by_type(get_machine()->topology, cpuset_of(place),
-                                               core_type(), index);
+    return hwloc_get_obj_inside_cpuset_by_type(get_machine()->topology, cpuset_of(place.node),
+                                               core_type(), cores_of(place).begin + index);
 }
 
 /* A socket that only one can have and that goes with the process; -1: another has it. */
@@ -243,8 +262,9 @@ static void bind_thread(const struct cm_placement *placement, uint32_t thread_in
     if (placement->is_bound) {
         hwloc_obj_t core = core_at(placement->place, core_of_thread(placement, thread_index));
         (void)hwloc_set_cpubind(m->topology, core->cpuset, HWLOC_CPUBIND_THREAD);
-    } else if (placement->place > 0) {
-        (void)hwloc_set_cpubind(m->topology, cpuset_of(placement->place), HWLOC_CPUBIND_THREAD);
+    } else if (placement->place.node > 0) {
+        (void)hwloc_set_cpubind(m->topology, cpuset_of(placement->place.node),
+                                HWLOC_CPUBIND_THREAD);
     }
 }
 
@@ -256,7 +276,7 @@ static void bind_worker(void *context, uint32_t thread_index, uint32_t threads_c
     }
 }
 
-enum cm_status cm_placement_open(uint32_t place, struct cm_pool *pool,
+enum cm_status cm_placement_open(struct cm_place place, struct cm_pool *pool,
                                  struct cm_placement **placement)
 {
     *placement = NULL;
@@ -326,7 +346,7 @@ static void trade_core(struct cm_placement *placement)
 
 void cm_placement_enter(struct cm_placement *placement)
 {
-    if (placement == NULL || (!placement->is_bound && placement->place == 0)) {
+    if (placement == NULL || (!placement->is_bound && placement->place.node == 0)) {
         return;
     }
     if (placement->bad_stays == BAD_STAYS) {

@@ -1,8 +1,8 @@
 /* Where the threads of a back end run: what hwloc tells of the machine, as far as this process may
  * use it (affinity, cpuset, and the processor quota of its control group).
  *
- * A place is a NUMA node: its cores and the memory next to them. Place 0 is the whole machine, 1 to
- * cm_placement_places() are the nodes that have cores for this process.
+ * A place is a NUMA node, its cores and the memory next to them, or a share of it: back ends that
+ * work side by side have each a part of its cores.
  *
  * Threads are bound to a core each where a back end has one for every core of its place and no
  * other program of this kind holds one of them (an abstract socket per core tells, in the same
@@ -19,22 +19,29 @@
 #include "base/status.h"
 #include "kernels/cpu/thread_pool.h"
 
-/* At least 1. Of any thread, as all that follow but for enter and leave. */
-uint32_t cm_placement_places(void);
+struct cm_place {
+    uint32_t node;   /* 1 to cm_placement_nodes(); 0: the whole machine */
+    uint32_t share;  /* which one of so many equal shares of it */
+    uint32_t shares; /* 0 and 1: all of it */
+};
+
+/* Nodes that have cores for this process, at least 1. Of any thread, as all that follow but for
+ * enter and leave. */
+uint32_t cm_placement_nodes(void);
 
 /* Cores of a place, hyperthreads of one counted once. */
-uint32_t cm_placement_cores(uint32_t place);
+uint32_t cm_placement_cores(struct cm_place place);
 
 /* How many threads are worth having there: its cores, or fewer where the process has a quota. */
-uint32_t cm_placement_threads(uint32_t place);
+uint32_t cm_placement_threads(struct cm_place place);
 
 /* Next to the place's cores; 0 where it is not known. */
-uint64_t cm_placement_memory_bytes(uint32_t place);
+uint64_t cm_placement_memory_bytes(struct cm_place place);
 
 struct cm_placement;
 
 /* Binds the pool's threads but for the caller, as far as is said above. */
-enum cm_status cm_placement_open(uint32_t place, struct cm_pool *pool,
+enum cm_status cm_placement_open(struct cm_place place, struct cm_pool *pool,
                                  struct cm_placement **placement) CM_MUST_CHECK;
 void cm_placement_close(struct cm_placement *placement);          /* NULL is fine */
 bool cm_placement_is_bound(const struct cm_placement *placement); /* a core for each thread */

@@ -32,12 +32,20 @@ class SameTextTest(CopymillTest):
             self.run_job(f"threads-{threads}.csv", "--threads", threads)
             self.assertEqual(self.bytes_of(f"threads-{threads}.csv"), self.reference)
 
+    def test_threads_in_groups_with_texts_of_their_own(self):
+        for threads, groups in ((4, "4 threads in 4 groups"), (1, "1 thread,")):
+            out = f"groups-{threads}.csv"
+            result = self.call_job(out, "--threads", threads, "--batch", 1024)
+            self.assertEqual(result.status, EXIT_OK, result)
+            self.assertIn(groups, result.stderr)
+            self.assertEqual(self.bytes_of(out), self.reference)
+
     def test_a_copy_of_the_model_on_each_node(self):
         """On a machine of hwloc's imagination, with one replica for each of its NUMA nodes."""
         with unittest.mock.patch.dict(os.environ, {"HWLOC_SYNTHETIC": "numa:2 core:1 pu:2"}):
             result = self.call_job("nodes.csv")
         self.assertEqual(result.status, EXIT_OK, result)
-        self.assertIn("2 threads on 2 NUMA nodes", result.stderr)
+        self.assertIn("2 threads in 2 groups", result.stderr)
         self.assertEqual(self.bytes_of("nodes.csv"), self.reference)
 
     def test_a_row_alone(self):

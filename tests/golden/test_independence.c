@@ -1,5 +1,6 @@
-/* Same row, same text: a request's tokens do not depend on the batch, the threads, the order of
- * submission, a retry before it, or on who shares its prefix. Every precision, with sampling. */
+/* Same row, same text: a request's tokens do not depend on the batch, the threads and whether they
+ * are one group, the order of submission, a retry before it, or on who shares its prefix. Every
+ * precision, with sampling. */
 #include "base/memory.h"
 #include "host/engine.h"
 
@@ -41,6 +42,7 @@ static struct cm_request make_request(uint32_t index, bool beams, const int32_t 
 {
     struct cm_request request = {
         .id = index,
+        .unit = index / SEGMENTS_COUNT,
         .prompt = prompt,
         .prompt_tokens = prompt_tokens,
         .output_tokens_max = OUTPUT_TOKENS,

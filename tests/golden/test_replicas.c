@@ -309,6 +309,17 @@ static void run_until_idle(struct cm_engine *engine)
     }
 }
 
+static uint64_t weights_of_one(struct cm_engine_options options)
+{
+    struct cm_engine *engine = NULL;
+    struct cm_engine_info info;
+    options.replicas = 1;
+    assert_int_equal(cm_engine_open(&options, &engine, NULL), CM_OK);
+    cm_engine_info(engine, &info);
+    cm_engine_close(engine);
+    return info.weights_bytes;
+}
+
 /* Each replica computes the template once and keeps its pages, also while it has nothing to do. */
 static void every_replica_keeps_the_template(void **state)
 {
@@ -325,7 +336,9 @@ static void every_replica_keeps_the_template(void **state)
     };
     struct cm_engine *engine = NULL;
     struct cm_engine_counters counters;
+    struct cm_engine_info info;
     set_failures(1 << 30, 0);
+    uint64_t weights_bytes = weights_of_one(options);
     assert_int_equal(cm_engine_open(&options, &engine, NULL), CM_OK);
     for (uint32_t burst = 0; burst < BURSTS_COUNT; burst++) {
         for (uint32_t i = 0; i < BURST_COUNT; i++) {
@@ -334,6 +347,9 @@ static void every_replica_keeps_the_template(void **state)
         run_until_idle(engine);
     }
     cm_engine_counters(engine, &counters);
+    cm_engine_info(engine, &info);
+    assert_int_equal(info.replicas, REPLICAS);
+    assert_int_equal(info.weights_bytes, weights_bytes); /* once, for all */
     uint64_t tails = (uint64_t)BURSTS_COUNT * BURST_COUNT * TAIL_TOKENS;
     assert_int_equal(counters.prompt_tokens,
                      tails + (uint64_t)BURSTS_COUNT * BURST_COUNT * TEMPLATE_TOKENS);

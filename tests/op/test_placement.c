@@ -21,6 +21,8 @@ static bool is_imagined(void)
     return getenv("HWLOC_SYNTHETIC") != NULL;
 }
 
+static const struct cm_place whole_machine;
+
 static struct cm_pool *open_pool(uint32_t threads)
 {
     struct cm_pool *pool = NULL;
@@ -35,12 +37,13 @@ static void places_are_nodes(void **state)
     if (!is_imagined()) {
         skip();
     }
-    assert_int_equal(cm_placement_places(), 2);
-    assert_int_equal(cm_placement_cores(0), 6);
-    assert_int_equal(cm_placement_cores(1), 3);
-    assert_int_equal(cm_placement_cores(2), 3);
-    assert_true(cm_placement_memory_bytes(2) > 0);
-    assert_true(cm_placement_threads(0) >= 1 && cm_placement_threads(0) <= 6);
+    assert_int_equal(cm_placement_nodes(), 2);
+    assert_int_equal(cm_placement_cores(whole_machine), 6);
+    assert_int_equal(cm_placement_cores((struct cm_place){ .node = 1 }), 3);
+    assert_int_equal(cm_placement_cores((struct cm_place){ .node = 2 }), 3);
+    assert_true(cm_placement_memory_bytes((struct cm_place){ .node = 2 }) > 0);
+    assert_true(cm_placement_threads(whole_machine) >= 1 &&
+                cm_placement_threads(whole_machine) <= 6);
 }
 
 static void as_few_places_as_hold_the_threads(void **state)
@@ -49,11 +52,11 @@ static void as_few_places_as_hold_the_threads(void **state)
     if (!is_imagined()) {
         skip();
     }
-    assert_int_equal(cm_cpu_places(1), 1);
-    assert_int_equal(cm_cpu_places(3), 1);
-    assert_int_equal(cm_cpu_places(4), 2);
-    assert_int_equal(cm_cpu_places(100), 2);
-    assert_int_equal(cm_cpu_places(0), 2);
+    assert_int_equal(cm_cpu_nodes(1), 1);
+    assert_int_equal(cm_cpu_nodes(3), 1);
+    assert_int_equal(cm_cpu_nodes(4), 2);
+    assert_int_equal(cm_cpu_nodes(100), 2);
+    assert_int_equal(cm_cpu_nodes(0), 2);
 }
 
 static void nothing_is_bound_elsewhere(void **state)
@@ -64,7 +67,7 @@ static void nothing_is_bound_elsewhere(void **state)
     }
     struct cm_pool *pool = open_pool(6);
     struct cm_placement *placement = NULL;
-    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    assert_int_equal(cm_placement_open(whole_machine, pool, &placement), CM_OK);
     assert_false(cm_placement_is_bound(placement));
     cm_placement_enter(placement);
     cm_placement_leave(placement);
@@ -95,7 +98,7 @@ static void look_where(void *context, uint32_t thread_index, uint32_t threads_co
 static void each_thread_has_a_core(void **state)
 {
     (void)state;
-    uint32_t cores = cm_placement_cores(0);
+    uint32_t cores = cm_placement_cores(whole_machine);
     if (is_imagined() || cores < 2 || cores > 8) {
         skip();
     }
@@ -103,7 +106,7 @@ static void each_thread_has_a_core(void **state)
     struct cm_placement *first = NULL;
     struct cm_placement *second = NULL;
     int before = allowed_count();
-    assert_int_equal(cm_placement_open(0, pool, &first), CM_OK);
+    assert_int_equal(cm_placement_open(whole_machine, pool, &first), CM_OK);
     if (!cm_placement_is_bound(first)) {
         print_message("another copymill holds the cores: not tested\n");
         cm_placement_close(first);
@@ -125,7 +128,7 @@ static void each_thread_has_a_core(void **state)
     }
     /* Who comes second leaves it to the system. */
     struct cm_pool *other_pool = open_pool(cores);
-    assert_int_equal(cm_placement_open(0, other_pool, &second), CM_OK);
+    assert_int_equal(cm_placement_open(whole_machine, other_pool, &second), CM_OK);
     assert_false(cm_placement_is_bound(second));
     cm_placement_enter(second);
     assert_int_equal(allowed_count(), before);
@@ -159,13 +162,13 @@ static void compute_s(double seconds)
 static void the_caller_leaves_a_busy_core(void **state)
 {
     (void)state;
-    uint32_t cores = cm_placement_cores(0);
+    uint32_t cores = cm_placement_cores(whole_machine);
     if (is_imagined() || cores < 2 || cores > 8) {
         skip();
     }
     struct cm_pool *pool = open_pool(cores);
     struct cm_placement *placement = NULL;
-    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    assert_int_equal(cm_placement_open(whole_machine, pool, &placement), CM_OK);
     if (cm_placement_is_bound(placement)) {
         static struct seen first;
         static struct seen last;
@@ -197,12 +200,12 @@ static void the_caller_leaves_a_busy_core(void **state)
 static void fewer_threads_than_cores_are_free(void **state)
 {
     (void)state;
-    if (is_imagined() || cm_placement_cores(0) < 2) {
+    if (is_imagined() || cm_placement_cores(whole_machine) < 2) {
         skip();
     }
-    struct cm_pool *pool = open_pool(cm_placement_cores(0) - 1);
+    struct cm_pool *pool = open_pool(cm_placement_cores(whole_machine) - 1);
     struct cm_placement *placement = NULL;
-    assert_int_equal(cm_placement_open(0, pool, &placement), CM_OK);
+    assert_int_equal(cm_placement_open(whole_machine, pool, &placement), CM_OK);
     assert_false(cm_placement_is_bound(placement));
     cm_placement_close(placement);
     cm_pool_close(pool);
