@@ -12,10 +12,10 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Part `index` of `count` even ones, the larger first. */
+/* Part `index` of `count` even ones, as the shares of a node's cores are cut. */
 static uint32_t even_part(uint64_t whole, uint32_t index, uint32_t count)
 {
-    return (uint32_t)(whole / count + (index < whole % count ? 1 : 0));
+    return (uint32_t)(whole * (index + 1) / count - whole * index / count);
 }
 
 /* By default what keeps every thread busy, as far as there is memory and there are texts. */

@@ -66,6 +66,8 @@ static enum cm_status choose_devices(const struct cm_engine_options *options,
     return CM_OK;
 }
 
+_Static_assert(CM_CPU_GROUPS_MAX <= (int)CM_DEVICES_MAX, "a group is a device");
+
 /* Threads of the CPU are put into groups where the caller does not ask for something else. */
 static bool is_grouped(const struct cm_engine_options *options, const struct cm_device_list *list)
 {

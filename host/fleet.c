@@ -51,7 +51,7 @@ struct worker {
     uint64_t unit; /* the one it took last: what follows of it is kept for this worker */
     bool has_unit;
     uint32_t running_count;
-    uint32_t batch;
+    uint32_t running_max; /* when it begins another unit: a batch and what may wait in the replica */
     uint32_t devices;
 };
 
@@ -168,7 +168,7 @@ static bool may_begin(const struct cm_fleet *fleet, const struct worker *worker)
 {
     uint32_t workers_count = fleet->workers_count - fleet->lost_count;
     uint32_t count = fleet->lists[TICKET_QUEUED].count + fleet->lists[TICKET_RUNNING].count;
-    return worker->running_count <= worker->batch + worker->batch / 8 &&
+    return worker->running_count <= worker->running_max &&
            worker->running_count < (count + workers_count - 1) / workers_count;
 }
 
@@ -291,7 +291,8 @@ static enum cm_status start(struct cm_fleet *fleet, struct cm_replica *const *re
         struct cm_engine_info info;
         cm_replica_info(replicas[i], &info);
         worker->fleet = fleet;
-        worker->batch = info.batch;
+        /* A CUDA device plans the next step of one wave before it hears of the other's. */
+        worker->running_max = info.batch + info.batch / (info.in_host_memory ? 8 : 2);
         worker->devices = info.devices;
         fleet->queue_max += info.batch;
     }

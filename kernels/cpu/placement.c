@@ -197,20 +197,32 @@ struct cm_placement {
     uint32_t threads_count;
     struct cm_pool *pool;
     hwloc_bitmap_t before; /* where the caller may run otherwise */
-    uint32_t caller_core;  /* which the caller has traded for its own, 0 */
     double entered_s;
     long interruptions; /* of the caller, when it entered */
     uint32_t bad_stays; /* one after the other, see is_interrupted */
+    uint32_t traded;    /* the thread with which the caller has traded its core last */
+
+    struct cm_placement *next; /* this and what follows: guarded by bound.lock */
+    uint32_t *cores;           /* [threads_count] which of the node's each thread has */
+    pthread_t caller;
+    bool is_entered;
 };
 
-/* A program that computes on the caller's core takes it away more than a hundred times a second,
- * what a quiet system does in passing a few times. */
-enum { INTERRUPTIONS_PER_S = 50, INTERRUPTIONS_MIN = 2, BAD_STAYS = 2 };
+/* Those of this process whose threads have a core each. */
+static struct {
+    pthread_mutex_t lock;
+    struct cm_placement *first;
+} bound = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static hwloc_obj_t core_at(struct cm_place place, uint32_t index)
+/* A program that computes on the caller's core takes it away more than a hundred times a second,
+ * what a quiet system does in passing a few times. Short stays tell nothing. */
+enum { INTERRUPTIONS_PER_S = 50, INTERRUPTIONS_MIN = 2, BAD_STAYS = 2 };
+#define JUDGED_STAY_S 0.01
+
+static hwloc_obj_t core_at(struct cm_place place, uint32_t core)
 {
     return hwloc_get_obj_inside_cpuset_by_type(get_machine()->topology, cpuset_of(place.node),
-                                               core_type(), cores_of(place).begin + index);
+                                               core_type(), core);
 }
 
 /* A socket that only one can have and that goes with the process; -1: another has it. */
@@ -231,7 +243,7 @@ static int claim_core(hwloc_obj_t core)
 static bool claim_cores(struct cm_placement *placement)
 {
     for (uint32_t i = 0; i < placement->threads_count; i++) {
-        placement->claims[i] = claim_core(core_at(placement->place, i));
+        placement->claims[i] = claim_core(core_at(placement->place, placement->cores[i]));
         if (placement->claims[i] < 0) {
             return false;
         }
@@ -249,18 +261,11 @@ static void drop_claims(struct cm_placement *placement)
     }
 }
 
-static uint32_t core_of_thread(const struct cm_placement *placement, uint32_t thread_index)
-{
-    return thread_index == 0                        ? placement->caller_core
-           : thread_index == placement->caller_core ? 0
-                                                    : thread_index;
-}
-
 static void bind_thread(const struct cm_placement *placement, uint32_t thread_index)
 {
     const struct machine *m = get_machine();
     if (placement->is_bound) {
-        hwloc_obj_t core = core_at(placement->place, core_of_thread(placement, thread_index));
+        hwloc_obj_t core = core_at(placement->place, placement->cores[thread_index]);
         (void)hwloc_set_cpubind(m->topology, core->cpuset, HWLOC_CPUBIND_THREAD);
     } else if (placement->place.node > 0) {
         (void)hwloc_set_cpubind(m->topology, cpuset_of(placement->place.node),
@@ -274,6 +279,26 @@ static void bind_worker(void *context, uint32_t thread_index, uint32_t threads_c
     if (thread_index > 0) {
         bind_thread(context, thread_index);
     }
+}
+
+static void enlist(struct cm_placement *placement)
+{
+    pthread_mutex_lock(&bound.lock);
+    placement->is_bound = true;
+    placement->next = bound.first;
+    bound.first = placement;
+    pthread_mutex_unlock(&bound.lock);
+}
+
+static void delist(struct cm_placement *placement)
+{
+    pthread_mutex_lock(&bound.lock);
+    struct cm_placement **at = &bound.first;
+    while (*at != placement) {
+        at = &(*at)->next;
+    }
+    *at = placement->next;
+    pthread_mutex_unlock(&bound.lock);
 }
 
 enum cm_status cm_placement_open(struct cm_place place, struct cm_pool *pool,
@@ -292,15 +317,21 @@ enum cm_status cm_placement_open(struct cm_place place, struct cm_pool *pool,
     opened->pool = pool;
     opened->before = hwloc_bitmap_alloc();
     opened->claims = cm_alloc(threads_count, sizeof *opened->claims);
-    if (opened->before == NULL || opened->claims == NULL) {
+    opened->cores = cm_alloc(threads_count, sizeof *opened->cores);
+    if (opened->before == NULL || opened->claims == NULL || opened->cores == NULL) {
         cm_placement_close(opened);
         return CM_OUT_OF_MEMORY;
     }
     opened->threads_count = threads_count;
+    for (uint32_t i = 0; i < threads_count; i++) {
+        opened->cores[i] = cores_of(place).begin + i;
+    }
     memset(opened->claims, 0xff, threads_count * sizeof *opened->claims); /* -1 */
     /* Fewer threads than cores are better placed by the system, which sees who else is there. */
-    opened->is_bound = threads_count == cm_placement_cores(place) && claim_cores(opened);
-    if (!opened->is_bound) {
+    bool fits = place.shares <= cm_placement_cores((struct cm_place){ .node = place.node });
+    if (fits && threads_count == cm_placement_cores(place) && claim_cores(opened)) {
+        enlist(opened);
+    } else {
         drop_claims(opened);
     }
     cm_pool_run(pool, bind_worker, opened);
@@ -311,9 +342,13 @@ enum cm_status cm_placement_open(struct cm_place place, struct cm_pool *pool,
 void cm_placement_close(struct cm_placement *placement)
 {
     if (placement != NULL) {
+        if (placement->is_bound) {
+            delist(placement);
+        }
         drop_claims(placement);
         hwloc_bitmap_free(placement->before);
         cm_free(placement->claims);
+        cm_free(placement->cores);
         cm_free(placement);
     }
 }
@@ -329,19 +364,59 @@ static long interruptions_of_caller(void)
     return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
-static bool is_interrupted(const struct cm_placement *placement)
+static void judge_stay(struct cm_placement *placement)
 {
     long count = interruptions_of_caller() - placement->interruptions;
     double stay_s = cm_clock_s() - placement->entered_s;
-    return count >= INTERRUPTIONS_MIN && (double)count > INTERRUPTIONS_PER_S * stay_s;
+    if (stay_s >= JUDGED_STAY_S) {
+        bool is_bad = count >= INTERRUPTIONS_MIN && (double)count > INTERRUPTIONS_PER_S * stay_s;
+        placement->bad_stays = is_bad ? placement->bad_stays + 1 : 0;
+    }
 }
 
-/* The others can do without a thread that has lost its core for a while, but not without the
- * caller: it trades cores with the next of them. */
+static void swap(uint32_t *a, uint32_t *b)
+{
+    uint32_t kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* The next of those that share the node with it, or NULL. With the lock held. */
+static struct cm_placement *find_neighbour(const struct cm_placement *placement)
+{
+    const struct cm_placement *from = placement;
+    for (;;) {
+        struct cm_placement *at = from->next != NULL ? from->next : bound.first;
+        if (at == placement) {
+            return NULL;
+        }
+        if (at->place.node == placement->place.node && at->place.shares > 1) {
+            return at;
+        }
+        from = at;
+    }
+}
+
+/* Whoever shares the node gets its part of the bad core. A placement alone on it has other threads,
+ * which can do without one of them for a while, but not without the caller. */
 static void trade_core(struct cm_placement *placement)
 {
-    placement->caller_core = (placement->caller_core + 1) % placement->threads_count;
-    cm_pool_run(placement->pool, bind_worker, placement);
+    pthread_mutex_lock(&bound.lock);
+    struct cm_placement *other = find_neighbour(placement);
+    if (other != NULL) {
+        swap(&placement->cores[0], &other->cores[0]);
+        if (other->is_entered) {
+            hwloc_obj_t core = core_at(other->place, other->cores[0]);
+            (void)hwloc_set_thread_cpubind(get_machine()->topology, other->caller, core->cpuset, 0);
+        }
+    } else if (placement->threads_count > 1) {
+        placement->traded = placement->traded % (placement->threads_count - 1) + 1;
+        swap(&placement->cores[0], &placement->cores[placement->traded]);
+    }
+    pthread_mutex_unlock(&bound.lock);
+    if (other == NULL) {
+        cm_pool_run(placement->pool, bind_worker, placement);
+    }
 }
 
 void cm_placement_enter(struct cm_placement *placement)
@@ -355,7 +430,11 @@ void cm_placement_enter(struct cm_placement *placement)
     }
     hwloc_topology_t topology = get_machine()->topology;
     if (hwloc_get_cpubind(topology, placement->before, HWLOC_CPUBIND_THREAD) == 0) {
+        pthread_mutex_lock(&bound.lock);
+        placement->caller = pthread_self();
+        placement->is_entered = true;
         bind_thread(placement, 0);
+        pthread_mutex_unlock(&bound.lock);
     } else {
         hwloc_bitmap_zero(placement->before);
     }
@@ -366,8 +445,12 @@ void cm_placement_enter(struct cm_placement *placement)
 void cm_placement_leave(struct cm_placement *placement)
 {
     if (placement != NULL && !hwloc_bitmap_iszero(placement->before)) {
-        bool bad = placement->is_bound && placement->threads_count > 1 && is_interrupted(placement);
-        placement->bad_stays = bad ? placement->bad_stays + 1 : 0;
+        if (placement->is_bound) {
+            judge_stay(placement);
+        }
+        pthread_mutex_lock(&bound.lock);
+        placement->is_entered = false;
+        pthread_mutex_unlock(&bound.lock);
         (void)hwloc_set_cpubind(get_machine()->topology, placement->before, HWLOC_CPUBIND_THREAD);
         hwloc_bitmap_zero(placement->before);
     }

@@ -8,8 +8,10 @@
  * other program of this kind holds one of them (an abstract socket per core tells, in the same
  * network namespace); else to the cores of their node, where there are several nodes; else not at
  * all. The thread that calls the ops is bound between enter and leave only, since it has other
- * things to do and other threads to start; where another program keeps taking its core away, it
- * trades cores with one of the others, which can be done without for a while (thread_pool.h).
+ * things to do and other threads to start. Where another program keeps taking its core away, it
+ * trades cores with the caller of the next back end that shares the node, so that each has its part
+ * of the trouble, or else with one of its own other threads, which can be done without for a while
+ * (thread_pool.h).
  *
  * HWLOC_SYNTHETIC and HWLOC_XMLFILE (hwloc(7)) put another machine in the place of this one;
  * nothing is bound then. */

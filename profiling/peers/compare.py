@@ -35,7 +35,7 @@ PLAIN = {"template_tokens": 0, "item_tokens": 0, "segments_per_item": 1}
 SHAPES = {
     "prompts-32": PLAIN | {"prompt_tokens": 192, "output_tokens": 32, "sequences": 32},
     "decode-64": PLAIN | {"prompt_tokens": 64, "output_tokens": 32, "sequences": 64},
-    "job": {"prompt_tokens": 192, "output_tokens": 64, "sequences": 64, "template_tokens": 64,
+    "job": {"prompt_tokens": 192, "output_tokens": 64, "sequences": 128, "template_tokens": 64,
             "item_tokens": 80, "segments_per_item": 8},
 }
 # What counts for each shape; the peer's best format is chosen for each figure by itself.

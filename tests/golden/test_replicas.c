@@ -309,6 +309,35 @@ static void run_until_idle(struct cm_engine *engine)
     }
 }
 
+/* A replica alone would take all requests at once and need a step for each of their tokens. */
+static void a_small_job_is_divided(void **state)
+{
+    (void)state;
+    enum { REPLICAS = 2, COUNT = 8 };
+    const struct cm_engine_options options = {
+        .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
+        .precision = CM_ENGINE_EXACT,
+        .device = "cpu",
+        .replicas = REPLICAS,
+        .threads = REPLICAS,
+        .batch = COUNT,
+        .context_tokens = 128,
+    };
+    struct cm_engine *engine = NULL;
+    struct cm_engine_counters counters;
+    set_failures(1 << 30, 0);
+    assert_int_equal(cm_engine_open(&options, &engine, NULL), CM_OK);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        submit_with_template(engine, i);
+    }
+    run_until_idle(engine);
+    cm_engine_counters(engine, &counters);
+    assert_int_equal(counters.output_tokens % COUNT, 0);
+    uint64_t tokens = counters.output_tokens / COUNT;
+    assert_in_range(counters.steps, 2 * (tokens - 1), UINT32_MAX);
+    cm_engine_close(engine);
+}
+
 static uint64_t weights_of_one(struct cm_engine_options options)
 {
     struct cm_engine *engine = NULL;
@@ -366,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_lost_devices_group_goes_with_it),
         cmocka_unit_test(a_row_that_loses_two_devices_is_given_up),
         cmocka_unit_test(with_no_device_left_the_engine_says_so),
+        cmocka_unit_test(a_small_job_is_divided),
         cmocka_unit_test(every_replica_keeps_the_template),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

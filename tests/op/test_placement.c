@@ -159,6 +159,28 @@ static void compute_s(double seconds)
     }
 }
 
+/* Stays until the caller has another core than at first, where another program computes. */
+static void stay_until_moved(struct cm_placement *placement, struct cm_pool *pool,
+                             struct seen *first, struct seen *last)
+{
+    cm_placement_enter(placement);
+    cm_pool_run(pool, look_where, first);
+    cm_placement_leave(placement);
+    pid_t other = occupy(&first->sets[0]);
+    assert_true(other > 0);
+    bool moved = false;
+    for (int i = 0; i < 50 && !moved; i++) {
+        cm_placement_enter(placement);
+        cm_pool_run(pool, look_where, last);
+        compute_s(0.1);
+        cm_placement_leave(placement);
+        moved = !CPU_EQUAL(&first->sets[0], &last->sets[0]);
+    }
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    assert_true(moved);
+}
+
 static void the_caller_leaves_a_busy_core(void **state)
 {
     (void)state;
@@ -170,24 +192,9 @@ static void the_caller_leaves_a_busy_core(void **state)
     struct cm_placement *placement = NULL;
     assert_int_equal(cm_placement_open(whole_machine, pool, &placement), CM_OK);
     if (cm_placement_is_bound(placement)) {
-        static struct seen first;
-        static struct seen last;
-        cm_placement_enter(placement);
-        cm_pool_run(pool, look_where, &first);
-        cm_placement_leave(placement);
-        pid_t other = occupy(&first.sets[0]);
-        assert_true(other > 0);
-        bool moved = false;
-        for (int i = 0; i < 50 && !moved; i++) {
-            cm_placement_enter(placement);
-            cm_pool_run(pool, look_where, &last);
-            compute_s(0.1);
-            cm_placement_leave(placement);
-            moved = !CPU_EQUAL(&first.sets[0], &last.sets[0]);
-        }
-        kill(other, SIGKILL);
-        waitpid(other, NULL, 0);
-        assert_true(moved);
+        struct seen first;
+        struct seen last;
+        stay_until_moved(placement, pool, &first, &last);
         assert_true(CPU_EQUAL(&first.sets[0], &last.sets[1])); /* they have traded */
         assert_true(CPU_EQUAL(&first.sets[1], &last.sets[0]));
     } else {
@@ -195,6 +202,37 @@ static void the_caller_leaves_a_busy_core(void **state)
     }
     cm_placement_close(placement);
     cm_pool_close(pool);
+}
+
+static void neighbours_take_turns_on_a_busy_core(void **state)
+{
+    (void)state;
+    if (is_imagined() || cm_placement_cores(whole_machine) != 2) {
+        skip();
+    }
+    struct cm_pool *pools[2] = { open_pool(1), open_pool(1) };
+    struct cm_placement *placements[2] = { NULL, NULL };
+    for (uint32_t i = 0; i < 2; i++) {
+        struct cm_place place = { .share = i, .shares = 2 };
+        assert_int_equal(cm_placement_cores(place), 1);
+        assert_int_equal(cm_placement_open(place, pools[i], &placements[i]), CM_OK);
+    }
+    if (cm_placement_is_bound(placements[0]) && cm_placement_is_bound(placements[1])) {
+        struct seen first;
+        struct seen last;
+        struct seen seen;
+        stay_until_moved(placements[0], pools[0], &first, &last);
+        cm_placement_enter(placements[1]);
+        cm_pool_run(pools[1], look_where, &seen);
+        cm_placement_leave(placements[1]);
+        assert_true(CPU_EQUAL(&seen.sets[0], &first.sets[0])); /* they have traded */
+    } else {
+        print_message("another copymill holds the cores: not tested\n");
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        cm_placement_close(placements[i]);
+        cm_pool_close(pools[i]);
+    }
 }
 
 static void fewer_threads_than_cores_are_free(void **state)
@@ -219,6 +257,7 @@ int main(void)
         cmocka_unit_test(nothing_is_bound_elsewhere),
         cmocka_unit_test(each_thread_has_a_core),
         cmocka_unit_test(the_caller_leaves_a_busy_core),
+        cmocka_unit_test(neighbours_take_turns_on_a_busy_core),
         cmocka_unit_test(fewer_threads_than_cores_are_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
