@@ -41,9 +41,16 @@ enum cm_engine_precision {
     CM_ENGINE_FP8,
 };
 
+/* What keys and values are kept as. */
+enum cm_engine_kv {
+    CM_ENGINE_KV_AUTO, /* as the precision has it */
+    CM_ENGINE_KV_INT8, /* of 8 bits with a step per token and head; CPU only, not with EXACT */
+};
+
 struct cm_engine_options {
     const char *model_path; /* GGUF file or Hugging Face folder */
     enum cm_engine_precision precision;
+    enum cm_engine_kv kv;
     const char *device;    /* "auto", "cpu", "cuda" or "cuda:0,1"; NULL: auto */
     uint32_t tp;           /* devices that compute one copy of the model together; 0 and 1: each has
                               its own */

@@ -51,7 +51,7 @@ struct worker {
     uint64_t unit; /* the one it took last: what follows of it is kept for this worker */
     bool has_unit;
     uint32_t running_count;
-    uint32_t running_max; /* when it begins another unit: a batch and what may wait in the replica */
+    uint32_t running_max; /* to begin another unit: a batch and what may wait in the replica */
     uint32_t devices;
 };
 

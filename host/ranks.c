@@ -108,6 +108,7 @@ static enum cm_status open_backends(struct cm_ranks *ranks, const struct cm_rank
         uint32_t threads = options->threads / ranks->count;
         const struct cm_backend_options backend_options = {
             .precision = options->precision,
+            .kv_int8 = options->kv_int8,
             .threads = options->threads > 0 && threads == 0 ? 1 : threads,
             .rows_max = options->rows_max,
             .device = options->devices[i].kind,

@@ -97,6 +97,7 @@ enum cm_status cm_replica_texts_fit(const struct cm_model_file *file,
     const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
     const struct cm_backend_options smallest = {
         .precision = choose_precision(options->precision, CM_DEVICE_CPU, file),
+        .kv_int8 = options->kv == CM_ENGINE_KV_INT8,
         .threads = 1,
         .rows_max = 1,
     };
@@ -195,6 +196,7 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
         .weights = owner != NULL ? owner->leader->weights : NULL,
         .count = options->tp > 1 ? options->tp : 1,
         .precision = choose_precision(options->precision, devices[0].kind, file),
+        .kv_int8 = options->kv == CM_ENGINE_KV_INT8,
         .threads = options->threads,
         .rows_max = rows_max,
         .timeout_s = options->device_timeout_s,

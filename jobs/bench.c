@@ -174,12 +174,14 @@ static double limit_of(const char *precision, const char *device,
     return strcmp(precision, "int8") == 0 && !is_cuda ? limits->int8_gops : limits->bf16_gflops;
 }
 
-/* The variant ends in the precision, or in how many devices compute together after it:
- * "cpu-avx512vnni-int8", "cuda-sm90-blas130100-bf16-tp2". */
+/* The variant ends in the precision, or after it in how keys and values are kept or how many
+ * devices compute together: "cpu-avx512vnni-int8", "cpu-avx2-int8-kv8",
+ * "cuda-sm90-blas130100-bf16-tp2". */
 static void choose_limit(const char *variant, const struct cm_engine_limits *limits,
                          struct cm_bench_report *report)
 {
-    const char *end = strstr(variant, "-tp");
+    const char *end = strstr(variant, "-kv8");
+    end = end != NULL ? end : strstr(variant, "-tp");
     const char *begin = end != NULL ? end : variant + strlen(variant);
     size_t length = 0;
     while (begin > variant && begin[-1] != '-' && length + 1 < sizeof report->precision) {

@@ -148,6 +148,7 @@ static enum cm_status open_engine(const struct cm_run_options *run, uint32_t bat
     const struct cm_engine_options options = {
         .model_path = path,
         .precision = run->precision,
+        .kv = run->kv,
         .device = run->device,
         .tp = run->tp,
         .device_timeout_s = run->device_timeout_s,

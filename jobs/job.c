@@ -75,6 +75,7 @@ static enum cm_status open_engine(struct cm_job *job, struct cm_error *error)
     struct cm_engine_options engine_options = {
         .model_path = job->model_path,
         .precision = options->precision,
+        .kv = options->kv,
         .device = options->device,
         .tp = options->tp,
         .device_timeout_s = options->device_timeout_s,

@@ -14,6 +14,7 @@ const char *const CM_PRECISION_NAMES[] = { "auto", "exact", "bf16", "int8",
 static const char *const PRECISIONS[] = { "auto", "exact", "bf16", "int8", NULL };
 #define PRECISIONS_HELP "auto, exact, bf16 or int8 (auto)"
 #endif
+const char *const CM_KV_NAMES[] = { "auto", "int8", NULL };
 const char *const CM_FACT_LOCK_MODES[] = { "off", "on", "words", NULL };
 static const char *const PROGRESS_MODES[] = { "auto", "tty", "plain", "json", "none", NULL };
 
@@ -111,6 +112,8 @@ const struct cm_option CM_RUN_OPTIONS[] = {
       .offset = FIELD(memory_gib), .minimum = 0, .maximum = 65536, .above_minimum = true },
     { "precision", "NAME", PRECISIONS_HELP, CM_OPTION_CHOICE, .offset = FIELD(precision),
       .choices = PRECISIONS },
+    { "kv-cache", "NAME", CM_KV_HELP, CM_OPTION_CHOICE, .offset = FIELD(kv),
+      .choices = CM_KV_NAMES },
     { "dry-run", NULL, "check everything, estimate tokens, time and memory; write nothing",
       CM_OPTION_FLAG, .offset = FIELD(dry_run) },
     { "progress", "MODE", "auto, tty, plain, json or none (auto)", CM_OPTION_CHOICE,

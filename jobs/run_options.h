@@ -33,6 +33,11 @@ extern const char *const CM_PRECISION_NAMES[];
 enum cm_fact_lock_mode { CM_FACT_LOCK_OFF, CM_FACT_LOCK_ON, CM_FACT_LOCK_WORDS };
 extern const char *const CM_FACT_LOCK_MODES[]; /* their names */
 
+/* By the numbers of enum cm_engine_kv. */
+extern const char *const CM_KV_NAMES[];
+#define CM_KV_HELP \
+    "what keys and values are kept as: auto, or int8, half of that, on the CPU (auto)"
+
 enum { CM_MAPS_MAX = 64 };
 
 /* Of --device, --tp and --device-timeout, which several commands have. Without CUDA there is
@@ -84,6 +89,7 @@ struct cm_run_options {
     uint32_t batch;
     double memory_gib;
     enum cm_engine_precision precision;
+    enum cm_engine_kv kv;
     bool dry_run;
     const char *report_path;  /* NULL: no report */
     const char *metrics_path; /* NULL: no metrics */

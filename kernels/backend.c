@@ -24,6 +24,12 @@ enum cm_status cm_backend_open(const struct cm_backend_options *options,
     if (options->device == CM_DEVICE_CPU) {
         return cm_backend_open_cpu(options, backend, error);
     }
+    if (options->kv_int8) {
+        return cm_error_set(
+            error, CM_UNSUPPORTED,
+            "--kv-cache int8 is for the CPU; on a CUDA device --precision fp8 keeps "
+            "keys and values in 8 bits");
+    }
 #if defined(COPYMILL_CUDA)
     return cm_backend_open_cuda(options, backend, error);
 #else

@@ -1,7 +1,7 @@
-/* precisions MODEL DEVICE PRECISION... < TEXTS: how far a device's precisions are from float32 on
- * the CPU, for every line of stdin as a text of its own. Prints a JSON object for each precision:
- * mean Kullback-Leibler divergence in nats per token and the share of tokens with the same first
- * choice. */
+/* precisions MODEL DEVICE PRECISION... < TEXTS: how far a device's precisions (int8-kv8: with
+ * --kv-cache int8) are from float32 on the CPU, for every line of stdin as a text of its own.
+ * Prints a JSON object for each precision: mean Kullback-Leibler divergence in nats per token and
+ * the share of tokens with the same first choice. */
 #include "base/memory.h"
 #include "host/engine.h"
 #include "host/tokenizer.h"
@@ -21,9 +21,16 @@ struct text {
 static const struct {
     const char *name;
     enum cm_engine_precision precision;
+    enum cm_engine_kv kv;
 } precisions[] = {
-    { "exact", CM_ENGINE_EXACT }, { "bf16", CM_ENGINE_BF16 }, { "fp16", CM_ENGINE_FP16 },
-    { "int8", CM_ENGINE_INT8 },   { "int4", CM_ENGINE_INT4 }, { "fp8", CM_ENGINE_FP8 },
+    { "exact", CM_ENGINE_EXACT, CM_ENGINE_KV_AUTO },
+    { "bf16", CM_ENGINE_BF16, CM_ENGINE_KV_AUTO },
+    { "bf16-kv8", CM_ENGINE_BF16, CM_ENGINE_KV_INT8 },
+    { "fp16", CM_ENGINE_FP16, CM_ENGINE_KV_AUTO },
+    { "int8", CM_ENGINE_INT8, CM_ENGINE_KV_AUTO },
+    { "int8-kv8", CM_ENGINE_INT8, CM_ENGINE_KV_INT8 },
+    { "int4", CM_ENGINE_INT4, CM_ENGINE_KV_AUTO },
+    { "fp8", CM_ENGINE_FP8, CM_ENGINE_KV_AUTO },
 };
 
 static enum cm_status open_engine(const char *path, const char *device, const char *precision,
@@ -37,6 +44,7 @@ static enum cm_status open_engine(const char *path, const char *device, const ch
     for (size_t i = 0; i < sizeof precisions / sizeof precisions[0]; i++) {
         if (strcmp(precisions[i].name, precision) == 0) {
             options.precision = precisions[i].precision;
+            options.kv = precisions[i].kv;
             return cm_engine_open(&options, engine, error);
         }
     }

@@ -54,7 +54,8 @@ def run_round(options):
 
 
 def print_ratios(label, ratios):
-    print(f"  {label:34} {statistics.median(ratios):6.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"  {label:34} {statistics.median(ratios):.2f}  "
+          f"({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def main():

@@ -409,6 +409,7 @@ static enum cm_status open_engine(struct batch *batch)
         .tp = options->tp,
         .device_timeout_s = options->device_timeout_s,
         .precision = options->precision,
+        .kv = options->kv,
         .threads = options->threads,
         .batch = options->batch,
         .memory_bytes = (uint64_t)(options->memory_gib * 0x1p30),

@@ -41,6 +41,8 @@ const struct cm_option CM_BATCH_OPTIONS[] = {
     { .help = "How it runs" },
     { "precision", "NAME", PRECISIONS_HELP, CM_OPTION_CHOICE, .offset = FIELD(precision),
       .choices = PRECISIONS },
+    { "kv-cache", "NAME", CM_KV_HELP, CM_OPTION_CHOICE, .offset = FIELD(kv),
+      .choices = CM_KV_NAMES },
     { "device", "NAME", CM_DEVICE_HELP, CM_OPTION_STRING, .offset = FIELD(device) },
     { "tp", "N", CM_TP_HELP, CM_OPTION_U32, .offset = FIELD(tp), .minimum = 1, .maximum = 16 },
     { "device-timeout", "S", CM_DEVICE_TIMEOUT_HELP, CM_OPTION_DOUBLE,

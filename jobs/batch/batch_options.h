@@ -23,6 +23,7 @@ struct cm_batch_options {
     uint32_t tp;        /* devices that compute one copy of the model together; 0: one */
     double device_timeout_s;
     enum cm_engine_precision precision;
+    enum cm_engine_kv kv;
     uint32_t threads;
     uint32_t batch;
     double memory_gib;

@@ -8,7 +8,8 @@
  *
  * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h; accumulation float32. Where
  * values are pairs of bf16, p is rounded to bf16 before it is summed, and two values are added at a
- * time. A score sums its even and its odd dimensions apart, rising, and adds the two; l is kept in
+ * time. Codes are used as they are: their steps go into the score, and into p behind its sum. A
+ * score sums its even and its odd dimensions apart, rising, and adds the two; l is kept in
  * sixteen sums, one for each slot of a page, which v16_sum folds at the end; values are added in
  * rising position. A maximum stays as it is until a score is 8 above it and then becomes the
  * highest of the page; where none of a tile moved, the c are 1 and the products with them are left
@@ -36,7 +37,7 @@ enum {
 
 static enum elements elements_of(const struct cm_kv_pool *pool)
 {
-    return pool->value_pairs ? VALUE_PAIRS : pool->half ? HALVES : FLOATS;
+    return pool->codes ? CODES : pool->value_pairs ? VALUE_PAIRS : pool->half ? HALVES : FLOATS;
 }
 
 /* Rows of a chunk and one KV head: what one thread does at a time. */

@@ -40,8 +40,8 @@ struct tile {
 };
 
 /* What pages hold: keys and values in float32, or both in float16, or float16 keys and pairs of
- * bf16 values. */
-enum elements { FLOATS, HALVES, VALUE_PAIRS, ELEMENTS_COUNT };
+ * bf16 values, or both as integers of 8 bits. */
+enum elements { FLOATS, HALVES, VALUE_PAIRS, CODES, ELEMENTS_COUNT };
 
 /* What a page's values are added with: p, and c where one of them is not 1. */
 struct page_weights {
@@ -69,20 +69,29 @@ static ALWAYS_INLINE struct span span_of_page(const struct tile *tile, uint32_t 
     };
 }
 
-static ALWAYS_INLINE v16 load_element(const void *from, size_t index, bool half)
+/* Of keys, and of values that are no pairs. */
+static ALWAYS_INLINE v16 load_element(const void *from, size_t index, enum elements elements)
 {
-    return half ? v16_load_half((const uint16_t *)from + index)
-                : v16_load((const float *)from + index);
+    return elements == FLOATS  ? v16_load((const float *)from + index)
+           : elements == CODES ? v16_load_int8((const int8_t *)from + index)
+                               : v16_load_half((const uint16_t *)from + index);
+}
+
+static ALWAYS_INLINE size_t element_bytes(enum elements elements)
+{
+    return elements == FLOATS  ? sizeof(float)
+           : elements == CODES ? sizeof(int8_t)
+                               : sizeof(uint16_t);
 }
 
 static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const struct tile *tile,
-                                     uint32_t n, bool half, v16 *scores)
+                                     uint32_t n, enum elements elements, v16 *scores)
 {
     /* One pointer moves; what is fetched lies at fixed distances from it. */
     const unsigned char *keys = run->keys[page];
     const ptrdiff_t coming_keys = run->coming[page] - keys;
     const ptrdiff_t coming_values = coming_keys + run->values_distance;
-    const size_t dim_bytes = CM_PAGE_TOKENS * (half ? sizeof(uint16_t) : sizeof(float));
+    const size_t dim_bytes = CM_PAGE_TOKENS * element_bytes(elements);
     v16 even[V16_TILE];
     v16 odd[V16_TILE];
     for (uint32_t k = 0; k < n; k++) {
@@ -92,8 +101,8 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
     for (size_t i = 0; i < run->head_dim; i += 2) {
         __builtin_prefetch(keys + coming_keys, 0, 2);
         __builtin_prefetch(keys + coming_values, 0, 2);
-        v16 even_keys = load_element(keys, 0, half);
-        v16 odd_keys = load_element(keys + dim_bytes, 0, half);
+        v16 even_keys = load_element(keys, 0, elements);
+        v16 odd_keys = load_element(keys + dim_bytes, 0, elements);
         for (uint32_t k = 0; k < n; k++) {
             even[k] = v16_fma(even_keys, v16_set(tile->q[k][i]), even[k]);
             odd[k] = v16_fma(odd_keys, v16_set(tile->q[k][i + 1]), odd[k]);
@@ -101,8 +110,12 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
         keys += 2 * dim_bytes;
     }
     struct span span = span_of_page(tile, page);
+    v16 scale = v16_set(run->scale);
+    if (elements == CODES) {
+        scale = v16_mul(scale, v16_load(cm_kv_scales(run->keys[page], run->head_dim)));
+    }
     for (uint32_t k = 0; k < n; k++) {
-        v16 score = v16_mul(v16_add(even[k], odd[k]), v16_set(run->scale));
+        v16 score = v16_mul(v16_add(even[k], odd[k]), scale);
         scores[k] = v16_keep(score, span.begin, span.end, -INFINITY);
     }
 }
@@ -125,8 +138,9 @@ static void raise_maxima(const struct tile *tile, uint32_t n, uint32_t grown, co
 }
 
 /* Moves maxima and sums on. */
-static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum elements elements,
-                                     const v16 *scores, struct page_weights *weights)
+static ALWAYS_INLINE void weigh_page(const struct run *run, uint32_t page, const struct tile *tile,
+                                     uint32_t n, enum elements elements, const v16 *scores,
+                                     struct page_weights *weights)
 {
     uint32_t grown = 0;
     for (uint32_t k = 0; k < n; k++) {
@@ -144,7 +158,10 @@ static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum e
             p = v16_store_rounded_pairs(weights->pairs[k], p);
         }
 #endif
-        if (elements != VALUE_PAIRS) {
+        if (elements == CODES) {
+            v16 steps = v16_load(cm_kv_scales(run->values[page], run->head_dim));
+            v16_store(weights->p[k], v16_mul(p, steps));
+        } else if (elements != VALUE_PAIRS) {
             v16_store(weights->p[k], p);
         }
         v16_store(tile->sums[k], v16_add(v16_load(tile->sums[k]), p));
@@ -217,7 +234,7 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
         for (int t = span.begin; t < span.end; t++) {
             for (uint32_t j = 0; j < vectors; j++) {
                 size_t index = (size_t)t * run->head_dim + first + j * V16_LANES;
-                v16 value = load_element(run->values[page], index, elements != FLOATS);
+                v16 value = load_element(run->values[page], index, elements);
                 for (uint32_t k = 0; k < n; k++) {
                     sums[k][j] = v16_fma(v16_set(of_page->p[k][t]), value, sums[k][j]);
                 }
@@ -239,8 +256,8 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
     uint32_t end = (tile->end + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
     for (uint32_t page = begin; page < end; page++) {
         v16 scores[V16_TILE];
-        score_page(run, page, tile, n, elements != FLOATS, scores);
-        weigh_page(tile, n, elements, scores, &weights[page]);
+        score_page(run, page, tile, n, elements, scores);
+        weigh_page(run, page, tile, n, elements, scores, &weights[page]);
     }
     uint32_t i = 0;
     const uint32_t vectors = 2 * V16_BLOCK * n <= V16_SUMS ? VECTORS_MAX : V16_BLOCK;
@@ -260,11 +277,13 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
 #define TILE_CASES(n)     \
     TILE_CASE(n, FLOATS); \
     TILE_CASE(n, HALVES); \
+    TILE_CASE(n, CODES);  \
     TILE_CASE(n, VALUE_PAIRS)
 #else
 #define TILE_CASES(n)     \
     TILE_CASE(n, FLOATS); \
-    TILE_CASE(n, HALVES)
+    TILE_CASE(n, HALVES); \
+    TILE_CASE(n, CODES)
 #endif
 
 static void visit_tile(const struct run *run, const struct tile *tile, uint32_t n,

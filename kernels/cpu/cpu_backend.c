@@ -64,6 +64,11 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
                             "--precision fp16, int4 and fp8 need --device cuda; the CPU has exact, "
                             "bf16 and int8, which keeps weights of 4 bits as they are");
     }
+    if (options->kv_int8 && options->precision == CM_PRECISION_EXACT) {
+        return cm_error_set(error, CM_INVALID_ARGUMENT,
+                            "--kv-cache int8 rounds keys and values, which --precision exact must "
+                            "not: leave one of them out");
+    }
     struct cm_backend *opened = cm_alloc_aligned(1, sizeof *opened);
     if (opened == NULL) {
         return cm_error_set(error, CM_OUT_OF_MEMORY, "no memory for the CPU back end");
@@ -78,8 +83,9 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     opened->isa = isa;
     opened->functions = cm_cpu_functions(isa);
     opened->rows_max = options->rows_max;
-    snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s", cm_cpu_isa_name(named_isa),
-             precision_name(opened->precision));
+    opened->kv_int8 = options->kv_int8;
+    snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s%s", cm_cpu_isa_name(named_isa),
+             precision_name(opened->precision), opened->kv_int8 ? "-kv8" : "");
     opened->place =
         (struct cm_place){ options->device_index, options->cpu_share, options->cpu_shares };
     uint32_t threads =

@@ -29,6 +29,7 @@ struct cm_backend {
     struct cm_placement *placement; /* NULL where nothing is bound */
     enum cm_precision precision;    /* EXACT, BF16 or INT8 */
     enum cm_cpu_isa isa;
+    bool kv_int8;
     uint32_t rows_max;
     char variant[48];
     struct cm_comm *comm; /* the group that it is a rank of, or NULL */

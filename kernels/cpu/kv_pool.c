@@ -11,12 +11,17 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
                              struct cm_kv_pool *sizes)
 {
     sizes->shape = *shape;
-    sizes->half = cm_cpu_backend_precision(backend) != CM_PRECISION_EXACT;
+    sizes->codes = backend->kv_int8;
+    sizes->half = !sizes->codes && cm_cpu_backend_precision(backend) != CM_PRECISION_EXACT;
     sizes->value_pairs = sizes->half && backend->isa == CM_CPU_AVX512BF16;
-    sizes->element_bytes = sizes->half ? sizeof(uint16_t) : sizeof(float);
+    sizes->element_bytes = sizes->codes  ? sizeof(int8_t)
+                           : sizes->half ? sizeof(uint16_t)
+                                         : sizeof(float);
+    size_t scales_bytes = sizes->codes ? CM_PAGE_TOKENS * sizeof(float) : 0;
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
            !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
                         &sizes->head_bytes) &&
+           !cm_size_add(sizes->head_bytes, scales_bytes, &sizes->head_bytes) &&
            !cm_size_mul(sizes->head_bytes, 2 * (size_t)shape->n_kv_heads, &sizes->layer_bytes) &&
            !cm_size_mul(sizes->layer_bytes, shape->n_layers, &sizes->page_bytes);
 }
@@ -96,6 +101,15 @@ static void copy_values(const struct cm_kv_pool *pool, const void *from, void *t
     }
 }
 
+static void copy_scales(const struct cm_kv_pool *pool, const unsigned char *from, unsigned char *to,
+                        uint32_t tokens)
+{
+    if (pool->codes) {
+        memcpy(cm_kv_scales(to, pool->shape.head_dim), cm_kv_scales(from, pool->shape.head_dim),
+               tokens * sizeof(float));
+    }
+}
+
 void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, uint32_t from_page,
                            uint32_t to_page, uint32_t tokens)
 {
@@ -111,8 +125,11 @@ void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, 
             for (uint32_t i = 0; i < pool->shape.head_dim; i++) {
                 memcpy(to + i * key_stride, from + i * key_stride, key_bytes);
             }
-            copy_values(pool, cm_kv_values(pool, from_page, layer, head),
-                        cm_kv_values(pool, to_page, layer, head), tokens);
+            copy_scales(pool, from, to, tokens);
+            from = cm_kv_values(pool, from_page, layer, head);
+            to = cm_kv_values(pool, to_page, layer, head);
+            copy_values(pool, from, to, tokens);
+            copy_scales(pool, from, to, tokens);
         }
     }
 }

@@ -5,8 +5,10 @@
  *     values [n_kv_heads][CM_PAGE_TOKENS][head_dim]
  * in float32 (exact) or float16. Where the processor multiplies pairs of bf16, values are bf16 and
  *     values [n_kv_heads][CM_PAGE_TOKENS / 2][head_dim][2]  neighbouring positions side by side
- * (bf16 is enough for what is averaged; scores would suffer). A page's bytes are a multiple of a
- * cache line. */
+ * (bf16 is enough for what is averaged; scores would suffer). As integers of 8 bits (codes) both
+ * have, behind those of a head,
+ *     scales [CM_PAGE_TOKENS] float32                a step for each position
+ * A page's bytes are a multiple of a cache line. */
 #ifndef CM_KERNELS_CPU_KV_POOL_H
 #define CM_KERNELS_CPU_KV_POOL_H
 
@@ -19,7 +21,8 @@ struct cm_kv_pool {
     const struct cm_backend_functions *functions;
     struct cm_kv_shape shape;
     uint32_t pages_count;
-    bool half;
+    bool half;        /* keys are float16, and values where they are no pairs */
+    bool codes;       /* keys and values */
     bool value_pairs; /* of bf16; keys are float16 */
     size_t element_bytes;
     size_t head_bytes;  /* keys (or values) of one KV head of one layer in one page */
@@ -33,6 +36,12 @@ static inline unsigned char *cm_kv_keys(const struct cm_kv_pool *pool, uint32_t 
 {
     return pool->pages + page * pool->page_bytes + layer * pool->layer_bytes +
            kv_head * pool->head_bytes;
+}
+
+/* Of codes: what they are multiplied with; `codes` are the keys or values of a head in a page. */
+static inline float *cm_kv_scales(const unsigned char *codes, uint32_t head_dim)
+{
+    return (float *)(uintptr_t)(codes + (size_t)CM_PAGE_TOKENS * head_dim);
 }
 
 static inline unsigned char *cm_kv_values(const struct cm_kv_pool *pool, uint32_t page,

@@ -65,6 +65,39 @@ static void rotate_halves(const struct rotation *rotation, uint32_t half, float 
     }
 }
 
+/* The largest magnitude is 127 steps. Returns the step; none where all are zero. */
+static float round_to_codes(const float *from, uint32_t count, int8_t *codes)
+{
+    float rounded[CM_HEAD_DIM_MAX];
+    v16 largest = v16_zero();
+    for (uint32_t i = 0; i < count; i += V16_LANES) {
+        v16 x = v16_load(from + i);
+        largest = v16_max(largest, v16_max(x, v16_sub(v16_zero(), x)));
+    }
+    float step = v16_highest(largest) / 127.0f;
+    float inverse = step > 0.0f ? 1.0f / step : 0.0f;
+    for (uint32_t i = 0; i < count; i += V16_LANES) {
+        v16_store(rounded + i, v16_round(v16_mul(v16_load(from + i), v16_set(inverse))));
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        codes[i] = (int8_t)rounded[i];
+    }
+    return step;
+}
+
+static void append_codes(const struct cm_rope_append_args *args, unsigned char *keys,
+                         unsigned char *values, uint32_t slot, const float *key, const float *value)
+{
+    uint32_t dim = args->head_dim;
+    int8_t codes[CM_HEAD_DIM_MAX];
+    cm_kv_scales(keys, dim)[slot] = round_to_codes(key, dim, codes);
+    for (uint32_t i = 0; i < dim; i++) {
+        keys[i * CM_PAGE_TOKENS + slot] = (unsigned char)codes[i];
+    }
+    cm_kv_scales(values, dim)[slot] =
+        round_to_codes(value, dim, (int8_t *)values + (size_t)slot * dim);
+}
+
 static void append_head(const struct cm_rope_append_args *args, uint32_t row, uint32_t head,
                         const float *key, const float *value)
 {
@@ -72,7 +105,10 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
     uint32_t page = (uint32_t)args->pages[row];
     uint32_t slot = (uint32_t)args->positions[row] % CM_PAGE_TOKENS;
     size_t first_value = (size_t)slot * args->head_dim;
-    if (pool->half) {
+    if (pool->codes) {
+        append_codes(args, cm_kv_keys(pool, page, args->layer, head),
+                     cm_kv_values(pool, page, args->layer, head), slot, key, value);
+    } else if (pool->half) {
         uint16_t *keys = (uint16_t *)cm_kv_keys(pool, page, args->layer, head);
         uint16_t *values = (uint16_t *)cm_kv_values(pool, page, args->layer, head);
         uint16_t rounded[CM_HEAD_DIM_MAX];

@@ -44,6 +44,14 @@ static inline void v16_store_part(float *to, v16 a, size_t n)
     memcpy(to, lanes, n * sizeof *to);
 }
 
+static inline v16 v16_load_int8(const int8_t *from)
+{
+    return (v16){
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from))),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(from + 8)))),
+    };
+}
+
 static inline v16 v16_load_half(const uint16_t *from)
 {
     return (v16){ _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from)),

@@ -36,6 +36,11 @@ static inline void v16_store_part(float *to, v16 a, size_t n)
     _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1), a);
 }
 
+static inline v16 v16_load_int8(const int8_t *from)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
 static inline v16 v16_load_half(const uint16_t *from)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));

@@ -49,6 +49,15 @@ static inline void v16_store_part(float *to, v16 a, size_t n)
     memcpy(to, a.lane, n * sizeof *to);
 }
 
+static inline v16 v16_load_int8(const int8_t *from)
+{
+    v16 result;
+    for (int i = 0; i < 16; i++) {
+        result.lane[i] = (float)from[i];
+    }
+    return result;
+}
+
 static inline v16 v16_load_half(const uint16_t *from)
 {
     v16 result;

@@ -6,7 +6,8 @@ import random
 import unittest
 import unittest.mock
 
-from harness import EXIT_OK, ROW_COLUMNS, CopymillTest, by_key, is_tiny, rows_of, write_csv
+from harness import (EXIT_OK, EXIT_USAGE, ROW_COLUMNS, CopymillTest, by_key, is_tiny, rows_of,
+                     write_csv)
 
 
 class SameTextTest(CopymillTest):
@@ -91,6 +92,16 @@ class SameTextTest(CopymillTest):
         for name, batch in (("one", self.smallest_batch), ("many", 64)):
             self.run_job(f"{name}.csv", "--precision", "exact", "--batch", batch, "--limit", "3")
         self.assertEqual(self.bytes_of("one.csv"), self.bytes_of("many.csv"))
+
+    def test_keys_and_values_of_8_bits_too(self):
+        kept = ("--device", "cpu", "--precision", "int8", "--kv-cache", "int8", "--limit", "3")
+        for name, batch in (("one", self.smallest_batch), ("many", 64)):
+            self.run_job(f"{name}.csv", *kept, "--batch", batch)
+        self.assertEqual(self.bytes_of("one.csv"), self.bytes_of("many.csv"))
+        result = self.call_job("exact.csv", "--device", "cpu", "--precision", "exact",
+                               "--kv-cache", "int8")
+        self.assertEqual(result.status, EXIT_USAGE, result)
+        self.assertIn("--kv-cache int8 rounds keys and values", result.stderr)
 
     @unittest.skipUnless(is_tiny(), "other models' heads may not be even in number")
     def test_devices_that_compute_together(self):

@@ -116,11 +116,13 @@ static void run_job(const struct cm_engine_options *options, bool beams, bool re
     cm_engine_close(engine);
 }
 
-static void check_precision(enum cm_engine_precision precision, bool beams)
+static void check_precision(enum cm_engine_precision precision, enum cm_engine_kv kv, bool beams)
 {
     const struct cm_engine_options base = {
         .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
         .precision = precision,
+        .kv = kv,
+        .device = kv == CM_ENGINE_KV_INT8 ? "cpu" : NULL,
         .threads = 1,
         .batch = 64,
         .context_tokens = 192,
@@ -148,34 +150,38 @@ static void check_precision(enum cm_engine_precision precision, bool beams)
 static void exact(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_EXACT, false);
+    check_precision(CM_ENGINE_EXACT, CM_ENGINE_KV_AUTO, false);
 }
 
 static void beams(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_EXACT, true);
+    check_precision(CM_ENGINE_EXACT, CM_ENGINE_KV_AUTO, true);
 }
 
 static void bf16(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_BF16, false);
+    check_precision(CM_ENGINE_BF16, CM_ENGINE_KV_AUTO, false);
 }
 
 static void int8(void **state)
 {
     (void)state;
-    check_precision(CM_ENGINE_INT8, true);
+    check_precision(CM_ENGINE_INT8, CM_ENGINE_KV_AUTO, true);
+}
+
+static void kv_int8(void **state)
+{
+    (void)state;
+    check_precision(CM_ENGINE_INT8, CM_ENGINE_KV_INT8, true);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact),
-        cmocka_unit_test(beams),
-        cmocka_unit_test(bf16),
-        cmocka_unit_test(int8),
+        cmocka_unit_test(exact), cmocka_unit_test(beams),   cmocka_unit_test(bf16),
+        cmocka_unit_test(int8),  cmocka_unit_test(kv_int8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

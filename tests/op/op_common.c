@@ -31,18 +31,32 @@ float *op_random_array(uint64_t seed, size_t n, float scale)
     return array;
 }
 
-struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_precision precision)
+static struct cm_backend *open_backend(enum cm_cpu_isa isa,
+                                       const struct cm_backend_options *options)
 {
-    struct cm_backend_options options = { .precision = precision,
-                                          .threads = threads,
-                                          .rows_max = OP_ROWS_MAX };
     struct cm_backend *backend = NULL;
     struct cm_error error;
     if (isa > cm_cpu_isa_best()) {
         return NULL;
     }
-    assert_int_equal(cm_cpu_backend_open(&options, isa, &backend, &error), CM_OK);
+    assert_int_equal(cm_cpu_backend_open(options, isa, &backend, &error), CM_OK);
     return backend;
+}
+
+struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_precision precision)
+{
+    const struct cm_backend_options options = { .precision = precision,
+                                                .threads = threads,
+                                                .rows_max = OP_ROWS_MAX };
+    return open_backend(isa, &options);
+}
+
+struct cm_backend *op_backend_kv_int8(enum cm_cpu_isa isa, uint32_t threads)
+{
+    const struct cm_backend_options options = {
+        .precision = CM_PRECISION_INT8, .kv_int8 = true, .threads = threads, .rows_max = OP_ROWS_MAX
+    };
+    return open_backend(isa, &options);
 }
 
 void op_assert_near(const char *what, size_t index, double actual, double expected, double absolute,

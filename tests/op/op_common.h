@@ -26,6 +26,9 @@ float *op_random_array(uint64_t seed, size_t n, float scale);
 /* NULL where this processor lacks the instruction set. */
 struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_precision precision);
 
+/* INT8, with keys and values of 8 bits. */
+struct cm_backend *op_backend_kv_int8(enum cm_cpu_isa isa, uint32_t threads);
+
 /* With an argument, such as "ties*": only the tests that are called so run. */
 void op_select_tests(int argc, char **argv);
 

@@ -289,9 +289,28 @@ static void oracle_head(const struct run *run, const float *x, const float *norm
     }
 }
 
+/* Keys and values of 8 bits. */
+static bool has_codes(const struct run *run)
+{
+    return strstr(cm_backend_variant(run->backend), "-kv8") != NULL;
+}
+
 static bool is_half(const struct run *run)
 {
-    return cm_backend_precision(run->backend) != CM_PRECISION_EXACT;
+    return cm_backend_precision(run->backend) != CM_PRECISION_EXACT && !has_codes(run);
+}
+
+/* Of a head: the largest magnitude is 127 steps. */
+static void round_to_codes(double *head, uint32_t dim)
+{
+    float largest = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        largest = fmaxf(largest, fabsf((float)head[i]));
+    }
+    float step = largest / 127;
+    for (uint32_t i = 0; i < dim && step > 0; i++) {
+        head[i] = nearbyint(head[i] / (double)step) * (double)step;
+    }
 }
 
 static double rounded(const struct run *run, double value)
@@ -324,7 +343,10 @@ static void check_head(const struct run *run, uint32_t sequence, uint32_t head, 
     double *values = cm_alloc((size_t)TOKENS * dim, sizeof *values);
     /* What e4m3 rounds to is the business of test_cuda_attention. */
     bool is_fp8 = cm_backend_precision(run->backend) == CM_PRECISION_FP8;
-    double tolerance = is_fp8 ? 0.1 : has_value_pairs(run) ? 5e-3 : is_half(run) ? 3e-3 : 4e-6;
+    double tolerance = is_fp8                                   ? 0.1
+                       : has_value_pairs(run) || has_codes(run) ? 5e-3
+                       : is_half(run)                           ? 3e-3
+                                                                : 4e-6;
     for (uint32_t position = 0; position < TOKENS; position++) {
         double q[CM_HEAD_DIM_MAX];
         double out[CM_HEAD_DIM_MAX] = { 0 };
@@ -337,6 +359,10 @@ static void check_head(const struct run *run, uint32_t sequence, uint32_t head, 
             keys[position * dim + i] = rounded(run, keys[position * dim + i]);
             values[position * dim + i] =
                 rounded_value(run, key[(size_t)model->n_kv_heads * dim + i]);
+        }
+        if (has_codes(run)) {
+            round_to_codes(keys + (size_t)position * dim, dim);
+            round_to_codes(values + (size_t)position * dim, dim);
         }
         uint32_t first =
             model->window > 0 && position >= model->window ? position - model->window + 1 : 0;
@@ -385,10 +411,9 @@ static void check_model(const struct model *model, struct cm_backend *const back
     cm_free(first);
 }
 
-static void check_models_on_cpu(enum cm_cpu_isa isa, enum cm_precision precision)
+static void check_models(struct cm_backend *one_thread, struct cm_backend *three_threads)
 {
-    struct cm_backend *backends[] = { op_backend(isa, 1, precision),
-                                      op_backend(isa, 3, precision) };
+    struct cm_backend *backends[] = { one_thread, three_threads };
     for (size_t i = 0; i < MODELS_COUNT; i++) {
         check_model(&models[i], backends);
     }
@@ -400,8 +425,13 @@ static void every_cut_gives_the_same_bits(void **state)
 {
     (void)state;
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
-        check_models_on_cpu((enum cm_cpu_isa)isa, CM_PRECISION_EXACT);
-        check_models_on_cpu((enum cm_cpu_isa)isa, CM_PRECISION_INT8);
+        for (size_t p = 0; p < 2; p++) {
+            const enum cm_precision precision = p == 0 ? CM_PRECISION_EXACT : CM_PRECISION_INT8;
+            check_models(op_backend((enum cm_cpu_isa)isa, 1, precision),
+                         op_backend((enum cm_cpu_isa)isa, 3, precision));
+        }
+        check_models(op_backend_kv_int8((enum cm_cpu_isa)isa, 1),
+                     op_backend_kv_int8((enum cm_cpu_isa)isa, 3));
     }
 }
 
@@ -463,11 +493,14 @@ static void shared_pages_equal_private_ones(void **state)
     (void)state;
     const uint32_t shared[] = { 1, 15, 16, 39, 64 };
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *backend = op_backend((enum cm_cpu_isa)isa, 2, CM_PRECISION_INT8);
-        for (size_t i = 0; i < MODELS_COUNT; i++) {
-            check_sharing(&models[i], shared[i % 5], &cuts[3 + i % 3], backend);
+        struct cm_backend *backends[] = { op_backend((enum cm_cpu_isa)isa, 2, CM_PRECISION_INT8),
+                                          op_backend_kv_int8((enum cm_cpu_isa)isa, 2) };
+        for (size_t j = 0; j < 2; j++) {
+            for (size_t i = 0; i < MODELS_COUNT; i++) {
+                check_sharing(&models[i], shared[i % 5], &cuts[3 + i % 3], backends[j]);
+            }
+            cm_backend_close(backends[j]);
         }
-        cm_backend_close(backend);
     }
     for (size_t p = 0; p < PRECISIONS_COUNT; p++) {
         struct cm_backend *cuda = op_cuda_backend(precisions[p], ROWS);
@@ -525,6 +558,11 @@ static void a_read_of_a_discarded_page_shows(void **state)
                 cm_backend_close(backend);
             }
         }
+    }
+    for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
+        struct cm_backend *backend = op_backend_kv_int8((enum cm_cpu_isa)isa, 1);
+        check_discarded(backend);
+        cm_backend_close(backend);
     }
 }
 
