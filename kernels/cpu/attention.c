@@ -8,13 +8,12 @@
  *
  * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h; accumulation float32. Where
  * values are pairs of bf16, p is rounded to bf16 before it is summed, and two values are added at a
- * time. Codes are used as they are: their steps go into the score, and into p behind its sum. A
- * score sums its even and its odd dimensions apart, rising, and adds the two; l is kept in
- * sixteen sums, one for each slot of a page, which v16_sum folds at the end; values are added in
- * rising position. A maximum stays as it is until a score is 8 above it and then becomes the
- * highest of the page; where none of a tile moved, the c are 1 and the products with them are left
- * out. None of this depends on the other queries of a tile, so a row's result is the same in
- * whatever company and order of work.
+ * time. Codes of keys are summed by groups before these meet their steps. A score sums its even and
+ * its odd dimensions apart, rising, and adds the two; l is kept in sixteen sums, one for each slot
+ * of a page, which v16_sum folds at the end; values are added in rising position. A maximum stays
+ * as it is until a score is 8 above it and then becomes the highest of the page; where none of a
+ * tile moved, the c are 1 and the products with them are left out. None of this depends on the
+ * other queries of a tile, so a row's result is the same in whatever company and order of work.
  *
  * Work is shared out as (part of a chunk's rows, KV head). Visits that follow one another in
  * position and have the same rows make a run: a tile of queries goes through all its scores and

@@ -92,30 +92,42 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
     const ptrdiff_t coming_keys = run->coming[page] - keys;
     const ptrdiff_t coming_values = coming_keys + run->values_distance;
     const size_t dim_bytes = CM_PAGE_TOKENS * element_bytes(elements);
-    v16 even[V16_TILE];
-    v16 odd[V16_TILE];
+    /* Where keys have steps, sums of a group's codes are multiplied with them and added up. */
+    const uint32_t group = elements == CODES ? CM_KV_GROUP : run->head_dim;
+    const float *steps = cm_kv_scales(keys, run->head_dim);
+    v16 totals[V16_TILE];
     for (uint32_t k = 0; k < n; k++) {
-        even[k] = v16_zero();
-        odd[k] = v16_zero();
+        totals[k] = v16_zero();
     }
-    for (size_t i = 0; i < run->head_dim; i += 2) {
-        __builtin_prefetch(keys + coming_keys, 0, 2);
-        __builtin_prefetch(keys + coming_values, 0, 2);
-        v16 even_keys = load_element(keys, 0, elements);
-        v16 odd_keys = load_element(keys + dim_bytes, 0, elements);
+    for (size_t first = 0; first < run->head_dim; first += group) {
+        v16 even[V16_TILE];
+        v16 odd[V16_TILE];
         for (uint32_t k = 0; k < n; k++) {
-            even[k] = v16_fma(even_keys, v16_set(tile->q[k][i]), even[k]);
-            odd[k] = v16_fma(odd_keys, v16_set(tile->q[k][i + 1]), odd[k]);
+            even[k] = v16_zero();
+            odd[k] = v16_zero();
         }
-        keys += 2 * dim_bytes;
+        for (size_t i = first; i < first + group; i += 2) {
+            __builtin_prefetch(keys + coming_keys, 0, 2);
+            __builtin_prefetch(keys + coming_values, 0, 2);
+            v16 even_keys = load_element(keys, 0, elements);
+            v16 odd_keys = load_element(keys + dim_bytes, 0, elements);
+            for (uint32_t k = 0; k < n; k++) {
+                even[k] = v16_fma(even_keys, v16_set(tile->q[k][i]), even[k]);
+                odd[k] = v16_fma(odd_keys, v16_set(tile->q[k][i + 1]), odd[k]);
+            }
+            keys += 2 * dim_bytes;
+        }
+        for (uint32_t k = 0; k < n; k++) {
+            v16 sum = v16_add(even[k], odd[k]);
+            totals[k] = elements == CODES
+                            ? v16_fma(sum, v16_load(steps + first / CM_KV_GROUP * CM_PAGE_TOKENS),
+                                      totals[k])
+                            : sum;
+        }
     }
     struct span span = span_of_page(tile, page);
-    v16 scale = v16_set(run->scale);
-    if (elements == CODES) {
-        scale = v16_mul(scale, v16_load(cm_kv_scales(run->keys[page], run->head_dim)));
-    }
     for (uint32_t k = 0; k < n; k++) {
-        v16 score = v16_mul(v16_add(even[k], odd[k]), scale);
+        v16 score = v16_mul(totals[k], v16_set(run->scale));
         scores[k] = v16_keep(score, span.begin, span.end, -INFINITY);
     }
 }
@@ -138,9 +150,8 @@ static void raise_maxima(const struct tile *tile, uint32_t n, uint32_t grown, co
 }
 
 /* Moves maxima and sums on. */
-static ALWAYS_INLINE void weigh_page(const struct run *run, uint32_t page, const struct tile *tile,
-                                     uint32_t n, enum elements elements, const v16 *scores,
-                                     struct page_weights *weights)
+static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum elements elements,
+                                     const v16 *scores, struct page_weights *weights)
 {
     uint32_t grown = 0;
     for (uint32_t k = 0; k < n; k++) {
@@ -158,10 +169,7 @@ static ALWAYS_INLINE void weigh_page(const struct run *run, uint32_t page, const
             p = v16_store_rounded_pairs(weights->pairs[k], p);
         }
 #endif
-        if (elements == CODES) {
-            v16 steps = v16_load(cm_kv_scales(run->values[page], run->head_dim));
-            v16_store(weights->p[k], v16_mul(p, steps));
-        } else if (elements != VALUE_PAIRS) {
+        if (elements != VALUE_PAIRS) {
             v16_store(weights->p[k], p);
         }
         v16_store(tile->sums[k], v16_add(v16_load(tile->sums[k]), p));
@@ -231,10 +239,15 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
             continue;
         }
 #endif
+        /* [head_dim / 16][16]: the steps of dimension i's group begin at i. */
+        const float *value_steps = cm_kv_scales(run->values[page], run->head_dim);
         for (int t = span.begin; t < span.end; t++) {
             for (uint32_t j = 0; j < vectors; j++) {
                 size_t index = (size_t)t * run->head_dim + first + j * V16_LANES;
                 v16 value = load_element(run->values[page], index, elements);
+                if (elements == CODES) {
+                    value = v16_mul(value, v16_set(value_steps[(first + j * V16_LANES) + t]));
+                }
                 for (uint32_t k = 0; k < n; k++) {
                     sums[k][j] = v16_fma(v16_set(of_page->p[k][t]), value, sums[k][j]);
                 }
@@ -257,7 +270,7 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
     for (uint32_t page = begin; page < end; page++) {
         v16 scores[V16_TILE];
         score_page(run, page, tile, n, elements, scores);
-        weigh_page(run, page, tile, n, elements, scores, &weights[page]);
+        weigh_page(tile, n, elements, scores, &weights[page]);
     }
     uint32_t i = 0;
     const uint32_t vectors = 2 * V16_BLOCK * n <= V16_SUMS ? VECTORS_MAX : V16_BLOCK;

@@ -17,7 +17,8 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
     sizes->element_bytes = sizes->codes  ? sizeof(int8_t)
                            : sizes->half ? sizeof(uint16_t)
                                          : sizeof(float);
-    size_t scales_bytes = sizes->codes ? CM_PAGE_TOKENS * sizeof(float) : 0;
+    size_t group_bytes = sizes->codes ? CM_PAGE_TOKENS * sizeof(float) : 0;
+    size_t scales_bytes = shape->head_dim / CM_KV_GROUP * group_bytes;
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
            !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
                         &sizes->head_bytes) &&
@@ -104,8 +105,10 @@ static void copy_values(const struct cm_kv_pool *pool, const void *from, void *t
 static void copy_scales(const struct cm_kv_pool *pool, const unsigned char *from, unsigned char *to,
                         uint32_t tokens)
 {
-    if (pool->codes) {
-        memcpy(cm_kv_scales(to, pool->shape.head_dim), cm_kv_scales(from, pool->shape.head_dim),
+    uint32_t dim = pool->shape.head_dim;
+    for (uint32_t i = 0; pool->codes && i < dim / CM_KV_GROUP; i++) {
+        size_t first = (size_t)i * CM_PAGE_TOKENS;
+        memcpy(cm_kv_scales(to, dim) + first, cm_kv_scales(from, dim) + first,
                tokens * sizeof(float));
     }
 }

@@ -6,8 +6,9 @@
  * in float32 (exact) or float16. Where the processor multiplies pairs of bf16, values are bf16 and
  *     values [n_kv_heads][CM_PAGE_TOKENS / 2][head_dim][2]  neighbouring positions side by side
  * (bf16 is enough for what is averaged; scores would suffer). As integers of 8 bits (codes) both
- * have, behind those of a head,
- *     scales [CM_PAGE_TOKENS] float32                a step for each position
+ * have, behind those of a head, steps for groups of channels, since single ones may be far from all
+ * others (Qwen2.5's keys):
+ *     scales [head_dim / CM_KV_GROUP][CM_PAGE_TOKENS] float32
  * A page's bytes are a multiple of a cache line. */
 #ifndef CM_KERNELS_CPU_KV_POOL_H
 #define CM_KERNELS_CPU_KV_POOL_H
@@ -15,7 +16,7 @@
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 
-enum { CM_HEAD_DIM_MAX = 256 };
+enum { CM_HEAD_DIM_MAX = 256, CM_KV_GROUP = 16 };
 
 struct cm_kv_pool {
     const struct cm_backend_functions *functions;
@@ -38,7 +39,7 @@ static inline unsigned char *cm_kv_keys(const struct cm_kv_pool *pool, uint32_t 
            kv_head * pool->head_bytes;
 }
 
-/* Of codes: what they are multiplied with; `codes` are the keys or values of a head in a page. */
+/* What codes are multiplied with; they are the keys or the values of a head in a page. */
 static inline float *cm_kv_scales(const unsigned char *codes, uint32_t head_dim)
 {
     return (float *)(uintptr_t)(codes + (size_t)CM_PAGE_TOKENS * head_dim);

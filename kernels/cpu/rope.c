@@ -65,37 +65,22 @@ static void rotate_halves(const struct rotation *rotation, uint32_t half, float 
     }
 }
 
-/* The largest magnitude is 127 steps. Returns the step; none where all are zero. */
-static float round_to_codes(const float *from, uint32_t count, int8_t *codes)
+/* Rounds a head at a time; code i is at codes[i * stride]. In each group the largest magnitude is
+ * 127 steps; a group of zeros has none. */
+static void append_codes(const float *head, uint32_t dim, int8_t *codes, size_t stride,
+                         float *scales)
 {
-    float rounded[CM_HEAD_DIM_MAX];
-    v16 largest = v16_zero();
-    for (uint32_t i = 0; i < count; i += V16_LANES) {
-        v16 x = v16_load(from + i);
-        largest = v16_max(largest, v16_max(x, v16_sub(v16_zero(), x)));
+    for (uint32_t first = 0; first < dim; first += CM_KV_GROUP) {
+        float rounded[CM_KV_GROUP];
+        v16 x = v16_load(head + first);
+        float step = v16_highest(v16_max(x, v16_sub(v16_zero(), x))) / 127.0f;
+        float inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        v16_store(rounded, v16_round(v16_mul(x, v16_set(inverse))));
+        for (uint32_t i = 0; i < CM_KV_GROUP; i++) {
+            codes[(first + i) * stride] = (int8_t)rounded[i];
+        }
+        scales[first / CM_KV_GROUP * CM_PAGE_TOKENS] = step;
     }
-    float step = v16_highest(largest) / 127.0f;
-    float inverse = step > 0.0f ? 1.0f / step : 0.0f;
-    for (uint32_t i = 0; i < count; i += V16_LANES) {
-        v16_store(rounded + i, v16_round(v16_mul(v16_load(from + i), v16_set(inverse))));
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        codes[i] = (int8_t)rounded[i];
-    }
-    return step;
-}
-
-static void append_codes(const struct cm_rope_append_args *args, unsigned char *keys,
-                         unsigned char *values, uint32_t slot, const float *key, const float *value)
-{
-    uint32_t dim = args->head_dim;
-    int8_t codes[CM_HEAD_DIM_MAX];
-    cm_kv_scales(keys, dim)[slot] = round_to_codes(key, dim, codes);
-    for (uint32_t i = 0; i < dim; i++) {
-        keys[i * CM_PAGE_TOKENS + slot] = (unsigned char)codes[i];
-    }
-    cm_kv_scales(values, dim)[slot] =
-        round_to_codes(value, dim, (int8_t *)values + (size_t)slot * dim);
 }
 
 static void append_head(const struct cm_rope_append_args *args, uint32_t row, uint32_t head,
@@ -106,8 +91,12 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
     uint32_t slot = (uint32_t)args->positions[row] % CM_PAGE_TOKENS;
     size_t first_value = (size_t)slot * args->head_dim;
     if (pool->codes) {
-        append_codes(args, cm_kv_keys(pool, page, args->layer, head),
-                     cm_kv_values(pool, page, args->layer, head), slot, key, value);
+        unsigned char *keys = cm_kv_keys(pool, page, args->layer, head);
+        unsigned char *values = cm_kv_values(pool, page, args->layer, head);
+        append_codes(key, args->head_dim, (int8_t *)keys + slot, CM_PAGE_TOKENS,
+                     cm_kv_scales(keys, args->head_dim) + slot);
+        append_codes(value, args->head_dim, (int8_t *)values + first_value, 1,
+                     cm_kv_scales(values, args->head_dim) + slot);
     } else if (pool->half) {
         uint16_t *keys = (uint16_t *)cm_kv_keys(pool, page, args->layer, head);
         uint16_t *values = (uint16_t *)cm_kv_values(pool, page, args->layer, head);

@@ -300,16 +300,18 @@ static bool is_half(const struct run *run)
     return cm_backend_precision(run->backend) != CM_PRECISION_EXACT && !has_codes(run);
 }
 
-/* Of a head: the largest magnitude is 127 steps. */
+/* In groups, whose largest magnitude is 127 steps. */
 static void round_to_codes(double *head, uint32_t dim)
 {
-    float largest = 0;
-    for (uint32_t i = 0; i < dim; i++) {
-        largest = fmaxf(largest, fabsf((float)head[i]));
-    }
-    float step = largest / 127;
-    for (uint32_t i = 0; i < dim && step > 0; i++) {
-        head[i] = nearbyint(head[i] / (double)step) * (double)step;
+    for (uint32_t first = 0; first < dim; first += CM_KV_GROUP) {
+        float largest = 0;
+        for (uint32_t i = first; i < first + CM_KV_GROUP; i++) {
+            largest = fmaxf(largest, fabsf((float)head[i]));
+        }
+        double step = largest / 127;
+        for (uint32_t i = first; i < first + CM_KV_GROUP && step > 0; i++) {
+            head[i] = nearbyint(head[i] / step) * step;
+        }
     }
 }
 
