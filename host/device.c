@@ -96,6 +96,27 @@ enum cm_precision cm_device_precision(enum cm_engine_precision precision)
     return CM_PRECISION_BF16;
 }
 
+/* What keeps the accuracy that the file has: int8 with a scale per group holds block-quantised
+ * weights exactly or nearly so; plain ones need bf16. */
+static enum cm_precision precision_of_file(const struct cm_model_file *file)
+{
+    uint64_t quantised_bytes = 0;
+    uint64_t plain_bytes = 0;
+    for (size_t i = 0; i < cm_model_file_tensors_count(file); i++) {
+        const struct cm_tensor *tensor = cm_model_file_tensor(file, i);
+        bool quantised = cm_dtype_info(tensor->dtype)->block_elements > 1;
+        *(quantised ? &quantised_bytes : &plain_bytes) += tensor->bytes;
+    }
+    return quantised_bytes > plain_bytes ? CM_PRECISION_INT8 : CM_PRECISION_BF16;
+}
+
+enum cm_precision cm_device_precision_for(enum cm_device device, enum cm_engine_precision precision,
+                                          const struct cm_model_file *file)
+{
+    return precision == CM_ENGINE_AUTO && device == CM_DEVICE_CPU ? precision_of_file(file)
+                                                                  : cm_device_precision(precision);
+}
+
 struct cm_engine_limits cm_engine_limits_of(const struct cm_machine_limits *measured)
 {
     struct cm_engine_limits limits = {

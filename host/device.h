@@ -5,6 +5,7 @@
 
 #include "host/engine.h"
 #include "kernels/backend.h"
+#include "loaders/model_file.h"
 
 enum { CM_DEVICES_MAX = 64 };
 
@@ -28,6 +29,12 @@ enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *lis
 
 /* What a CUDA device computes in; AUTO is bf16. */
 enum cm_precision cm_device_precision(enum cm_engine_precision precision);
+
+/* What a device computes a file in: AUTO is bf16 on CUDA, and on the CPU what the file was made
+ * for.
+ */
+enum cm_precision cm_device_precision_for(enum cm_device device, enum cm_engine_precision precision,
+                                          const struct cm_model_file *file);
 
 struct cm_engine_limits cm_engine_limits_of(const struct cm_machine_limits *measured);
 

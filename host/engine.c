@@ -5,6 +5,7 @@
 #include "host/cpu_groups.h"
 #include "host/device.h"
 #include "host/fleet.h"
+#include "host/page_plan.h"
 #include "host/replica.h"
 #include "kernels/comm.h"
 #include "loaders/model_file.h"
@@ -87,7 +88,7 @@ static enum cm_status choose_groups(const struct cm_engine *engine,
         .batch = options->batch,
         .texts_max = options->texts_max,
     };
-    enum cm_status status = cm_replica_texts_fit(engine->file, options, &plan.texts_fit, error);
+    enum cm_status status = cm_page_plan_texts_fit(engine->file, options, &plan.texts_fit, error);
     if (status != CM_OK) {
         return status;
     }

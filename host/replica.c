@@ -1,8 +1,10 @@
 #include "host/replica.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "host/cpu_groups.h"
+#include "host/page_plan.h"
 #include "host/ranks.h"
 #include "host/scheduler.h"
 #include "host/sequence_logits.h"
@@ -10,10 +12,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-
-enum {
-    DEFAULT_TEXT_TOKENS = 1024, /* KV planned per text in flight when no limit is given */
-};
 
 /* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
 static const uint32_t default_batch[] = {
@@ -24,10 +22,6 @@ static const uint32_t prefill_rows[] = {
 };
 static const uint32_t spare_pages[] = { [CM_DEVICE_CPU] = 0, [CM_DEVICE_CUDA] = CM_SPARE_PAGES };
 static const uint32_t replica_waves[] = { [CM_DEVICE_CPU] = 1, [CM_DEVICE_CUDA] = 2 };
-
-/* Part of the memory that KV pages may take when no limit is given: of the machine's, which has
- * other uses, and of what is free on a CUDA device, whose activations are still to come. */
-static const double default_memory_share[] = { [CM_DEVICE_CPU] = 0.4, [CM_DEVICE_CUDA] = 0.8 };
 
 struct cm_replica {
     const struct cm_model_config *config;
@@ -47,102 +41,6 @@ struct cm_replica {
 };
 
 /* --- Opening --- */
-
-/* What keeps the accuracy that the file has: int8 with a scale per group holds block-quantised
- * weights exactly or nearly so; plain ones need bf16. */
-static enum cm_precision precision_of_file(const struct cm_model_file *file)
-{
-    uint64_t quantised_bytes = 0;
-    uint64_t plain_bytes = 0;
-    for (size_t i = 0; i < cm_model_file_tensors_count(file); i++) {
-        const struct cm_tensor *tensor = cm_model_file_tensor(file, i);
-        bool quantised = cm_dtype_info(tensor->dtype)->block_elements > 1;
-        *(quantised ? &quantised_bytes : &plain_bytes) += tensor->bytes;
-    }
-    return quantised_bytes > plain_bytes ? CM_PRECISION_INT8 : CM_PRECISION_BF16;
-}
-
-static enum cm_precision choose_precision(enum cm_engine_precision precision, enum cm_device device,
-                                          const struct cm_model_file *file)
-{
-    return precision == CM_ENGINE_AUTO && device == CM_DEVICE_CPU ? precision_of_file(file)
-                                                                  : cm_device_precision(precision);
-}
-
-static uint64_t pages_of(uint64_t tokens)
-{
-    return (tokens + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
-}
-
-/* What is planned for a text in flight. */
-static uint64_t text_tokens(const struct cm_engine_options *options, uint32_t n_positions)
-{
-    uint64_t tokens = options->context_tokens > 0 ? options->context_tokens : DEFAULT_TEXT_TOKENS;
-    return tokens < n_positions ? tokens : n_positions;
-}
-
-static uint64_t pages_memory(const struct cm_engine_options *options, enum cm_device device,
-                             uint64_t memory_bytes)
-{
-    return options->memory_bytes > 0
-               ? options->memory_bytes
-               : (uint64_t)(default_memory_share[device] * (double)memory_bytes);
-}
-
-enum cm_status cm_replica_texts_fit(const struct cm_model_file *file,
-                                    const struct cm_engine_options *options, uint64_t *texts_fit,
-                                    struct cm_error *error)
-{
-    const struct cm_model_config *config = cm_model_file_config(file);
-    const struct cm_kv_shape shape = { config->n_layers, config->n_kv_heads, config->head_dim };
-    const struct cm_backend_options smallest = {
-        .precision = choose_precision(options->precision, CM_DEVICE_CPU, file),
-        .kv_int8 = options->kv == CM_ENGINE_KV_INT8,
-        .threads = 1,
-        .rows_max = 1,
-    };
-    struct cm_backend *backend = NULL;
-    enum cm_status status = cm_backend_open(&smallest, &backend, error);
-    if (status != CM_OK) {
-        return status;
-    }
-    uint64_t bytes = pages_memory(options, CM_DEVICE_CPU, cm_backend_memory_bytes(backend));
-    uint64_t text_bytes =
-        cm_kv_page_bytes(backend, &shape) * pages_of(text_tokens(options, config->n_positions));
-    cm_backend_close(backend);
-    *texts_fit = text_bytes > 0 ? bytes / text_bytes : 0; /* such sizes are refused later */
-    return CM_OK;
-}
-
-/* How many pages the pool gets: what the batch needs, within the memory allowed, and never less
- * than one request of the whole context needs where the caller named that context. */
-static enum cm_status plan_pages(const struct cm_engine_options *options, uint64_t memory_bytes,
-                                 uint64_t page_bytes, struct cm_engine_info *info,
-                                 struct cm_error *error)
-{
-    uint64_t sequence_tokens = text_tokens(options, info->context_tokens);
-    uint64_t sequence_pages = pages_of(sequence_tokens);
-    uint64_t wanted =
-        sequence_pages * ((uint64_t)info->batch + 1); /* one more: prompts kept for later */
-    uint64_t allowed = memory_bytes / page_bytes;
-    uint64_t pages_count = wanted < allowed ? wanted : allowed;
-    if (pages_count < sequence_pages) {
-        return cm_error_set(
-            error, CM_OUT_OF_MEMORY,
-            "%.1f MiB for the KV cache hold %llu tokens; one text of %llu tokens needs %.1f MiB. "
-            "Raise --memory or shorten prompts and --max-tokens",
-            (double)memory_bytes / 0x1p20, (unsigned long long)(allowed * CM_PAGE_TOKENS),
-            (unsigned long long)sequence_tokens, (double)(sequence_pages * page_bytes) / 0x1p20);
-    }
-    if (pages_count > INT32_MAX) {
-        pages_count = INT32_MAX;
-    }
-    info->kv_pages_count = (uint32_t)pages_count;
-    info->kv_bytes = pages_count * page_bytes;
-    info->kv_token_bytes = page_bytes / CM_PAGE_TOKENS;
-    info->kv_page_tokens = CM_PAGE_TOKENS;
-    return CM_OK;
-}
 
 static void describe_rank(const struct cm_rank *rank, struct cm_engine_info *info)
 {
@@ -195,7 +93,7 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
         .devices = devices,
         .weights = owner != NULL ? owner->leader->weights : NULL,
         .count = options->tp > 1 ? options->tp : 1,
-        .precision = choose_precision(options->precision, devices[0].kind, file),
+        .precision = cm_device_precision_for(devices[0].kind, options->precision, file),
         .kv_int8 = options->kv == CM_ENGINE_KV_INT8,
         .threads = options->threads,
         .rows_max = rows_max,
@@ -205,6 +103,11 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
     enum cm_status status = cm_ranks_open(file, &ranks_options, &replica->ranks, error);
     if (status == CM_OK) {
         replica->leader = cm_ranks_at(replica->ranks, 0);
+        if (ranks_options.kv_int8 && owner == NULL && replica->leader->weights->has_key_bias) {
+            cm_log(CM_LOG_WARNING,
+                   "--kv-cache int8: keys of this model have biases, which may be too far from all "
+                   "else for 8 bits; leave the option out where its copy suffers");
+        }
     }
     return status;
 }
@@ -228,13 +131,17 @@ static enum cm_status open_pages(struct cm_replica *replica, enum cm_device devi
         uint64_t bytes = cm_backend_memory_bytes(cm_ranks_at(replica->ranks, i)->backend);
         memory_bytes = bytes < memory_bytes ? bytes : memory_bytes;
     }
-    memory_bytes = pages_memory(options, device, memory_bytes);
     info->context_tokens = replica->config->n_positions;
     if (options->context_tokens > 0 && options->context_tokens < info->context_tokens) {
         info->context_tokens = options->context_tokens;
     }
-    enum cm_status status = plan_pages(
-        options, memory_bytes, cm_kv_page_bytes(replica->leader->backend, &shape), info, error);
+    const struct cm_page_plan plan = {
+        .options = options,
+        .device = device,
+        .memory_bytes = memory_bytes,
+        .page_bytes = cm_kv_page_bytes(replica->leader->backend, &shape),
+    };
+    enum cm_status status = cm_page_plan_describe(&plan, info, error);
     info->kv_bytes *= ranks_count;
     info->kv_token_bytes *= ranks_count;
     if (status == CM_OK && cm_kv_pages_open(info->kv_pages_count, &replica->pages) != CM_OK) {

@@ -26,11 +26,6 @@ enum cm_status cm_replica_open(struct cm_model_file *file, const struct cm_token
                                struct cm_error *error) CM_MUST_CHECK;
 void cm_replica_close(struct cm_replica *replica); /* NULL is fine */
 
-/* For the KV pages of how many texts the memory of the CPU is enough. Errors of cm_backend_open. */
-enum cm_status cm_replica_texts_fit(const struct cm_model_file *file,
-                                    const struct cm_engine_options *options, uint64_t *texts_fit,
-                                    struct cm_error *error) CM_MUST_CHECK;
-
 void cm_replica_info(const struct cm_replica *replica, struct cm_engine_info *info);
 
 /* Whether the replica can ever take the request; from any thread. */

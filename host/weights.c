@@ -204,6 +204,8 @@ static enum cm_status load_qkv(const struct loading *loading, struct cm_matrix *
     struct matrix_part stacked = { names->qkv, q_out + 2 * kv_out, { q, kv, kv }, 3 };
     stacked.rows[1].begin += q_out;
     stacked.rows[2].begin += q_out + kv_out;
+    const char *keys_name = names->qkv != NULL ? names->qkv : names->k;
+    loading->weights->has_key_bias = find_tensor(loading, keys_name, "bias") != NULL;
     return names->qkv != NULL
                ? load_matrix(loading, &stacked, 1, config->n_embd, whole(config->n_embd), matrix)
                : load_matrix(loading, separate, 3, config->n_embd, whole(config->n_embd), matrix);

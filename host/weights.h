@@ -44,6 +44,7 @@ struct cm_weights {
     struct cm_matrix *head;    /* [n_vocab, n_embd] */
     float *frequencies_global; /* [head_dim / 2] */
     float *frequencies_local;
+    bool has_key_bias;
     uint64_t parameters_count; /* of the whole model */
     uint64_t packed_bytes;     /* here; 0 where they are another's */
     uint64_t tables_bytes;

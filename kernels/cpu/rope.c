@@ -65,8 +65,12 @@ static void rotate_halves(const struct rotation *rotation, uint32_t half, float 
     }
 }
 
+#define KV_STEP_LEAST 1e-30f
+#define KV_STEP_MOST 1e30f
+
 /* Rounds a head at a time; code i is at codes[i * stride]. In each group the largest magnitude is
- * 127 steps; a group of zeros has none. */
+ * 127 steps. A group without a sound step has codes of zero, times zero or, where it holds what is
+ * no number, times that. */
 static void append_codes(const float *head, uint32_t dim, int8_t *codes, size_t stride,
                          float *scales)
 {
@@ -74,12 +78,12 @@ static void append_codes(const float *head, uint32_t dim, int8_t *codes, size_t 
         float rounded[CM_KV_GROUP];
         v16 x = v16_load(head + first);
         float step = v16_highest(v16_max(x, v16_sub(v16_zero(), x))) / 127.0f;
-        float inverse = step > 0.0f ? 1.0f / step : 0.0f;
-        v16_store(rounded, v16_round(v16_mul(x, v16_set(inverse))));
+        bool sound = step >= KV_STEP_LEAST && step <= KV_STEP_MOST;
+        v16_store(rounded, v16_round(v16_mul(x, v16_set(sound ? 1.0f / step : 0.0f))));
         for (uint32_t i = 0; i < CM_KV_GROUP; i++) {
-            codes[(first + i) * stride] = (int8_t)rounded[i];
+            codes[(first + i) * stride] = (int8_t)(sound ? rounded[i] : 0.0f);
         }
-        scales[first / CM_KV_GROUP * CM_PAGE_TOKENS] = step;
+        scales[first / CM_KV_GROUP * CM_PAGE_TOKENS] = sound ? step : step - step;
     }
 }
 

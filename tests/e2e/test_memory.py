@@ -47,7 +47,9 @@ class MemoryTest(CopymillTest):
             self.check("--batch", "8", *options)
             large = self.check(*options)
         else:
-            large = self.check("--limit", "12", *options)
+            large = self.check("--limit", "20", *options)  # two groups of threads
+            less = self.check("--limit", "20", "--kv-cache", "int8", *options)
+            self.assertLess(less, large)
         self.assertGreater(large, small)
 
 

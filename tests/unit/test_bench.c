@@ -62,12 +62,14 @@ static void the_limit_is_that_of_the_precision(void **state)
     snprintf(info.variant, sizeof info.variant, "cpu-avx2-exact");
     cm_bench_report(&PASS, &info, &LIMITS, &report);
     assert_true(report.machine_limit_gops == 200);
-    /* On CUDA integers are multiplied as bfloat16. */
+    /* On CUDA integers are multiplied as bfloat16; keys and values count for nothing. */
     static const struct {
         const char *variant;
         const char *precision;
         double limit;
-    } cases[] = { { "cuda-sm90-blas130100-int8", "int8", 400 },
+    } cases[] = { { "cpu-avx2-int8-kv8", "int8", 800 },
+                  { "cpu-avx512bf16-bf16-kv8-tp2", "bf16", 400 },
+                  { "cuda-sm90-blas130100-int8", "int8", 400 },
                   { "cuda-sm90-blas130100-fp16-tp2", "fp16", 400 },
                   { "cuda-sm90-blas130100-fp8-tp16", "fp8", 700 },
                   { "cuda-sm80-blas130100-exact", "exact", 200 } };
