@@ -90,7 +90,7 @@ enum cm_status cm_backend_status(struct cm_backend *backend, struct cm_error *er
 /* --- Memory --- */
 
 /* What the device has for weights, activations and pages: of a CUDA device what is free now, of the
- * CPU the machine's whole memory, which others use too. */
+ * CPU its share of the machine's or the node's whole memory, which others use too. */
 uint64_t cm_backend_memory_bytes(struct cm_backend *backend);
 
 /* Zeroed, 64-byte aligned; NULL when there is no more. */
