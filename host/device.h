@@ -31,8 +31,7 @@ enum cm_status cm_device_list_parse(const char *text, struct cm_device_list *lis
 enum cm_precision cm_device_precision(enum cm_engine_precision precision);
 
 /* What a device computes a file in: AUTO is bf16 on CUDA, and on the CPU what the file was made
- * for.
- */
+ * for. */
 enum cm_precision cm_device_precision_for(enum cm_device device, enum cm_engine_precision precision,
                                           const struct cm_model_file *file);
 

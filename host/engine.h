@@ -44,7 +44,7 @@ enum cm_engine_precision {
 /* What keys and values are kept as. */
 enum cm_engine_kv {
     CM_ENGINE_KV_AUTO, /* as the precision has it */
-    CM_ENGINE_KV_INT8, /* of 8 bits with a step per token and head; CPU only, not with EXACT */
+    CM_ENGINE_KV_INT8, /* of 8 bits, a step for 16 channels of a token; CPU only, not with EXACT */
 };
 
 struct cm_engine_options {

@@ -423,6 +423,42 @@ enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model
     return CM_OK;
 }
 
+enum { LAYER_MATRICES = 4 };
+
+static void matrices_of(struct cm_layer_weights *layer, struct cm_matrix **matrices[LAYER_MATRICES])
+{
+    matrices[0] = &layer->qkv;
+    matrices[1] = &layer->attention_out;
+    matrices[2] = &layer->gate_up;
+    matrices[3] = &layer->down;
+}
+
+/* Puts a share of `*matrix` in its place, or NULL. */
+static enum cm_status share_matrix(struct cm_backend *backend, struct cm_matrix **matrix,
+                                   struct cm_error *error)
+{
+    const struct cm_matrix *owned = *matrix;
+    *matrix = NULL;
+    return cm_cpu_matrix_share(backend, owned, matrix, error);
+}
+
+/* A layer whose matrices are the owner's. Those that are not shared are NULL. */
+static enum cm_status share_layer(struct cm_backend *backend, struct cm_layer_weights *layer,
+                                  struct cm_error *error)
+{
+    struct cm_matrix **matrices[LAYER_MATRICES];
+    enum cm_status status = CM_OK;
+    matrices_of(layer, matrices);
+    for (size_t i = 0; i < LAYER_MATRICES; i++) {
+        if (status == CM_OK) {
+            status = share_matrix(backend, matrices[i], error);
+        } else {
+            *matrices[i] = NULL;
+        }
+    }
+    return status;
+}
+
 enum cm_status cm_weights_share(const struct cm_weights *owner, struct cm_backend *backend,
                                 struct cm_weights **weights, struct cm_error *error)
 {
@@ -438,27 +474,10 @@ enum cm_status cm_weights_share(const struct cm_weights *owner, struct cm_backen
     opened->packed_bytes = 0;
     opened->is_shared = true;
     opened->layers = layers;
-    opened->head = NULL;
-    enum cm_status status = cm_cpu_matrix_share(backend, owner->head, &opened->head, error);
+    enum cm_status status = share_matrix(backend, &opened->head, error);
     for (uint32_t i = 0; i < owner->n_layers && status == CM_OK; i++) {
-        const struct cm_layer_weights *from = &owner->layers[i];
-        struct cm_layer_weights *to = &layers[i];
-        const struct {
-            const struct cm_matrix *from;
-            struct cm_matrix **to;
-        } matrices[] = {
-            { from->qkv, &to->qkv },
-            { from->attention_out, &to->attention_out },
-            { from->gate_up, &to->gate_up },
-            { from->down, &to->down },
-        };
-        *to = *from;
-        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++) {
-            *matrices[j].to = NULL;
-        }
-        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0] && status == CM_OK; j++) {
-            status = cm_cpu_matrix_share(backend, matrices[j].from, matrices[j].to, error);
-        }
+        layers[i] = owner->layers[i];
+        status = share_layer(backend, &layers[i], error);
     }
     if (status != CM_OK) {
         cm_weights_close(opened);
@@ -477,11 +496,11 @@ static void free_norm(struct cm_backend *backend, struct cm_norm_weights *norm)
 static void close_matrices(struct cm_weights *weights)
 {
     for (uint32_t i = 0; weights->layers != NULL && i < weights->n_layers; i++) {
-        struct cm_layer_weights *layer = &weights->layers[i];
-        cm_matrix_close(layer->qkv);
-        cm_matrix_close(layer->attention_out);
-        cm_matrix_close(layer->gate_up);
-        cm_matrix_close(layer->down);
+        struct cm_matrix **matrices[LAYER_MATRICES];
+        matrices_of(&weights->layers[i], matrices);
+        for (size_t j = 0; j < LAYER_MATRICES; j++) {
+            cm_matrix_close(*matrices[j]);
+        }
     }
     cm_matrix_close(weights->head);
 }

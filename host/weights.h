@@ -57,6 +57,7 @@ struct cm_weights {
 enum cm_status cm_weights_open(struct cm_backend *backend, const struct cm_model_file *file,
                                uint32_t ranks_count, uint32_t rank, struct cm_weights **weights,
                                struct cm_error *error) CM_MUST_CHECK;
+
 /* The same weights in the same memory for another CPU back end of the same precision, whose ops may
  * run at the same time. `owner` must outlive them. CM_OUT_OF_MEMORY. */
 enum cm_status cm_weights_share(const struct cm_weights *owner, struct cm_backend *backend,

@@ -65,7 +65,8 @@ static uint32_t count_texts(const struct cm_job *job)
     uint64_t per_item = job->segments.count > 0 ? job->segments.count : 1;
     per_item *= options->questions_path != NULL ? job->questions.count : 1;
     per_item *= (uint64_t)options->sampling.beams * (options->best_of > 1 ? options->best_of : 1);
-    uint64_t count = count_items(options, CM_ENGINE_BATCH_MAX) * per_item;
+    uint64_t most = per_item > 0 ? CM_ENGINE_BATCH_MAX / per_item + 1 : 0;
+    uint64_t count = count_items(options, most) * per_item;
     return count < CM_ENGINE_BATCH_MAX ? (uint32_t)count : CM_ENGINE_BATCH_MAX;
 }
 

@@ -37,10 +37,11 @@ def measure_beside_busy(options):
     if options.core is not None:
         command = ["taskset", "-c", str(options.core), *command]
     with subprocess.Popen(command) as busy:
-        time.sleep(BUSY_START_S)
-        figures = measure(options, options.threads)
-        busy.kill()
-    return figures
+        try:
+            time.sleep(BUSY_START_S)
+            return measure(options, options.threads)
+        finally:
+            busy.kill()
 
 
 def run_round(options):

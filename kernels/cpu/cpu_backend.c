@@ -152,16 +152,17 @@ void cm_cpu_backend_leave(struct cm_backend *backend)
     cm_placement_leave(backend->placement);
 }
 
-uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)
+static uint64_t machine_memory_bytes(void)
 {
-    uint64_t near_bytes = cm_placement_memory_bytes(backend->place);
-    if (near_bytes > 0) {
-        return near_bytes;
-    }
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_bytes = sysconf(_SC_PAGESIZE);
-    uint64_t bytes =
-        pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
+    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)4 << 30;
+}
+
+uint64_t cm_cpu_backend_memory_bytes(struct cm_backend *backend)
+{
+    uint64_t bytes = cm_placement_memory_bytes(backend->place);
+    bytes = bytes > 0 ? bytes : machine_memory_bytes();
     return backend->place.shares > 1 ? bytes / backend->place.shares : bytes;
 }
 

@@ -181,11 +181,7 @@ uint32_t cm_placement_threads(struct cm_place place)
 uint64_t cm_placement_memory_bytes(struct cm_place place)
 {
     const struct machine *m = get_machine();
-    if (!is_a_node(m, place.node)) {
-        return 0;
-    }
-    uint64_t bytes = m->nodes[place.node - 1]->attr->numanode.local_memory;
-    return place.shares > 1 ? bytes / place.shares : bytes;
+    return is_a_node(m, place.node) ? m->nodes[place.node - 1]->attr->numanode.local_memory : 0;
 }
 
 /* --- Binding --- */

@@ -37,7 +37,7 @@ uint32_t cm_placement_cores(struct cm_place place);
 /* How many threads are worth having there: its cores, or fewer where the process has a quota. */
 uint32_t cm_placement_threads(struct cm_place place);
 
-/* Next to the place's cores; 0 where it is not known. */
+/* Of the place's node, all of it; 0 where it is not known. */
 uint64_t cm_placement_memory_bytes(struct cm_place place);
 
 struct cm_placement;

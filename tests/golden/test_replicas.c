@@ -118,18 +118,24 @@ static struct cm_constraint *open_ban(const struct cm_tokenizer *tokenizer,
     return ban;
 }
 
-static enum cm_status run_groups(uint32_t replicas, uint32_t ranks, struct texts *texts)
+/* A thread for each rank of each replica. */
+static struct cm_engine_options options_for(uint32_t replicas, uint32_t ranks, uint32_t batch)
 {
-    const struct cm_engine_options options = {
+    return (struct cm_engine_options){
         .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
         .precision = CM_ENGINE_EXACT,
         .device = "cpu",
         .replicas = replicas,
         .tp = ranks,
         .threads = replicas * ranks,
-        .batch = 6,
+        .batch = batch,
         .context_tokens = 128,
     };
+}
+
+static enum cm_status run_groups(uint32_t replicas, uint32_t ranks, struct texts *texts)
+{
+    const struct cm_engine_options options = options_for(replicas, ranks, 6);
     struct cm_engine *engine = NULL;
     struct cm_ban_list *list = NULL;
     struct cm_token_subset *subset = NULL;
@@ -314,15 +320,7 @@ static void a_small_job_is_divided(void **state)
 {
     (void)state;
     enum { REPLICAS = 2, COUNT = 8 };
-    const struct cm_engine_options options = {
-        .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
-        .precision = CM_ENGINE_EXACT,
-        .device = "cpu",
-        .replicas = REPLICAS,
-        .threads = REPLICAS,
-        .batch = COUNT,
-        .context_tokens = 128,
-    };
+    const struct cm_engine_options options = options_for(REPLICAS, 1, COUNT);
     struct cm_engine *engine = NULL;
     struct cm_engine_counters counters;
     set_failures(1 << 30, 0);
@@ -354,15 +352,7 @@ static void every_replica_keeps_the_template(void **state)
 {
     (void)state;
     enum { REPLICAS = 3 };
-    const struct cm_engine_options options = {
-        .model_path = TEST_DATA_DIR "/golden/tiny/qwen2",
-        .precision = CM_ENGINE_EXACT,
-        .device = "cpu",
-        .replicas = REPLICAS,
-        .threads = REPLICAS,
-        .batch = 4,
-        .context_tokens = 128,
-    };
+    const struct cm_engine_options options = options_for(REPLICAS, 1, 4);
     struct cm_engine *engine = NULL;
     struct cm_engine_counters counters;
     struct cm_engine_info info;
