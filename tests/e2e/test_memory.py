@@ -8,6 +8,7 @@ from harness import EXIT_OK, EXIT_PARTIAL, CopymillTest, binary, copymill, is_ti
 
 RATIO_MAX = 1.2
 GIB = 1 << 30
+SPARE = (4 << 20) / GIB  # planned for the ledger and rows on their way; small jobs take less
 
 
 def peak_of(arguments):
@@ -36,7 +37,7 @@ class MemoryTest(CopymillTest):
         print(f"{' '.join(options)}: planned {planned:.3f} GiB, taken {peak_bytes / GIB:.3f}, "
               f"ratio {ratio:.2f}")
         self.assertLess(ratio, RATIO_MAX)
-        self.assertGreater(ratio, 1 / RATIO_MAX)
+        self.assertGreater(peak_bytes / GIB, planned / RATIO_MAX - SPARE)
         return planned
 
     def test_the_plan_of_memory_holds(self):
