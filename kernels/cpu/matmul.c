@@ -8,7 +8,7 @@
 
 static uint32_t unit_inputs(enum cm_matrix_format format)
 {
-    return format == CM_FORMAT_F32 ? 1 : format == CM_FORMAT_BF16 ? 2 : CM_INT8_GROUP;
+    return format == CM_FORMAT_F32 ? 1 : format == CM_FORMAT_BF16 ? 2 : cm_format_group(format);
 }
 
 /* Bytes of a unit of a panel; see matmul_kernels.h. */
@@ -43,12 +43,26 @@ static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
  * what the codes leave of an offset is multiplied by sums of x, and there these are large. */
 static bool folds_minima(enum cm_cpu_isa isa, const struct cm_matrix_source *source)
 {
-    return isa >= CM_CPU_AVX512VNNI && !source->skewed_inputs;
+    return isa >= CM_CPU_AVX512VNNI && source->rounding != CM_ROUNDING_FINER;
+}
+
+/* Not for types whose codes of eight bits are exact. */
+static bool is_wide(enum cm_cpu_isa isa, const struct cm_matrix_source *sources,
+                    size_t sources_count, uint32_t n_in)
+{
+    for (size_t i = 0; i < sources_count; i++) {
+        enum cm_dtype dtype = sources[i].weight->dtype;
+        if (dtype == CM_Q4_0 || dtype == CM_Q4_1) {
+            return false;
+        }
+    }
+    return isa >= CM_CPU_AVX512VNNI && sources[0].rounding == CM_ROUNDING_COARSER &&
+           n_in % CM_INT8_WIDE_GROUP == 0;
 }
 
 static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_cpu_isa isa,
                                            const struct cm_matrix_source *sources,
-                                           size_t sources_count)
+                                           size_t sources_count, uint32_t n_in)
 {
     if (precision == CM_PRECISION_EXACT) {
         return CM_FORMAT_F32;
@@ -70,9 +84,12 @@ static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_
         format = CM_FORMAT_INT4;
     }
     if (offsets_count > 0 && folds_minima(isa, sources)) {
-        return CM_FORMAT_INT8;
+        format = CM_FORMAT_INT8;
     }
-    if (sources[0].skewed_inputs) {
+    if (format == CM_FORMAT_INT8 && is_wide(isa, sources, sources_count, n_in)) {
+        return CM_FORMAT_INT8_WIDE;
+    }
+    if (sources[0].rounding == CM_ROUNDING_FINER) {
         format = (enum cm_matrix_format)(format - CM_FORMAT_INT8 + CM_FORMAT_INT8_OFFSET);
     }
     return format;
@@ -125,8 +142,9 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
         goto done;
     }
     created->panels_count = (created->n_out + CM_PANEL - 1) / CM_PANEL;
-    set_layout(created, backend,
-               select_format(backend->precision, backend->isa, sources, sources_count));
+    set_layout(
+        created, backend,
+        select_format(backend->precision, backend->isa, sources, sources_count, created->n_in));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
     size_t panels_bytes;

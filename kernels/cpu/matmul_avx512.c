@@ -125,15 +125,16 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
 
 /* --- INT8 --- */
 
-static void pack_int8(const float *x, uint32_t n_in, uint32_t rows, void *tile)
-{
-    pack_integers(x, n_in, rows, false, false, CM_INT8_ZERO, tile);
-}
+/* Tiles for few rows differ by offsets and widths alone. */
+#define PACK(name, format)                                                            \
+    static void pack_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
+    {                                                                                 \
+        pack_integers(x, n_in, rows, format, false, CM_INT8_ZERO, tile);              \
+    }
 
-static void pack_int8_offset(const float *x, uint32_t n_in, uint32_t rows, void *tile)
-{
-    pack_integers(x, n_in, rows, true, false, CM_INT8_ZERO, tile);
-}
+PACK(int8, CM_FORMAT_INT8)
+PACK(int8_offset, CM_FORMAT_INT8_OFFSET)
+PACK(int8_wide, CM_FORMAT_INT8_WIDE)
 
 INSTANCE int32_t zero_of(enum cm_matrix_format format)
 {
@@ -212,7 +213,7 @@ INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t r
 {
     const bool int4 = cm_format_is_int4(format);
     const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
-    _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
+    _Pragma("GCC unroll 16") for (uint32_t q = 0; q < cm_format_group(format) / 4; q++)
     {
         __m512i w0 = load_quad(weights, int4, q, 0, low_bits);
         __m512i w1 = load_quad(weights, int4, q, 16, low_bits);
@@ -221,7 +222,7 @@ INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t r
             add_dots(&dots[t][0], w0, x + q * rows + t);
             add_dots(&dots[t][1], w1, x + q * rows + t);
         }
-        if (way == MANY_ROWS_FIRST) {
+        if (way == MANY_ROWS_FIRST && q < CM_INT8_SCALE_STEPS) {
             fill_step(scales, q, table);
         }
     }
@@ -263,6 +264,7 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
                                     enum cm_matrix_format format, enum way way)
 {
     const bool many = way != FEW_ROWS;
+    const uint32_t quads = cm_format_group(format) / 4;
     const uint8_t *weights = tile->weights;
     const int32_t *x = tile->x;
     float *table = tile->table;
@@ -282,7 +284,7 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
             coming = cm_matmul_fetch(coming, tile->coming_lines);
         }
         __m512i dots[INT8_ROWS][2];
-        const int32_t *starts = x + CM_INT8_QUADS * rows;
+        const int32_t *starts = x + quads * rows;
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
             dots[t][0] = dots[t][1] =
@@ -292,8 +294,8 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
         const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
         const float *x_scales = float_at(starts, rows);
         if (many) {
-            look_up_scales(table, x_scales, (const uint32_t *)x + FIELD_STEPS * rows, rows, dots,
-                           sums);
+            look_up_scales(table, x_scales, (const uint32_t *)starts + FIELD_STEPS * rows, rows,
+                           dots, sums);
             table += CM_INT8_SCALE_STEPS * CM_PANEL;
         } else {
             scale_dots(scales, x_scales, rows, dots, sums);
@@ -303,11 +305,11 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
             add_outer_product(scales, float_at(x_scales, rows), rows, sums);
         }
         if (cm_format_has_offsets(format)) {
-            add_outer_product(scales + CM_PANEL, float_at(x, offsets_field(many) * rows), rows,
+            add_outer_product(scales + CM_PANEL, float_at(starts, offsets_field(many) * rows), rows,
                               sums);
         }
         weights += cm_format_unit_bytes(format);
-        x += fields_count(cm_format_has_offsets(format), many) * rows;
+        x += fields_count(quads, cm_format_has_offsets(format), many) * rows;
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -365,46 +367,48 @@ INSTANCE void multiply_integers_many(const struct cm_matmul_tile *tile,
     }
 }
 
-#define KERNELS(name, format)                                                                     \
-    static void multiply_##name(const struct cm_matmul_tile *tile)                                \
-    {                                                                                             \
-        multiply_integers(tile, format);                                                          \
-    }                                                                                             \
-    static void multiply_many_##name(const struct cm_matmul_tile *tile)                           \
-    {                                                                                             \
-        if (tile->fills_table) {                                                                  \
-            multiply_integers_many(tile, format, MANY_ROWS_FIRST);                                \
-        } else {                                                                                  \
-            multiply_integers_many(tile, format, MANY_ROWS);                                      \
-        }                                                                                         \
-    }                                                                                             \
-    static void pack_many_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile)        \
-    {                                                                                             \
-        pack_integers(x, n_in, rows, cm_format_has_offsets(format), true, zero_of(format), tile); \
+#define KERNELS(name, format)                                                              \
+    static void multiply_##name(const struct cm_matmul_tile *tile)                         \
+    {                                                                                      \
+        multiply_integers(tile, format);                                                   \
+    }                                                                                      \
+    static void multiply_many_##name(const struct cm_matmul_tile *tile)                    \
+    {                                                                                      \
+        if (tile->fills_table) {                                                           \
+            multiply_integers_many(tile, format, MANY_ROWS_FIRST);                         \
+        } else {                                                                           \
+            multiply_integers_many(tile, format, MANY_ROWS);                               \
+        }                                                                                  \
+    }                                                                                      \
+    static void pack_many_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
+    {                                                                                      \
+        pack_integers(x, n_in, rows, format, true, zero_of(format), tile);                 \
     }
 
 CM_EACH_INTEGER_FORMAT(KERNELS)
+KERNELS(int8_wide, CM_FORMAT_INT8_WIDE)
 
-#define INTEGER_KERNELS(name)                                                                 \
-    {                                                                                         \
-        INT8_ROWS, CM_INT8_MANY_ROW_UNIT_BYTES, pack_int8, multiply_##name, pack_many_##name, \
-            multiply_many_##name                                                              \
+enum { WIDER_BYTES = CM_INT8_WIDE_GROUP - CM_INT8_GROUP };
+
+#define INTEGER_KERNELS(name, row_unit_bytes, pack)                                              \
+    {                                                                                            \
+        INT8_ROWS, row_unit_bytes, pack, multiply_##name, pack_many_##name, multiply_many_##name \
     }
-#define OFFSET_KERNELS(name)                                                              \
-    {                                                                                     \
-        INT8_ROWS, CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES, pack_int8_offset, multiply_##name, \
-            pack_many_##name, multiply_many_##name                                        \
-    }
+#define PLAIN_KERNELS(name) INTEGER_KERNELS(name, CM_INT8_MANY_ROW_UNIT_BYTES, pack_int8)
+#define OFFSET_KERNELS(name) \
+    INTEGER_KERNELS(name, CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES, pack_int8_offset)
 
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
     [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
-    [CM_FORMAT_INT8] = INTEGER_KERNELS(int8),
-    [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(int8_min),
-    [CM_FORMAT_INT4] = INTEGER_KERNELS(int4),
-    [CM_FORMAT_INT4_MIN] = INTEGER_KERNELS(int4_min),
+    [CM_FORMAT_INT8] = PLAIN_KERNELS(int8),
+    [CM_FORMAT_INT8_MIN] = PLAIN_KERNELS(int8_min),
+    [CM_FORMAT_INT4] = PLAIN_KERNELS(int4),
+    [CM_FORMAT_INT4_MIN] = PLAIN_KERNELS(int4_min),
     [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(int8_offset),
     [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(int8_min_offset),
     [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(int4_offset),
     [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(int4_min_offset),
+    [CM_FORMAT_INT8_WIDE] =
+        INTEGER_KERNELS(int8_wide, CM_INT8_MANY_ROW_UNIT_BYTES + WIDER_BYTES, pack_int8_wide),
 };

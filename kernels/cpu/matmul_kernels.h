@@ -14,6 +14,7 @@
  *   INT4       32                 struct cm_int4_unit                   the same
  *   INT4_MIN   32                 struct cm_int4_unit, float minima[32] the same
  *   ..._OFFSET 32                 as above, and float totals[32]        the same, and offsets
+ *   INT8_WIDE  64                 as INT8, with twice the codes         the same
  *
  * Accumulation, the same for every T, so that a row's result does not depend on the tile it fell
  * into:
@@ -62,6 +63,11 @@ struct cm_int4_unit {
     uint8_t codes[CM_INT4_PAIRS][CM_PANEL][4];
     float scales[CM_PANEL];
 };
+
+/* Scales for twice as many inputs, of weights and of x, leave a seventeenth of a matmul's
+ * operations for them instead of a ninth. Codes are then the nearest to what the file has, and
+ * divergence rises: for matrices that can bear it, with whole groups, on AVX-512. */
+enum { CM_INT8_WIDE_GROUP = 2 * CM_INT8_GROUP };
 
 /* A unit of a tile of T rows: these arrays with [T] in place of [1], one after the other. */
 struct cm_int8_row_unit {
@@ -112,12 +118,13 @@ enum cm_matrix_format {
     CM_FORMAT_INT8_MIN_OFFSET,
     CM_FORMAT_INT4_OFFSET,
     CM_FORMAT_INT4_MIN_OFFSET,
+    CM_FORMAT_INT8_WIDE,
     CM_FORMAT_COUNT
 };
 
 static inline bool cm_format_has_offsets(enum cm_matrix_format format)
 {
-    return format >= CM_FORMAT_INT8_OFFSET;
+    return format >= CM_FORMAT_INT8_OFFSET && format < CM_FORMAT_INT8_WIDE;
 }
 
 /* The format without offsets of an integer format. */
@@ -140,10 +147,21 @@ static inline bool cm_format_is_int4(enum cm_matrix_format format)
            cm_format_plain(format) == CM_FORMAT_INT4_MIN;
 }
 
+static inline bool cm_format_is_wide(enum cm_matrix_format format)
+{
+    return format == CM_FORMAT_INT8_WIDE;
+}
+
+/* Inputs of a unit of the integer formats. */
+static inline uint32_t cm_format_group(enum cm_matrix_format format)
+{
+    return cm_format_is_wide(format) ? CM_INT8_WIDE_GROUP : CM_INT8_GROUP;
+}
+
 /* Of a unit of the integer formats; scales, then minima, then totals follow the codes. */
 static inline size_t cm_format_codes_bytes(enum cm_matrix_format format)
 {
-    return cm_format_is_int4(format) ? CM_PANEL * CM_INT8_GROUP / 2 : CM_PANEL * CM_INT8_GROUP;
+    return CM_PANEL * cm_format_group(format) / (cm_format_is_int4(format) ? 2 : 1);
 }
 
 static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)

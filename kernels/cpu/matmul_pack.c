@@ -49,6 +49,17 @@ static void read_row(struct row_origin origin, uint32_t n_in, float *out)
     }
 }
 
+/* Group `index` of 32 of a row of a block type, as in the file. */
+static void decode_group(struct row_origin origin, uint32_t n_in, uint32_t index,
+                         struct cm_quant_group *group)
+{
+    const struct cm_tensor *weight = origin.source->weight;
+    const struct cm_dtype_info *info = cm_dtype_info(weight->dtype);
+    size_t row_bytes = (size_t)(n_in / info->block_elements) * info->block_bytes;
+    cm_quants_decode_group(weight->dtype, (const uint8_t *)weight->data + origin.row * row_bytes,
+                           index, group);
+}
+
 /* Scales of which the better one is kept: the one that spends all 127 steps on the largest value,
  * and the one that makes the half of larger scale exact. The rest of the group then rounds to a
  * step at most a third of its own. */
@@ -157,10 +168,7 @@ static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t in
 {
     const struct cm_tensor *weight = origin.source->weight;
     if (cm_quants_is_block_type(weight->dtype)) {
-        const struct cm_dtype_info *info = cm_dtype_info(weight->dtype);
-        size_t row_bytes = (size_t)(n_in / info->block_elements) * info->block_bytes;
-        cm_quants_decode_group(
-            weight->dtype, (const uint8_t *)weight->data + origin.row * row_bytes, index, group);
+        decode_group(origin, n_in, index, group);
         if (weight->dtype == CM_Q6_K) {
             group->scales[0] = requantise_q6_k(group, group->codes);
         } else if (!minima && cm_quants_has_offset(weight->dtype)) {
@@ -177,12 +185,91 @@ static void read_int8_group(struct row_origin origin, uint32_t n_in, uint32_t in
     group->offset = 0.0f;
 }
 
+/* Group `index` of 32 of a row as floats, all of which are there. Returns the step that they are
+ * whole multiples of, the larger one where halves differ, or 0 if there is none. */
+static float read_values(struct row_origin origin, uint32_t n_in, uint32_t index, const float *row,
+                         float values[CM_INT8_GROUP])
+{
+    enum cm_dtype dtype = origin.source->weight->dtype;
+    if (!cm_quants_is_block_type(dtype)) {
+        memcpy(values, row + (size_t)index * CM_INT8_GROUP, CM_INT8_GROUP * sizeof *values);
+        return 0.0f;
+    }
+    struct cm_quant_group group;
+    decode_group(origin, n_in, index, &group);
+    for (int i = 0; i < CM_INT8_GROUP; i++) {
+        float scale = group.scales[dtype == CM_Q6_K ? i / 16 : 0];
+        values[i] = scale * (float)group.codes[i] + group.offset;
+    }
+    if (cm_quants_has_offset(dtype)) {
+        return 0.0f;
+    }
+    float step = fabsf(group.scales[0]);
+    return dtype == CM_Q6_K ? fmaxf(step, fabsf(group.scales[1])) : step;
+}
+
+/* The nearest codes. Returns the sum of squared errors. */
+static float round_wide(const float values[CM_INT8_WIDE_GROUP], float scale,
+                        int8_t codes[CM_INT8_WIDE_GROUP])
+{
+    enum { LANES = 8 }; /* sums that a compiler may keep side by side */
+    float squares[LANES] = { 0 };
+    float inverse = 1.0f / scale;
+    cm_int8_round(values, 0.0f, inverse, codes);
+    cm_int8_round(values + CM_INT8_GROUP, 0.0f, inverse, codes + CM_INT8_GROUP);
+    for (int i = 0; i < CM_INT8_WIDE_GROUP; i += LANES) {
+        for (int j = 0; j < LANES; j++) {
+            float error = values[i + j] - scale * (float)codes[i + j];
+            squares[j] += error * error;
+        }
+    }
+    float sum = 0.0f;
+    for (int j = 0; j < LANES; j++) {
+        sum += squares[j];
+    }
+    return sum;
+}
+
+/* Group `index` of 64 of a row as the nearest int8 codes. Returns their scale: that of the largest
+ * value, or one that makes the codes of its half exact, whichever is best. */
+static float read_wide_group(struct row_origin origin, uint32_t n_in, uint32_t index,
+                             const float *row, int8_t codes[CM_INT8_WIDE_GROUP])
+{
+    float values[CM_INT8_WIDE_GROUP];
+    float *halves[2] = { values, values + CM_INT8_GROUP };
+    float steps[2];
+    float largest[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        steps[i] = read_values(origin, n_in, 2 * index + i, row, halves[i]);
+        largest[i] = cm_int8_largest(halves[i]);
+    }
+    int larger = !(largest[1] <= largest[0]); /* or not a number */
+    if (largest[larger] < CM_INT8_LEAST) {
+        memset(codes, 0, CM_INT8_WIDE_GROUP);
+        return 0.0f;
+    }
+    float step = steps[larger];
+    float best_scale = largest[larger] / 127.0f;
+    float best_error = round_wide(values, best_scale, codes);
+    int k_end = step >= best_scale ? (int)(step / best_scale) : 0;
+    for (int k = k_end; k > k_end / 2; k--) {
+        int8_t tried[CM_INT8_WIDE_GROUP];
+        float error = round_wide(values, step / (float)k, tried);
+        if (error < best_error) {
+            best_error = error;
+            best_scale = step / (float)k;
+            memcpy(codes, tried, sizeof tried);
+        }
+    }
+    return best_scale;
+}
+
 /* Code i of a column; `codes` is the start of a unit. */
-static void store_code(uint8_t *codes, enum cm_matrix_format format, uint32_t column, int i,
+static void store_code(uint8_t *codes, enum cm_matrix_format format, uint32_t column, uint32_t i,
                        int code)
 {
     size_t at = (size_t)column * 4 + i % 4;
-    int quad = i / 4;
+    uint32_t quad = i / 4;
     if (cm_format_is_int4(format)) {
         int nibble = code + (cm_format_has_minima(format) ? 0 : CM_INT4_ZERO);
         at += (size_t)(quad % CM_INT4_PAIRS) * CM_PANEL * 4;
@@ -192,14 +279,36 @@ static void store_code(uint8_t *codes, enum cm_matrix_format format, uint32_t co
     }
 }
 
-/* The sum of a group's weights. */
-static float total_of(const struct cm_quant_group *group)
+/* A unit of a column. */
+struct unit {
+    int8_t codes[CM_INT8_WIDE_GROUP];
+    float scale;
+    float offset;
+};
+
+static void read_unit(const struct cm_matrix *matrix, struct row_origin origin, uint32_t index,
+                      const float *row, struct unit *unit)
+{
+    if (cm_format_is_wide(matrix->format)) {
+        unit->scale = read_wide_group(origin, matrix->n_in, index, row, unit->codes);
+        unit->offset = 0.0f;
+        return;
+    }
+    struct cm_quant_group group;
+    read_int8_group(origin, matrix->n_in, index, row, cm_format_has_minima(matrix->format), &group);
+    memcpy(unit->codes, group.codes, sizeof group.codes);
+    unit->scale = group.scales[0];
+    unit->offset = group.offset;
+}
+
+/* The sum of the weights of `inputs` inputs. */
+static float total_of(const struct unit *unit, uint32_t inputs)
 {
     int sum = 0;
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
-        sum += group->codes[i];
+    for (uint32_t i = 0; i < inputs; i++) {
+        sum += unit->codes[i];
     }
-    return (float)((double)group->scales[0] * sum + (double)group->offset * CM_INT8_GROUP);
+    return (float)((double)unit->scale * sum + (double)unit->offset * inputs);
 }
 
 static void pack_column_integers(const struct packing *packing, uint8_t *panel, uint32_t column,
@@ -209,21 +318,22 @@ static void pack_column_integers(const struct packing *packing, uint8_t *panel, 
     if (!cm_quants_is_block_type(origin.source->weight->dtype)) {
         read_row(origin, matrix->n_in, row);
     }
+    const uint32_t inputs = cm_format_group(matrix->format);
     for (uint32_t u = 0; u < matrix->units_count; u++) {
-        uint8_t *unit = panel + u * cm_format_unit_bytes(matrix->format);
-        float *scales = (void *)(unit + cm_format_codes_bytes(matrix->format));
-        struct cm_quant_group group;
-        read_int8_group(origin, matrix->n_in, u, row, cm_format_has_minima(matrix->format), &group);
-        for (int i = 0; i < CM_INT8_GROUP; i++) {
-            store_code(unit, matrix->format, column, i, group.codes[i]);
+        uint8_t *bytes = panel + u * cm_format_unit_bytes(matrix->format);
+        float *scales = (void *)(bytes + cm_format_codes_bytes(matrix->format));
+        struct unit unit;
+        read_unit(matrix, origin, u, row, &unit);
+        for (uint32_t i = 0; i < inputs; i++) {
+            store_code(bytes, matrix->format, column, i, unit.codes[i]);
         }
-        scales[column] = group.scales[0];
+        scales[column] = unit.scale;
         if (cm_format_has_minima(matrix->format)) {
             scales += CM_PANEL;
-            scales[column] = group.offset;
+            scales[column] = unit.offset;
         }
         if (cm_format_has_offsets(matrix->format)) {
-            scales[CM_PANEL + column] = total_of(&group);
+            scales[CM_PANEL + column] = total_of(&unit, inputs);
         }
     }
 }

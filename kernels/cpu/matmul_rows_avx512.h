@@ -16,13 +16,14 @@ static inline const float *float_at(const void *base, size_t floats)
 }
 
 /* A unit of a tile at a time, with its rows side by side: always 8, of which those past the last
- * count as zero. */
-enum { PACK_ROWS = 8 };
+ * count as zero. A unit has one or two parts of 32 inputs. */
+enum { PACK_ROWS = 8, PARTS_MAX = CM_INT8_WIDE_GROUP / CM_INT8_GROUP };
 
 struct packing {
     const float *x;
     uint32_t n_in;
     uint32_t rows;
+    uint32_t parts;
     bool offsets;
     bool many;
     int32_t zero;    /* of the weights' codes */
@@ -31,9 +32,9 @@ struct packing {
     __m512i order;   /* see order_of_codes */
 };
 
-/* Numbers of a unit's arrays. The offsets come last: where tiles for many rows have their steps, or
- * after those. */
-enum { FIELD_STARTS = CM_INT8_QUADS, FIELD_SCALES, FIELD_SUMS, FIELD_STEPS };
+/* Numbers of a unit's arrays, of which those of codes come first. The offsets come last: where
+ * tiles for many rows have their steps, or after those. */
+enum { FIELD_STARTS, FIELD_SCALES, FIELD_SUMS, FIELD_STEPS };
 enum { FIELD_MAGICS = FIELD_SCALES };
 
 INSTANCE uint32_t offsets_field(bool many)
@@ -41,28 +42,31 @@ INSTANCE uint32_t offsets_field(bool many)
     return FIELD_STEPS + (many ? 1 : 0);
 }
 
-INSTANCE uint32_t fields_count(bool offsets, bool many)
+INSTANCE uint32_t fields_count(uint32_t quads, bool offsets, bool many)
 {
-    return offsets_field(many) + (offsets ? 1 : 0);
+    return quads + offsets_field(many) + (offsets ? 1 : 0);
 }
 
-INSTANCE uint32_t *unit_field(const struct packing *packing, uint32_t u, uint32_t field)
+INSTANCE uint32_t *unit_array(const struct packing *packing, uint32_t u, uint32_t array)
 {
-    const uint32_t fields = fields_count(packing->offsets, packing->many);
-    return packing->units + ((size_t)u * fields + field) * packing->rows;
+    const uint32_t quads = packing->parts * CM_INT8_QUADS;
+    const uint32_t fields = fields_count(quads, packing->offsets, packing->many);
+    return packing->units + ((size_t)u * fields + array) * packing->rows;
 }
 
 INSTANCE void store_field(const struct packing *packing, uint32_t u, uint32_t field, __m512i values)
 {
-    _mm512_mask_storeu_epi32(unit_field(packing, u, field), packing->lanes, values);
+    _mm512_mask_storeu_epi32(unit_array(packing, u, packing->parts * CM_INT8_QUADS + field),
+                             packing->lanes, values);
 }
 
-/* Group u of all rows, zero past the end. */
-INSTANCE void load_groups(const struct packing *packing, uint32_t u, __m512 halves[PACK_ROWS][2])
+/* Part `part` of all rows, counted from their start, zero past the end. */
+INSTANCE void load_part(const struct packing *packing, uint32_t part, __m512 halves[PACK_ROWS][2])
 {
-    uint32_t left = packing->n_in - u * CM_INT8_GROUP;
+    uint32_t begin = part * CM_INT8_GROUP;
+    uint32_t left = packing->n_in - begin;
     uint32_t mask = left < CM_INT8_GROUP ? (1u << left) - 1 : UINT32_MAX;
-    const float *group = packing->x + (size_t)u * CM_INT8_GROUP;
+    const float *group = packing->x + begin;
     UNROLL_PACK_ROWS
     for (uint32_t t = 0; t < PACK_ROWS; t++) {
         halves[t][0] = halves[t][1] = _mm512_setzero_ps();
@@ -130,16 +134,29 @@ INSTANCE __mmask16 is_some(__m512 a)
     return _knot_mask16(_mm512_cmp_ps_mask(a, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
 }
 
-INSTANCE void find_scales(const __m512 halves[PACK_ROWS][2], struct scales *scales)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i values[PACK_ROWS];
-    UNROLL_PACK_ROWS
-    for (uint32_t t = 0; t < PACK_ROWS; t++) {
-        values[t] =
-            _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(halves[t][0]), magnitude),
-                             _mm512_and_si512(_mm512_castps_si512(halves[t][1]), magnitude));
+/* Of 16 inputs of each row, lane by lane over the halves of all parts: `value` of what they hold,
+ * folded with `op`. */
+#define EACH_LANE(op, value)                                                               \
+    __m512i values[PACK_ROWS];                                                             \
+    UNROLL_PACK_ROWS                                                                       \
+    for (uint32_t t = 0; t < PACK_ROWS; t++) {                                             \
+        values[t] = op(value(_mm512_castps_si512(halves[0][t][0])),                        \
+                       value(_mm512_castps_si512(halves[0][t][1])));                       \
+        for (uint32_t part = 1; part < parts; part++) {                                    \
+            values[t] = op(values[t], op(value(_mm512_castps_si512(halves[part][t][0])),   \
+                                         value(_mm512_castps_si512(halves[part][t][1])))); \
+        }                                                                                  \
     }
+
+INSTANCE __m512i magnitude_bits(__m512i bits)
+{
+    return _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
+}
+
+INSTANCE void find_scales(const __m512 halves[PARTS_MAX][PACK_ROWS][2], uint32_t parts,
+                          struct scales *scales)
+{
+    EACH_LANE(_mm512_max_epi32, magnitude_bits);
     __m512 largest = _mm512_castsi512_ps(largest_each(values));
     step_up(_mm512_maskz_div_ps(is_some(largest), largest, _mm512_set1_ps(127.0f)), scales);
     scales->offsets = _mm512_setzero_ps();
@@ -151,21 +168,23 @@ INSTANCE __m512i ordered_bits(__m512i bits)
     return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
 }
 
-INSTANCE void find_scales_offset(const __m512 halves[PACK_ROWS][2], struct scales *scales)
+INSTANCE __m512 highest_each(const __m512 halves[PARTS_MAX][PACK_ROWS][2], uint32_t parts)
 {
-    __m512i values[PACK_ROWS];
-    UNROLL_PACK_ROWS
-    for (uint32_t t = 0; t < PACK_ROWS; t++) {
-        values[t] = _mm512_max_epi32(ordered_bits(_mm512_castps_si512(halves[t][0])),
-                                     ordered_bits(_mm512_castps_si512(halves[t][1])));
-    }
-    __m512 highest = _mm512_castsi512_ps(ordered_bits(largest_each(values)));
-    UNROLL_PACK_ROWS
-    for (uint32_t t = 0; t < PACK_ROWS; t++) {
-        values[t] = _mm512_min_epi32(ordered_bits(_mm512_castps_si512(halves[t][0])),
-                                     ordered_bits(_mm512_castps_si512(halves[t][1])));
-    }
-    __m512 lowest = _mm512_castsi512_ps(ordered_bits(least_each(values)));
+    EACH_LANE(_mm512_max_epi32, ordered_bits);
+    return _mm512_castsi512_ps(ordered_bits(largest_each(values)));
+}
+
+INSTANCE __m512 lowest_each(const __m512 halves[PARTS_MAX][PACK_ROWS][2], uint32_t parts)
+{
+    EACH_LANE(_mm512_min_epi32, ordered_bits);
+    return _mm512_castsi512_ps(ordered_bits(least_each(values)));
+}
+
+INSTANCE void find_scales_offset(const __m512 halves[PARTS_MAX][PACK_ROWS][2], uint32_t parts,
+                                 struct scales *scales)
+{
+    __m512 highest = highest_each(halves, parts);
+    __m512 lowest = lowest_each(halves, parts);
     __m512 range = _mm512_sub_ps(highest, lowest);
     step_up(_mm512_maskz_div_ps(is_some(range), range, _mm512_set1_ps(254.0f)), scales);
     scales->offsets = _mm512_mul_ps(_mm512_add_ps(highest, lowest), _mm512_set1_ps(0.5f));
@@ -191,8 +210,8 @@ INSTANCE __m512i sum_quads(__m512i a)
     return _mm512_add_epi32(a, _mm512_shuffle_i32x4(a, a, 0xb1));
 }
 
-/* Codes by rows become codes by quads. Returns each row's sum of codes. */
-INSTANCE __m512i store_codes(const struct packing *packing, uint32_t u,
+/* Codes by rows become codes by quads, from `to` on. Returns each row's sum of codes. */
+INSTANCE __m512i store_codes(const struct packing *packing, uint32_t *to,
                              const __m512 halves[PACK_ROWS][2], const struct scales *scales)
 {
     __m512i words[PACK_ROWS]; /* quads 0 and 4, 1 and 5, and so on */
@@ -225,21 +244,29 @@ INSTANCE __m512i store_codes(const struct packing *packing, uint32_t u,
         __m512i high = _mm512_permutex2var_epi32(pairs[2], quads, pairs[3]);
         low_sums = _mm512_dpbusd_epi32(low_sums, ones, low);
         high_sums = _mm512_dpbusd_epi32(high_sums, ones, high);
-        uint32_t *to = unit_field(packing, u, half * CM_INT8_QUADS / 2);
         _mm512_mask_storeu_epi32(to, lanes, _mm512_permutex2var_epi32(low, packing->order, high));
         _mm512_mask_storeu_epi32(to + 2 * packing->rows, lanes,
                                  _mm512_permutex2var_epi32(low, other_order, high));
+        to += CM_INT8_QUADS / 2 * packing->rows;
     }
     return _mm512_mask_blend_epi32(0xf0, sum_quads(low_sums), sum_quads(high_sums));
 }
 
 INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
 {
-    __m512 halves[PACK_ROWS][2];
+    const uint32_t parts = packing->parts;
+    __m512 halves[PARTS_MAX][PACK_ROWS][2];
     struct scales scales;
-    load_groups(packing, u, halves);
-    packing->offsets ? find_scales_offset(halves, &scales) : find_scales(halves, &scales);
-    __m512i sums = store_codes(packing, u, halves, &scales);
+    for (uint32_t part = 0; part < parts; part++) {
+        load_part(packing, u * parts + part, halves[part]);
+    }
+    packing->offsets ? find_scales_offset(halves, parts, &scales)
+                     : find_scales(halves, parts, &scales);
+    __m512i sums = _mm512_setzero_si512();
+    for (uint32_t part = 0; part < parts; part++) {
+        uint32_t *to = unit_array(packing, u, part * CM_INT8_QUADS);
+        sums = _mm512_add_epi32(sums, store_codes(packing, to, halves[part], &scales));
+    }
     __m512i starts = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-packing->zero));
     __m512i bits = _mm512_castps_si512(scales.steps);
     if (packing->many) {
@@ -262,21 +289,23 @@ INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
     }
 }
 
-INSTANCE void pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets, bool many,
-                            int32_t zero, void *tile)
+INSTANCE void pack_integers(const float *x, uint32_t n_in, uint32_t rows,
+                            enum cm_matrix_format format, bool many, int32_t zero, void *tile)
 {
     const struct packing packing = {
         .x = x,
         .n_in = n_in,
         .rows = rows,
-        .offsets = offsets,
+        .parts = cm_format_group(format) / CM_INT8_GROUP,
+        .offsets = cm_format_has_offsets(format),
         .many = many,
         .zero = zero,
         .units = tile,
         .lanes = (__mmask16)((1u << rows) - 1),
         .order = order_of_codes(rows),
     };
-    uint32_t units_count = (n_in + CM_INT8_GROUP - 1) / CM_INT8_GROUP;
+    uint32_t group = cm_format_group(format);
+    uint32_t units_count = (n_in + group - 1) / group;
     for (uint32_t u = 0; u < units_count; u++) {
         pack_unit(&packing, u);
     }

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { ROWS_MAX = 65, GROUP = 32 };
+enum { ROWS_MAX = 65, GROUP = 32, WIDE_GROUP = 64 };
 
 static const uint32_t rows_counts[] = { 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65 };
 static const enum cm_precision precisions[] = { CM_PRECISION_EXACT, CM_PRECISION_BF16,
@@ -102,11 +102,20 @@ struct operands {
     double *w_err; /* [n_in] error allowed to each weight */
 };
 
+/* Inputs that have a scale together. */
+static uint32_t group_of(const struct cm_backend *backend, const struct cm_matrix_source *source)
+{
+    enum cm_dtype dtype = source->weight->dtype;
+    bool wide = source->rounding == CM_ROUNDING_COARSER && backend->isa >= CM_CPU_AVX512VNNI &&
+                dtype != CM_Q4_0 && dtype != CM_Q4_1 && source->weight->dims[1] % WIDE_GROUP == 0;
+    return wide ? WIDE_GROUP : GROUP;
+}
+
 /* The largest magnitude of the group that element k lies in. */
-static float group_largest(const float *values, uint32_t n, uint32_t k)
+static float group_largest(const float *values, uint32_t n, uint32_t k, uint32_t group)
 {
     float largest = 0;
-    for (uint32_t i = k / GROUP * GROUP; i < n && i < k / GROUP * GROUP + GROUP; i++) {
+    for (uint32_t i = k / group * group; i < n && i < k / group * group + group; i++) {
         largest = fmaxf(largest, fabsf(values[i]));
     }
     return largest;
@@ -126,10 +135,10 @@ static float stepped_up(float scale)
 }
 
 /* x[k] as int8 codes hold it: symmetric about zero, or about the middle of the group's range. */
-static double int8_rounded(const float *x, uint32_t n, uint32_t k, bool offsets)
+static double int8_rounded(const float *x, uint32_t n, uint32_t k, uint32_t group, bool offsets)
 {
     if (!offsets) {
-        float largest = group_largest(x, n, k);
+        float largest = group_largest(x, n, k, group);
         float scale = stepped_up(largest / 127.0f);
         return (double)scale * (double)rintf(x[k] * (1.0f / scale));
     }
@@ -146,12 +155,18 @@ static double int8_rounded(const float *x, uint32_t n, uint32_t k, bool offsets)
 }
 
 /* What is multiplied: exact values, bf16 roundings, or int8 codes times their scale. */
-static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, bool offsets,
+static void set_operands(const struct cm_backend *backend, const struct cm_matrix_source *source,
                          const float *x, const float *w, uint32_t n_in, struct operands *operands)
 {
+    enum cm_dtype dtype = source->weight->dtype;
+    bool offsets = source->rounding == CM_ROUNDING_FINER;
+    uint32_t group = group_of(backend, source);
     /* A folded offset is no further off than the nearest codes, or those are taken. */
     bool folded = cm_quants_has_offset(dtype) && backend->isa >= CM_CPU_AVX512VNNI && !offsets;
-    bool weights_exact = cm_quants_is_block_type(dtype) && dtype != CM_Q6_K && !folded;
+    bool weights_exact =
+        cm_quants_is_block_type(dtype) && dtype != CM_Q6_K && !folded && group == GROUP;
+    /* In steps. Of 64 weights together those of half of them may be exact. */
+    double error = group != GROUP ? 1.0001 : dtype == CM_Q6_K ? 0.75 : 0.5001;
     for (uint32_t k = 0; k < n_in; k++) {
         operands->x[k] = (double)x[k];
         operands->w[k] = (double)w[k];
@@ -162,10 +177,10 @@ static void set_operands(const struct cm_backend *backend, enum cm_dtype dtype, 
                 operands->x[k] = (double)bf16_rounded(x[k]);
             }
         } else if (backend->precision == CM_PRECISION_INT8) {
-            operands->x[k] = int8_rounded(x, n_in, k, offsets);
+            operands->x[k] = int8_rounded(x, n_in, k, group, offsets);
             if (!weights_exact) {
-                float step = group_largest(w, n_in, k) / 127.0f;
-                operands->w_err[k] = (dtype == CM_Q6_K ? 0.75 : 0.5001) * (double)step;
+                float step = group_largest(w, n_in, k, group) / 127.0f;
+                operands->w_err[k] = error * (double)step;
             }
         }
     }
@@ -179,8 +194,7 @@ static void check_row(const struct cm_backend *backend, const struct cm_matrix_s
     struct operands operands = { calloc(n_in, sizeof(double)), calloc(n_in, sizeof(double)),
                                  calloc(n_in, sizeof(double)) };
     for (uint32_t n = 0; n < weight->dims[0]; n++) {
-        set_operands(backend, weight->dtype, source->skewed_inputs, x, w_values + (size_t)n * n_in,
-                     n_in, &operands);
+        set_operands(backend, source, x, w_values + (size_t)n * n_in, n_in, &operands);
         double sum = 0;
         double magnitude = 0;
         double allowed = 0;
@@ -257,7 +271,7 @@ static void check_invariance(enum cm_cpu_isa isa, enum cm_precision precision, u
 }
 
 static void check_matmul(enum cm_cpu_isa isa, enum cm_precision precision, enum cm_dtype dtype,
-                         uint32_t n_in, uint32_t n_out, bool skewed, bool thoroughly)
+                         uint32_t n_in, uint32_t n_out, enum cm_rounding rounding, bool thoroughly)
 {
     struct cm_tensor weight = random_tensor(dtype, n_out, n_in);
     float *w_values = malloc(sizeof *w_values * n_in * n_out);
@@ -266,8 +280,8 @@ static void check_matmul(enum cm_cpu_isa isa, enum cm_precision precision, enum 
     float *y = malloc(sizeof *y * ROWS_MAX * n_out);
 
     struct cm_backend *backend = open_backend(isa, precision, 1);
-    struct cm_matrix_source source = { .weight = &weight, .skewed_inputs = skewed };
-    for (size_t i = 0; skewed && i < (size_t)ROWS_MAX * n_in; i++) {
+    struct cm_matrix_source source = { .weight = &weight, .rounding = rounding };
+    for (size_t i = 0; rounding == CM_ROUNDING_FINER && i < (size_t)ROWS_MAX * n_in; i++) {
         x[i] += i % n_in < 64 ? 5.0f : 0.0f; /* two groups on one side of zero */
     }
     struct cm_matrix *matrix = create_matrix(backend, &source, 1);
@@ -300,10 +314,12 @@ static void every_type_and_precision_matches_the_oracle(void **state)
             for (int dtype = 0; dtype < CM_DTYPE_COUNT; dtype++) {
                 uint32_t block = cm_dtype_info((enum cm_dtype)dtype)->block_elements;
                 uint32_t n_in = block == 1 ? 176 : block == 32 ? 608 : 512;
-                check_matmul((enum cm_cpu_isa)isa, precisions[p], (enum cm_dtype)dtype, n_in, 41,
-                             false, false);
-                check_matmul((enum cm_cpu_isa)isa, precisions[p], (enum cm_dtype)dtype, n_in, 41,
-                             true, false);
+                for (int rounding = CM_ROUNDING_USUAL; rounding <= CM_ROUNDING_COARSER;
+                     rounding++) {
+                    n_in = rounding == CM_ROUNDING_COARSER ? 512 : n_in;
+                    check_matmul((enum cm_cpu_isa)isa, precisions[p], (enum cm_dtype)dtype, n_in,
+                                 41, (enum cm_rounding)rounding, false);
+                }
             }
         }
     }
@@ -316,15 +332,18 @@ static void a_row_does_not_see_the_others(void **state)
         enum cm_dtype dtype;
         uint32_t n_in;
         uint32_t n_out;
+        enum cm_rounding rounding;
     } cases[] = {
-        { CM_F32, 176, 33 }, { CM_F32, 1, 1 },      { CM_F32, 131, 64 },
-        { CM_BF16, 33, 95 }, { CM_Q8_0, 320, 130 }, { CM_Q4_1, 160, 33 },
+        { CM_F32, 176, 33, CM_ROUNDING_USUAL },     { CM_F32, 1, 1, CM_ROUNDING_FINER },
+        { CM_F32, 131, 64, CM_ROUNDING_USUAL },     { CM_BF16, 33, 95, CM_ROUNDING_FINER },
+        { CM_Q8_0, 320, 130, CM_ROUNDING_USUAL },   { CM_Q4_1, 160, 33, CM_ROUNDING_FINER },
+        { CM_Q5_0, 320, 130, CM_ROUNDING_COARSER }, { CM_F32, 192, 33, CM_ROUNDING_COARSER },
     };
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
         for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
             for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 check_matmul((enum cm_cpu_isa)isa, precisions[p], cases[i].dtype, cases[i].n_in,
-                             cases[i].n_out, i % 2 == 1, true);
+                             cases[i].n_out, cases[i].rounding, true);
             }
         }
     }
@@ -410,7 +429,7 @@ static void extreme_codes_do_not_saturate(void **state)
             put_u16(data, cm_half_from_float(1.0f));
             put_u16(data + 34, cm_half_from_float(1.0f));
             struct cm_tensor weight = { "w", CM_Q8_0, 2, { 1, N_IN }, data, sizeof data };
-            struct cm_matrix_source source = { &weight, NULL, false, false };
+            struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
             struct cm_matrix *matrix = create_matrix(backend, &source, 1);
             for (float sign = -1; sign <= 1; sign += 2) {
                 float x[N_IN];
@@ -437,7 +456,7 @@ static void exact_sums_agree_between_avx2_and_avx512(void **state)
     }
     enum { N_IN = 300, N_OUT = 70, ROWS = 9 };
     struct cm_tensor weight = random_tensor(CM_F32, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     float *x = random_rows(ROWS, N_IN);
     float y[2][ROWS * N_OUT];
     for (int i = 0; i < 2; i++) {
@@ -490,7 +509,7 @@ static void zeros_and_not_a_number_stay_what_they_are(void **state)
     (void)state;
     enum { N_IN = 96, N_OUT = 33 };
     struct cm_tensor weight = random_tensor(CM_Q4_1, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
         struct cm_backend *backend = open_backend((enum cm_cpu_isa)isa, CM_PRECISION_INT8, 1);
         struct cm_matrix *matrix = create_matrix(backend, &source, 1);
@@ -519,7 +538,7 @@ static void q6_k_loses_little(void **state)
     (void)state;
     enum { N_IN = 256, N_OUT = 32 };
     struct cm_tensor weight = random_tensor(CM_Q6_K, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     struct cm_backend *backend = open_backend(CM_CPU_PORTABLE, CM_PRECISION_INT8, 1);
     struct cm_matrix *matrix = create_matrix(backend, &source, 1);
     static float values[N_OUT * N_IN];
@@ -533,7 +552,7 @@ static void q6_k_loses_little(void **state)
         cm_op_matmul(backend, matrix, x, 1, y);
         for (uint32_t n = 0; n < N_OUT; n++) {
             const float *row = values + n * N_IN;
-            float step = group_largest(row, N_IN, k) / 127.0f;
+            float step = group_largest(row, N_IN, k, GROUP) / 127.0f;
             error += pow((double)(y[n] / 127.0f - row[k]), 2);
             rounding_error += pow((double)(rintf(row[k] / step) * step - row[k]), 2);
         }
@@ -600,7 +619,7 @@ static void every_failed_allocation_is_reported(void **state)
 {
     (void)state;
     struct cm_tensor weight = random_tensor(CM_F32, 40, 64);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     for (uint64_t nth = 1;; nth++) {
         struct cm_backend_options options = { .threads = 2, .rows_max = 8 };
         struct cm_backend *backend = NULL;

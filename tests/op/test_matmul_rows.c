@@ -37,7 +37,7 @@ static void large_outputs_are_the_same(void **state)
     enum { N_IN = 32, N_OUT = 50000 / 16 * 16 };
     float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
     struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     float *x = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
     float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
     float *alone = cm_alloc(N_OUT, sizeof *alone);
@@ -65,7 +65,7 @@ static void rows_made_on_the_way_are_the_same(void **state)
     enum { N_IN = 96, N_OUT = 70 };
     float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
     struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
+    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
     float *x = op_random_array(2, (size_t)ROWS_MAX * 2 * N_IN, 1.0f);
     float *residual = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
     float *scale = op_random_array(3, N_IN, 1.0f);
