@@ -46,7 +46,8 @@ static bool folds_minima(enum cm_cpu_isa isa, const struct cm_matrix_source *sou
     return isa >= CM_CPU_AVX512VNNI && source->rounding != CM_ROUNDING_FINER;
 }
 
-/* Not for types whose codes of eight bits are exact. */
+/* Not for files of four bits in small groups: eight bits hold these (nearly) exactly, and rounding
+ * them again would cost most of that. */
 static bool is_wide(enum cm_cpu_isa isa, const struct cm_matrix_source *sources,
                     size_t sources_count, uint32_t n_in)
 {

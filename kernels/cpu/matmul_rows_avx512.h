@@ -134,8 +134,7 @@ INSTANCE __mmask16 is_some(__m512 a)
     return _knot_mask16(_mm512_cmp_ps_mask(a, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
 }
 
-/* Of 16 inputs of each row, lane by lane over the halves of all parts: `value` of what they hold,
- * folded with `op`. */
+/* values[t]: `op` over `value` of the bits of row t's inputs, each lane of all parts by itself. */
 #define EACH_LANE(op, value)                                                               \
     __m512i values[PACK_ROWS];                                                             \
     UNROLL_PACK_ROWS                                                                       \

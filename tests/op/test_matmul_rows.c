@@ -115,33 +115,35 @@ static void rows_made_on_the_way_are_the_same(void **state)
 static void feed_forward_is_the_same(void **state)
 {
     (void)state;
-    enum { N_EMBD = 70, N_FF_MAX = 160 };
+    enum { N_EMBD_MAX = 128, N_FF_MAX = 160 }; /* 128 has whole groups for coarser rounding */
     static const uint32_t widths[] = { N_FF_MAX, 80, 32 };
-    float *w = op_random_array(1, (size_t)3 * N_FF_MAX * N_EMBD, 1.0f);
-    float *input = op_random_array(2, (size_t)2 * ROWS_MAX * N_EMBD, 1.0f);
-    static float x[2][ROWS_MAX * N_EMBD];
-    static float normed[ROWS_MAX * N_EMBD];
+    float *w = op_random_array(1, (size_t)3 * N_FF_MAX * N_EMBD_MAX, 1.0f);
+    float *input = op_random_array(2, (size_t)2 * ROWS_MAX * N_EMBD_MAX, 1.0f);
+    static float x[2][ROWS_MAX * N_EMBD_MAX];
+    static float normed[ROWS_MAX * N_EMBD_MAX];
     static float products[ROWS_MAX * 2 * N_FF_MAX];
     static float hidden[ROWS_MAX * N_FF_MAX];
-    static float y[2][ROWS_MAX * N_EMBD];
+    static float y[2][ROWS_MAX * N_EMBD_MAX];
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
         for (size_t i = 0; i < 3 * sizeof widths / sizeof *widths; i++) {
             uint32_t n_ff = widths[i / 3];
+            uint32_t n_embd = i % 2 == 0 ? N_EMBD_MAX : 70;
             struct cm_backend *backend =
                 op_backend((enum cm_cpu_isa)isa, (uint32_t)i % 3 + 1, CM_PRECISION_INT8);
-            struct cm_tensor weights[] = { tensor_of(w, 2 * (uint64_t)n_ff, N_EMBD),
-                                           tensor_of(w, N_EMBD, n_ff) };
-            struct cm_matrix *gate_up = create_matrix(
-                backend, &(struct cm_matrix_source){ &weights[0], NULL, false, false });
+            struct cm_tensor weights[] = { tensor_of(w, 2 * (uint64_t)n_ff, n_embd),
+                                           tensor_of(w, n_embd, n_ff) };
+            struct cm_matrix *gate_up =
+                create_matrix(backend, &(struct cm_matrix_source){ &weights[0], NULL, false,
+                                                                   CM_ROUNDING_COARSER });
             struct cm_matrix *down = create_matrix(
-                backend, &(struct cm_matrix_source){ &weights[1], NULL, false, false });
+                backend, &(struct cm_matrix_source){ &weights[1], NULL, false, CM_ROUNDING_USUAL });
             for (size_t k = 0; k < sizeof rows_counts / sizeof *rows_counts; k++) {
                 struct cm_norm_args norm = { .kind = CM_NORM_RMS,
                                              .epsilon = 1e-5f,
                                              .n_rows = rows_counts[k],
-                                             .dim = N_EMBD,
+                                             .dim = n_embd,
                                              .weight = w,
-                                             .residual = input + ROWS_MAX * N_EMBD,
+                                             .residual = input + ROWS_MAX * N_EMBD_MAX,
                                              .out = normed };
                 memcpy(x[0], input, sizeof x[0]);
                 memcpy(x[1], input, sizeof x[1]);
@@ -160,7 +162,7 @@ static void feed_forward_is_the_same(void **state)
                                                 .hidden = hidden,
                                                 .y = y[1],
                                             });
-                assert_memory_equal(y[0], y[1], norm.n_rows * N_EMBD * sizeof **y);
+                assert_memory_equal(y[0], y[1], norm.n_rows * n_embd * sizeof **y);
                 assert_memory_equal(x[0], x[1], sizeof x[0]);
             }
             cm_matrix_close(gate_up);
