@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""How far copymill and llama.cpp are from float32 on the same file and the same texts.
+"""How far copymill and a peer are from float32 on the same file and the same texts.
 
     profiling/accuracy.py --model FILE.gguf --texts FILE.json|FILE.csv ... [--texts-max 200]
+                          [--format shipped|q4_0|q8_0|ct2]
 
 Prints the mean Kullback-Leibler divergence from `--precision exact` per token and the share of
-tokens with the same first choice, for both. llama.cpp runs on the file as it is, with float16 keys
-and values, in the environment that peers/compare.py makes. Texts are the strings of a JSON file
+tokens with the same first choice, for both. The peer is llama.cpp on the file as it is, with
+float16 keys and values, or in another format in which peers/compare.py times it; with ct2 it is
+CTranslate2 in int8. Both run in the environment that compare.py makes. Texts are the strings of a JSON file
 that are long enough to be prose, or the rows of a CSV file, one text each; of those that begin
 alike, the first.
 """
@@ -49,16 +51,19 @@ def read_texts(path):
 
 
 def feed(arguments):
-    """Writes tokens and llama.cpp's logits in divergence.c's form; runs in the environment."""
+    """Writes tokens and the peer's logits in divergence.c's form; runs in the environment."""
     import ctypes
     import llama_cpp as api
     import llama_cpp_peer as peer
-    model, threads, texts = arguments[0], int(arguments[1]), json.loads(sys.stdin.read())
+    model, peer_model, threads = arguments[0], arguments[1], int(arguments[2])
+    texts = json.loads(sys.stdin.read())
     api.llama_log_set(peer.be_quiet, ctypes.c_void_p(0))
     api.llama_backend_init()
     shape = {"sequences": 1, "prompt_tokens": 1024, "output_tokens": 0, "ubatch": 512,
              "threads": threads, "unified_kv": False, "flash_attention": True}
-    engine = peer.Engine(model, shape)
+    is_ct2 = peer_model.endswith(".ct2")
+    engine = peer.Engine(model if is_ct2 else peer_model, shape)
+    logits_of = ct2_logits(peer_model, threads) if is_ct2 else llama_cpp_logits(engine)
     vocabulary = api.llama_model_get_vocab(engine.model)
     room = (api.llama_token * 1024)()
     for text in texts:
@@ -66,15 +71,32 @@ def feed(arguments):
         count = api.llama_tokenize(vocabulary, data, len(data), room, len(room), True, True)
         if count <= 0:
             continue
-        engine.clear()
-        for position in range(count):
-            engine.add(room[position], position, 0, True)
-        engine.compute()
         header = (ctypes.c_uint32 * 2)(count, engine.vocabulary)
-        logits = api.llama_get_logits(engine.context)
         sys.stdout.buffer.write(bytes(header))
         sys.stdout.buffer.write(bytes((ctypes.c_int32 * count)(*room[:count])))
-        sys.stdout.buffer.write(ctypes.string_at(logits, 4 * count * engine.vocabulary))
+        sys.stdout.buffer.write(logits_of(room[:count]))
+
+
+def llama_cpp_logits(engine):
+    import ctypes
+    import llama_cpp as api
+
+    def logits_of(ids):
+        engine.clear()
+        for position, token in enumerate(ids):
+            engine.add(token, position, 0, True)
+        engine.compute()
+        logits = api.llama_get_logits(engine.context)
+        return ctypes.string_at(logits, 4 * len(ids) * engine.vocabulary)
+    return logits_of
+
+
+def ct2_logits(folder, threads):
+    import ctranslate2
+    import numpy
+    generator = ctranslate2.Generator(folder, device="cpu", compute_type="int8", inter_threads=1,
+                                      intra_threads=threads)
+    return lambda ids: numpy.array(generator.forward_batch([list(ids)])).tobytes()
 
 
 def main():
@@ -83,14 +105,17 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--texts", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--texts-max", type=int, default=200, help="of each file (200)")
+    parser.add_argument("--format", choices=compare.FORMATS, default="shipped", help="the peer's")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     parser.add_argument("--cache", type=pathlib.Path, default=compare.cache_folder())
     options = parser.parse_args()
     python = compare.prepare_environment(options.cache)
+    peer_model = compare.prepare_model(python, options.model, options.format, options.cache)
     for path in options.texts:
         texts = read_texts(path)[:options.texts_max]
-        with subprocess.Popen([python, __file__, "feed", options.model, str(options.threads)],
+        with subprocess.Popen([python, __file__, "feed", options.model, peer_model,
+                               str(options.threads)],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as feeder:
             with subprocess.Popen([options.build / "profiling" / "divergence", options.model,
                                    str(options.threads)], stdin=feeder.stdout,
@@ -99,7 +124,7 @@ def main():
                 feeder.stdin.close()
                 report = json.loads(reader.stdout.read())
         print(json.dumps({"model": options.model.name, "texts": f"{len(texts)} of {path.name}",
-                          **report}))
+                          "format": options.format, **report}), flush=True)
 
 
 if __name__ == "__main__":

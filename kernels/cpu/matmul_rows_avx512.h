@@ -256,7 +256,8 @@ INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
     const uint32_t parts = packing->parts;
     __m512 halves[PARTS_MAX][PACK_ROWS][2];
     struct scales scales;
-    for (uint32_t part = 0; part < parts; part++) {
+    load_part(packing, u * parts, halves[0]);
+    for (uint32_t part = 1; part < parts; part++) {
         load_part(packing, u * parts + part, halves[part]);
     }
     packing->offsets ? find_scales_offset(halves, parts, &scales)
