@@ -7,9 +7,9 @@
 Prints the mean Kullback-Leibler divergence from `--precision exact` per token and the share of
 tokens with the same first choice, for both. The peer is llama.cpp on the file as it is, with
 float16 keys and values, or in another format in which peers/compare.py times it; with ct2 it is
-CTranslate2 in int8. Both run in the environment that compare.py makes. Texts are the strings of a JSON file
-that are long enough to be prose, or the rows of a CSV file, one text each; of those that begin
-alike, the first.
+CTranslate2 in int8. Both run in the environment that compare.py makes. Texts are the strings of a
+JSON file that are long enough to be prose, or the rows of a CSV file, one text each; of those that
+begin alike, the first.
 """
 
 import argparse
