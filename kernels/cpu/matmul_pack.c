@@ -197,15 +197,9 @@ static float read_values(struct row_origin origin, uint32_t n_in, uint32_t index
     }
     struct cm_quant_group group;
     decode_group(origin, n_in, index, &group);
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
-        float scale = group.scales[dtype == CM_Q6_K ? i / 16 : 0];
-        values[i] = scale * (float)group.codes[i] + group.offset;
-    }
-    if (cm_quants_has_offset(dtype)) {
-        return 0.0f;
-    }
-    float step = fabsf(group.scales[0]);
-    return dtype == CM_Q6_K ? fmaxf(step, fabsf(group.scales[1])) : step;
+    cm_quants_group_values(dtype, &group, values);
+    return cm_quants_has_offset(dtype) ? 0.0f
+                                       : fmaxf(fabsf(group.scales[0]), fabsf(group.scales[1]));
 }
 
 /* The nearest codes. Returns the sum of squared errors. */
