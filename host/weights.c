@@ -105,7 +105,7 @@ struct matrix_sources {
     struct cm_tensor_slice weights[SOURCES_MAX];
     struct cm_tensor_slice biases[SOURCES_MAX];
     size_t count;
-    enum cm_rounding rounding;
+    bool skewed_inputs;
 };
 
 static enum cm_status add_source(const struct loading *loading, const struct cm_tensor *weight,
@@ -117,7 +117,7 @@ static enum cm_status add_source(const struct loading *loading, const struct cm_
     CM_ASSERT(i < SOURCES_MAX);
     sources->sources[i].weight = &sources->weights[i].tensor;
     sources->sources[i].transposed = transposed;
-    sources->sources[i].rounding = sources->rounding;
+    sources->sources[i].skewed_inputs = sources->skewed_inputs;
     enum cm_status status =
         cm_tensor_slice_init(&sources->weights[i], weight, transposed ? columns : rows,
                              transposed ? rows : columns, loading->error);
@@ -153,30 +153,17 @@ static enum cm_status add_part(const struct loading *loading, const struct matri
     return status;
 }
 
-/* The narrowest model whose gate and up may be rounded coarser: what that adds to divergence falls
- * with the size of a model (profiling/README.md, "Accuracy"). Down's inputs vary too much. */
-enum { COARSER_EMBD_MIN = 768 };
-
-static enum cm_rounding rounding_of(const struct loading *loading, const char *name)
-{
-    const struct cm_weight_names *names = loading->names;
-    if (name == names->q || name == names->qkv) {
-        /* What the norm before attention lets through of the residual stream has outliers, and
-         * errors of queries and keys pass through the softmax. */
-        return CM_ROUNDING_FINER;
-    }
-    return (name == names->gate || name == names->up) && loading->config->n_embd >= COARSER_EMBD_MIN
-               ? CM_ROUNDING_COARSER
-               : CM_ROUNDING_USUAL;
-}
-
 /* Stacks rows of the named linear layers, [n_out, n_in] each, into one packed matrix, as far as
  * `columns` of their n_in. */
 static enum cm_status load_matrix(const struct loading *loading, const struct matrix_part *parts,
                                   size_t parts_count, uint64_t n_in, struct cm_slice_range columns,
                                   struct cm_matrix **matrix)
 {
-    struct matrix_sources sources = { .rounding = rounding_of(loading, parts->name) };
+    /* What the norm before attention lets through of the residual stream has outliers, and errors
+     * of queries and keys pass through the softmax. */
+    struct matrix_sources sources = {
+        .skewed_inputs = parts->name == loading->names->q || parts->name == loading->names->qkv,
+    };
     enum cm_status status = CM_OK;
     for (size_t i = 0; i < parts_count && status == CM_OK; i++) {
         status = add_part(loading, &parts[i], n_in, columns, &sources);

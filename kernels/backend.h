@@ -152,18 +152,12 @@ void cm_backend_range_end(struct cm_backend *backend);
 /* A packed weight matrix [n_out, n_in] with an optional bias [n_out]. */
 struct cm_matrix;
 
-/* How a matrix is rounded where its precision rounds. */
-enum cm_rounding {
-    CM_ROUNDING_USUAL,
-    CM_ROUNDING_FINER,   /* x has channels far from the others and from zero: worth the time */
-    CM_ROUNDING_COARSER, /* the model can bear it, for the time it saves */
-};
-
 struct cm_matrix_source {
     const struct cm_tensor *weight; /* [n_out_i, n_in], any dtype; borrowed during the call only */
     const struct cm_tensor *bias;   /* [n_out_i], any plain dtype, or NULL */
     bool transposed;                /* the file holds [n_in, n_out_i] (GPT-2) */
-    enum cm_rounding rounding;      /* the same for all sources */
+    bool skewed_inputs; /* x has channels far from the others and from zero; the same for all
+                           sources */
 };
 
 /* Stacks the sources' rows (fused QKV, gate + up) and packs them in the layout of the precision. */

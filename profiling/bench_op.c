@@ -189,7 +189,7 @@ static bool bench_shape(struct cm_backend *backend, const struct options *option
     for (size_t i = 0; i < (size_t)ROWS_MAX * shape.n_in; i++) {
         x[i] = (float)(i * 37 % 201) / 100.0f - 1.0f;
     }
-    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     size_t count = 0;
     size_t bytes = 0;
     while (count < COPIES_MAX && (count < 2 || bytes < COLD_BYTES)) {

@@ -58,6 +58,7 @@ struct activation_args {
     const float *x;
     uint32_t dim;
     float *out;
+    size_t out_stride; /* floats between rows */
 };
 
 static void activate_row(const struct activation_args *args, const float *x, const float *up,
@@ -79,36 +80,38 @@ static void activate_rows(const void *context, uint32_t begin, uint32_t end)
     size_t stride = (args->gated ? 2 : 1) * (size_t)args->dim;
     for (size_t row = begin; row < end; row++) {
         const float *x = args->x + row * stride;
-        activate_row(args, x, args->gated ? x + args->dim : NULL, args->out + row * args->dim);
+        activate_row(args, x, args->gated ? x + args->dim : NULL,
+                     args->out + row * args->out_stride);
     }
 }
 
 void cm_op_gated(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
                  uint32_t n_rows, uint32_t dim, float *out)
 {
-    struct activation_args args = { kind, true, x, dim, out };
+    struct activation_args args = { kind, true, x, dim, out, dim };
     cm_rows_run(backend, activate_rows, &args, n_rows, 4 * (size_t)dim);
 }
 
 void cm_op_activation(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
                       uint32_t n_rows, uint32_t dim, float *out)
 {
-    struct activation_args args = { kind, false, x, dim, out };
+    struct activation_args args = { kind, false, x, dim, out, dim };
     cm_rows_run(backend, activate_rows, &args, n_rows, 3 * (size_t)dim);
 }
 
 void cm_op_gated_matmul(struct cm_backend *backend, enum cm_activation_kind kind, const float *x,
                         uint32_t n_rows, float *hidden, struct cm_matrix *matrix, float *y)
 {
-    struct activation_args args = { kind, true, x, cm_cpu_matrix_n_in(matrix), hidden };
+    uint32_t dim = cm_cpu_matrix_n_in(matrix);
+    struct activation_args args = { kind, true, x, dim, hidden, dim };
     cm_cpu_matmul_made(backend, matrix, hidden, &(struct cm_rows_maker){ activate_rows, &args },
                        n_rows, y);
 }
 
 static void gate_all(enum cm_activation_kind kind, const float *x, uint32_t n_rows, uint32_t dim,
-                     float *out)
+                     float *out, size_t out_stride)
 {
-    struct activation_args args = { kind, true, x, dim, out };
+    struct activation_args args = { kind, true, x, dim, out, out_stride };
     activate_rows(&args, 0, n_rows);
 }
 

@@ -39,28 +39,6 @@ static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
     return &cm_matmul_portable[format];
 }
 
-/* Where scales come from tables, minima would be a tenth of the work. Not where inputs are skewed:
- * what the codes leave of an offset is multiplied by sums of x, and there these are large. */
-static bool folds_minima(enum cm_cpu_isa isa, const struct cm_matrix_source *source)
-{
-    return isa >= CM_CPU_AVX512VNNI && source->rounding != CM_ROUNDING_FINER;
-}
-
-/* Not for files of four bits in small groups: eight bits hold these (nearly) exactly, and rounding
- * them again would cost most of that. */
-static bool is_wide(enum cm_cpu_isa isa, const struct cm_matrix_source *sources,
-                    size_t sources_count, uint32_t n_in)
-{
-    for (size_t i = 0; i < sources_count; i++) {
-        enum cm_dtype dtype = sources[i].weight->dtype;
-        if (dtype == CM_Q4_0 || dtype == CM_Q4_1) {
-            return false;
-        }
-    }
-    return isa >= CM_CPU_AVX512VNNI && sources[0].rounding == CM_ROUNDING_COARSER &&
-           n_in % CM_INT8_WIDE_GROUP == 0;
-}
-
 static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_cpu_isa isa,
                                            const struct cm_matrix_source *sources,
                                            size_t sources_count, uint32_t n_in)
@@ -70,6 +48,9 @@ static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_
     }
     if (precision == CM_PRECISION_BF16) {
         return CM_FORMAT_BF16;
+    }
+    if (isa >= CM_CPU_AVX512VNNI) {
+        return n_in % CM_ROTATED_MAX == 0 ? CM_FORMAT_ROTATED_128 : CM_FORMAT_ROTATED_64;
     }
     size_t offsets_count = 0;
     size_t nibbles_count = 0;
@@ -84,13 +65,7 @@ static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_
     } else if (nibbles_count == sources_count && offsets_count == 0) {
         format = CM_FORMAT_INT4;
     }
-    if (offsets_count > 0 && folds_minima(isa, sources)) {
-        format = CM_FORMAT_INT8;
-    }
-    if (format == CM_FORMAT_INT8 && is_wide(isa, sources, sources_count, n_in)) {
-        return CM_FORMAT_INT8_WIDE;
-    }
-    if (sources[0].rounding == CM_ROUNDING_FINER) {
+    if (sources[0].skewed_inputs) {
         format = (enum cm_matrix_format)(format - CM_FORMAT_INT8 + CM_FORMAT_INT8_OFFSET);
     }
     return format;
@@ -112,18 +87,16 @@ static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backen
         (row_bytes + CM_CACHE_LINE_BYTES - 1) / CM_CACHE_LINE_BYTES * CM_CACHE_LINE_BYTES;
 }
 
-/* For each thread a table, a tile and what it multiplies of a gated block, then the packed rows;
- * all but the second twice, for the two matrices of such a block. */
+/* For each thread a tile and what it multiplies of a gated block, then the packed rows; tiles and
+ * rows twice, for the two matrices of such a block. */
 static bool scratch_bytes_of(const struct cm_backend *backend, const struct cm_matrix *matrix,
                              size_t *bytes)
 {
     size_t threads = cm_pool_threads(backend->pool);
     size_t rows = threads * matrix->kernels->tile_rows_max + backend->rows_max;
     size_t gated;
-    return cm_size_mul(rows, matrix->row_bytes, bytes) ||
-           cm_size_add(*bytes, threads * cm_matrix_table_bytes(matrix), bytes) ||
-           cm_size_mul(*bytes, 2, bytes) ||
-           cm_size_mul(threads * backend->rows_max, CM_GATED_ROW_BYTES, &gated) ||
+    return cm_size_mul(rows, matrix->row_bytes, bytes) || cm_size_mul(*bytes, 2, bytes) ||
+           cm_size_mul(threads * backend->rows_max, cm_gated_row_bytes(matrix), &gated) ||
            cm_size_add(*bytes, gated, bytes);
 }
 

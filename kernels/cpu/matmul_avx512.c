@@ -2,8 +2,9 @@
  * matmul_kernels.h; chosen by cm_cpu_isa_best.
  *
  * A panel is two registers wide. All accumulators of a tile stay in registers: 2 per row for the
- * float formats (12 rows), 2 integers and 2 floats per row for INT8 (7 rows). The number of rows is
- * a constant of each instance, so that the loops over rows unroll and the arrays become registers.
+ * float formats (12 rows), 2 integers and 2 floats per row for integers (7 rows). The number of
+ * rows is a constant of each instance, so that the loops over rows unroll and the arrays become
+ * registers.
  */
 #include "kernels/cpu/matmul_rows_avx512.h"
 
@@ -123,25 +124,7 @@ static void multiply_bf16(const struct cm_matmul_tile *tile)
     multiply_float(tile, true);
 }
 
-/* --- INT8 --- */
-
-/* Tiles for few rows differ by offsets and widths alone. */
-#define PACK(name, format)                                                            \
-    static void pack_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
-    {                                                                                 \
-        pack_integers(x, n_in, rows, format, false, CM_INT8_ZERO, tile);              \
-    }
-
-PACK(int8, CM_FORMAT_INT8)
-PACK(int8_offset, CM_FORMAT_INT8_OFFSET)
-PACK(int8_wide, CM_FORMAT_INT8_WIDE)
-
-INSTANCE int32_t zero_of(enum cm_matrix_format format)
-{
-    return !cm_format_is_int4(format)     ? CM_INT8_ZERO
-           : cm_format_has_minima(format) ? 0
-                                          : CM_INT4_ZERO;
-}
+/* --- Rotated --- */
 
 /* sums[i] += w[4i..4i+3] (unsigned) . x[0..3] (signed). Written out because GCC 12 moves the
  * intrinsic's operands through the stack, which costs two thirds of the speed. */
@@ -150,80 +133,18 @@ INSTANCE void add_dots(__m512i *sums, __m512i w, const int32_t *x)
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sums) : "v"(w), "m"(*x));
 }
 
-/* The 16 columns from `column` on of a quad. The two halves of a byte are loaded apart, since
- * keeping it would take a register from the sums; written out so that GCC does not. */
-INSTANCE __m512i load_quad(const uint8_t *unit, bool int4, uint32_t quad, uint32_t column,
-                           __m512i low_bits)
-{
-    if (!int4) {
-        return _mm512_loadu_si512(unit + (quad * CM_PANEL + column) * 4);
-    }
-    const __m512i *pairs = (const void *)(unit + (quad % CM_INT4_PAIRS * CM_PANEL + column) * 4);
-    __m512i codes;
-    if (quad < CM_INT4_PAIRS) {
-        __asm__("vpandd %1, %2, %0" : "=v"(codes) : "m"(*pairs), "v"(low_bits));
-        return codes;
-    }
-    __asm__("vpsrlw $4, %1, %0" : "=v"(codes) : "m"(*pairs));
-    return _mm512_and_si512(codes, low_bits);
-}
-
-INSTANCE __m512i start_of(enum cm_matrix_format format, int32_t start)
-{
-    if (cm_format_is_int4(format) && cm_format_has_minima(format)) {
-        return _mm512_setzero_si512();
-    }
-    __m512i starts = _mm512_set1_epi32(start);
-    return cm_format_is_int4(format) ? _mm512_srai_epi32(starts, 4) : starts;
-}
-
-/* sums[t][:] += columns[:] * x[t] */
-INSTANCE void add_outer_product(const float *columns, const float *x, uint32_t rows,
-                                __m512 sums[INT8_ROWS][2])
-{
-    __m512 columns0 = _mm512_loadu_ps(columns);
-    __m512 columns1 = _mm512_loadu_ps(columns + 16);
-    UNROLL_ROWS
-    for (uint32_t t = 0; t < rows; t++) {
-        __m512 value = _mm512_set1_ps(x[t]);
-        sums[t][0] = _mm512_fmadd_ps(columns0, value, sums[t][0]);
-        sums[t][1] = _mm512_fmadd_ps(columns1, value, sums[t][1]);
-    }
-}
-
-enum way {
-    FEW_ROWS,
-    MANY_ROWS,       /* scales come from the table */
-    MANY_ROWS_FIRST, /* which has to be filled: by the way, as there is room between the dots */
-};
-
-/* One step's scales of a unit of the table from those of the panel. */
-INSTANCE void fill_step(const float *scales, uint32_t step, float *table)
-{
-    __m512 factor = _mm512_set1_ps(1.0f + (float)step / CM_INT8_SCALE_STEPS);
-    table += step * CM_PANEL;
-    _mm512_store_ps(table, _mm512_mul_ps(_mm512_loadu_ps(scales), factor));
-    _mm512_store_ps(table + 16, _mm512_mul_ps(_mm512_loadu_ps(scales + 16), factor));
-}
-
 /* dots[t][:] += codes . x[t] over a unit */
-INSTANCE void add_unit_dots(const uint8_t *weights, const int32_t *x, uint32_t rows,
-                            enum cm_matrix_format format, enum way way, __m512i low_bits,
-                            float *table, __m512i dots[INT8_ROWS][2])
+INSTANCE void add_unit_dots(const uint8_t *codes, const int32_t *x, uint32_t rows, uint32_t quads,
+                            __m512i dots[INT8_ROWS][2])
 {
-    const bool int4 = cm_format_is_int4(format);
-    const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
-    _Pragma("GCC unroll 16") for (uint32_t q = 0; q < cm_format_group(format) / 4; q++)
+    _Pragma("GCC unroll 8") for (uint32_t q = 0; q < quads; q++)
     {
-        __m512i w0 = load_quad(weights, int4, q, 0, low_bits);
-        __m512i w1 = load_quad(weights, int4, q, 16, low_bits);
+        __m512i w0 = _mm512_loadu_si512(codes + (size_t)q * CM_PANEL * 4);
+        __m512i w1 = _mm512_loadu_si512(codes + (size_t)q * CM_PANEL * 4 + 64);
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
             add_dots(&dots[t][0], w0, x + q * rows + t);
             add_dots(&dots[t][1], w1, x + q * rows + t);
-        }
-        if (way == MANY_ROWS_FIRST && q < CM_INT8_SCALE_STEPS) {
-            fill_step(scales, q, table);
         }
     }
 }
@@ -244,32 +165,11 @@ INSTANCE void scale_dots(const float *scales, const float *x_scales, uint32_t ro
     }
 }
 
-/* The same by way of a table. */
-INSTANCE void look_up_scales(const float *table, const float *magics, const uint32_t *steps,
-                             uint32_t rows, const __m512i dots[INT8_ROWS][2],
-                             __m512 sums[INT8_ROWS][2])
+INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t rows, uint32_t n)
 {
-    UNROLL_ROWS
-    for (uint32_t t = 0; t < rows; t++) {
-        const float *scales = (const void *)((const char *)table + steps[t]);
-        __m512 magic = _mm512_set1_ps(magics[t]);
-        sums[t][0] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][0]), magic),
-                                     _mm512_loadu_ps(scales), sums[t][0]);
-        sums[t][1] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][1]), magic),
-                                     _mm512_loadu_ps(scales + 16), sums[t][1]);
-    }
-}
-
-INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t rows,
-                                    enum cm_matrix_format format, enum way way)
-{
-    const bool many = way != FEW_ROWS;
-    const uint32_t quads = cm_format_group(format) / 4;
+    const uint32_t quads = n / 4;
     const uint8_t *weights = tile->weights;
     const int32_t *x = tile->x;
-    float *table = tile->table;
-    __m512i low_bits = _mm512_set1_epi8(15);
-    __asm__("" : "+v"(low_bits)); /* one register, not one for each type of use */
     __m512 sums[INT8_ROWS][2];
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -280,36 +180,18 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
     const uint8_t *coming = tile->coming;
     for (uint32_t u = 0; u < tile->units_count; u++) {
         next = cm_matmul_fetch(next, tile->next_lines);
-        if (many) {
-            coming = cm_matmul_fetch(coming, tile->coming_lines);
-        }
-        __m512i dots[INT8_ROWS][2];
+        coming = cm_matmul_fetch(coming, tile->coming_lines);
         const int32_t *starts = x + quads * rows;
+        __m512i dots[INT8_ROWS][2];
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
-            dots[t][0] = dots[t][1] =
-                many ? _mm512_set1_epi32(starts[t]) : start_of(format, starts[t]);
+            dots[t][0] = dots[t][1] = _mm512_set1_epi32(starts[t]);
         }
-        add_unit_dots(weights, x, rows, format, way, low_bits, table, dots);
-        const float *scales = (const void *)(weights + cm_format_codes_bytes(format));
-        const float *x_scales = float_at(starts, rows);
-        if (many) {
-            look_up_scales(table, x_scales, (const uint32_t *)starts + FIELD_STEPS * rows, rows,
-                           dots, sums);
-            table += CM_INT8_SCALE_STEPS * CM_PANEL;
-        } else {
-            scale_dots(scales, x_scales, rows, dots, sums);
-        }
-        if (cm_format_has_minima(format)) {
-            scales += CM_PANEL;
-            add_outer_product(scales, float_at(x_scales, rows), rows, sums);
-        }
-        if (cm_format_has_offsets(format)) {
-            add_outer_product(scales + CM_PANEL, float_at(starts, offsets_field(many) * rows), rows,
-                              sums);
-        }
-        weights += cm_format_unit_bytes(format);
-        x += fields_count(quads, cm_format_has_offsets(format), many) * rows;
+        add_unit_dots(weights, x, rows, quads, dots);
+        weights += CM_PANEL * n;
+        scale_dots((const float *)(const void *)weights, float_at(starts, rows), rows, dots, sums);
+        weights += CM_PANEL * sizeof(float);
+        x = starts + 2 * rows;
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -324,91 +206,50 @@ INSTANCE void multiply_integer_rows(const struct cm_matmul_tile *tile, uint32_t 
     }
 }
 
-INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matrix_format format)
+INSTANCE void multiply_rotated(const struct cm_matmul_tile *tile, uint32_t n)
 {
     switch (tile->rows) {
     case 1:
-        multiply_integer_rows(tile, 1, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 1, n);
         break;
     case 2:
-        multiply_integer_rows(tile, 2, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 2, n);
         break;
     case 3:
-        multiply_integer_rows(tile, 3, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 3, n);
         break;
     case 4:
-        multiply_integer_rows(tile, 4, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 4, n);
         break;
     case 5:
-        multiply_integer_rows(tile, 5, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 5, n);
         break;
     case 6:
-        multiply_integer_rows(tile, 6, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 6, n);
         break;
     default:
-        multiply_integer_rows(tile, 7, format, FEW_ROWS);
+        multiply_rotated_rows(tile, 7, n);
         break;
     }
 }
 
-INSTANCE void multiply_integers_many(const struct cm_matmul_tile *tile,
-                                     enum cm_matrix_format format, enum way way)
-{
-    switch (tile->rows) {
-    case CM_MANY_ROWS_MIN:
-        multiply_integer_rows(tile, 5, format, way);
-        break;
-    case 6:
-        multiply_integer_rows(tile, 6, format, way);
-        break;
-    default:
-        multiply_integer_rows(tile, 7, format, way);
-        break;
-    }
-}
-
-#define KERNELS(name, format)                                                              \
-    static void multiply_##name(const struct cm_matmul_tile *tile)                         \
+#define KERNELS(n)                                                                         \
+    static void pack_rotated_##n(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
     {                                                                                      \
-        multiply_integers(tile, format);                                                   \
+        pack_rotated(x, n_in, rows, n, tile);                                              \
     }                                                                                      \
-    static void multiply_many_##name(const struct cm_matmul_tile *tile)                    \
+    static void multiply_rotated_##n(const struct cm_matmul_tile *tile)                    \
     {                                                                                      \
-        if (tile->fills_table) {                                                           \
-            multiply_integers_many(tile, format, MANY_ROWS_FIRST);                         \
-        } else {                                                                           \
-            multiply_integers_many(tile, format, MANY_ROWS);                               \
-        }                                                                                  \
-    }                                                                                      \
-    static void pack_many_##name(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
-    {                                                                                      \
-        pack_integers(x, n_in, rows, format, true, zero_of(format), tile);                 \
+        multiply_rotated(tile, n);                                                         \
     }
 
-CM_EACH_INTEGER_FORMAT(KERNELS)
-KERNELS(int8_wide, CM_FORMAT_INT8_WIDE)
+KERNELS(64)
+KERNELS(128)
 
-enum { WIDER_BYTES = CM_INT8_WIDE_GROUP - CM_INT8_GROUP };
-
-#define INTEGER_KERNELS(name, row_unit_bytes, pack)                                              \
-    {                                                                                            \
-        INT8_ROWS, row_unit_bytes, pack, multiply_##name, pack_many_##name, multiply_many_##name \
-    }
-#define PLAIN_KERNELS(name) INTEGER_KERNELS(name, CM_INT8_MANY_ROW_UNIT_BYTES, pack_int8)
-#define OFFSET_KERNELS(name) \
-    INTEGER_KERNELS(name, CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES, pack_int8_offset)
-
+/* The other formats of integers are for other instruction sets. */
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
-    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
-    [CM_FORMAT_INT8] = PLAIN_KERNELS(int8),
-    [CM_FORMAT_INT8_MIN] = PLAIN_KERNELS(int8_min),
-    [CM_FORMAT_INT4] = PLAIN_KERNELS(int4),
-    [CM_FORMAT_INT4_MIN] = PLAIN_KERNELS(int4_min),
-    [CM_FORMAT_INT8_OFFSET] = OFFSET_KERNELS(int8_offset),
-    [CM_FORMAT_INT8_MIN_OFFSET] = OFFSET_KERNELS(int8_min_offset),
-    [CM_FORMAT_INT4_OFFSET] = OFFSET_KERNELS(int4_offset),
-    [CM_FORMAT_INT4_MIN_OFFSET] = OFFSET_KERNELS(int4_min_offset),
-    [CM_FORMAT_INT8_WIDE] =
-        INTEGER_KERNELS(int8_wide, CM_INT8_MANY_ROW_UNIT_BYTES + WIDER_BYTES, pack_int8_wide),
+    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
+    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
+    [CM_FORMAT_ROTATED_64] = { INT8_ROWS, 64 + 8, pack_rotated_64, multiply_rotated_64 },
+    [CM_FORMAT_ROTATED_128] = { INT8_ROWS, 128 + 8, pack_rotated_128, multiply_rotated_128 },
 };

@@ -111,5 +111,4 @@ static void multiply(const struct cm_matmul_tile *tile)
     }
 }
 
-const struct cm_matmul_kernels cm_matmul_avx512bf16 = { TILE_ROWS, 4,    pack_pairs,
-                                                        multiply,  NULL, NULL };
+const struct cm_matmul_kernels cm_matmul_avx512bf16 = { TILE_ROWS, 4, pack_pairs, multiply };

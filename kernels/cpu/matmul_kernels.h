@@ -14,7 +14,7 @@
  *   INT4       32                 struct cm_int4_unit                   the same
  *   INT4_MIN   32                 struct cm_int4_unit, float minima[32] the same
  *   ..._OFFSET 32                 as above, and float totals[32]        the same, and offsets
- *   INT8_WIDE  64                 as INT8, with twice the codes         the same
+ *   ROTATED_n  n = 64, 128        as INT8, with n inputs                the same without sums
  *
  * Accumulation, the same for every T, so that a row's result does not depend on the tile it fell
  * into:
@@ -27,6 +27,7 @@
  *     y = bias + sum over units of scale_w * scale_x * (sum of q * p)
  *                                 (+ minimum * (scale_x * sum of p)) (+ total * offset),
  *     integer sums exact and thus the same in all variants, units in rising order.
+ *   ROTATED: y = bias + sum over units of scale_w * scale_x * (sum of q * p), in the same way.
  *
  * All memory is aligned to 64 bytes at the start of a panel; tiles to 4 bytes.
  */
@@ -41,7 +42,6 @@ enum {
     CM_PANEL = 32,
     CM_CHUNK_INPUTS = 128,
     CM_TILE_ROWS_MAX = 12,
-    CM_MANY_ROWS_MIN = 5,
 };
 
 /* Weights are stored unsigned, which is what vpdpbusd multiplies with signed activations: byte
@@ -53,21 +53,15 @@ struct cm_int8_unit {
     float scales[CM_PANEL];
 };
 
-/* AVX-512 takes minima into int8 codes where it can (matmul_pack.c), which spares their products.
- * Elsewhere types of four bits keep them: half the memory, and a panel stays in the first cache. A
- * byte holds an input of quad j in its low bits and that of quad j + 4 in its high ones, unsigned.
- * INT4 stores q + 8; INT4_MIN stores q itself, since its types are unsigned. */
+/* Types of four bits keep them: half the memory, and a panel stays in the first cache. A byte holds
+ * an input of quad j in its low bits and that of quad j + 4 in its high ones, unsigned. INT4 stores
+ * q + 8; INT4_MIN stores q itself, since its types are unsigned. */
 enum { CM_INT4_ZERO = 8, CM_INT4_PAIRS = CM_INT8_QUADS / 2 };
 
 struct cm_int4_unit {
     uint8_t codes[CM_INT4_PAIRS][CM_PANEL][4];
     float scales[CM_PANEL];
 };
-
-/* Scales for twice as many inputs, of weights and of x, leave a seventeenth of a matmul's
- * operations for them instead of a ninth. Codes are then the nearest to what the file has, and
- * divergence rises: for matrices that can bear it, with whole groups, on AVX-512. */
-enum { CM_INT8_WIDE_GROUP = 2 * CM_INT8_GROUP };
 
 /* A unit of a tile of T rows: these arrays with [T] in place of [1], one after the other. */
 struct cm_int8_row_unit {
@@ -78,33 +72,24 @@ struct cm_int8_row_unit {
     float offsets[1]; /* in the formats with offsets only */
 };
 
-/* The scale of a group of x is the next of the numbers 2^s * (8 + step) / 8, step = 0..7. What that
- * wastes of the codes' range, six percent on average, buys kernels for many rows that multiply no
- * scales: they find a panel's scales, times (8 + step) / 8, in a table that serves all tiles, and
- * 2^s costs nothing. An accumulator that starts at the bits of M = 1.5 * 2^(23 + s) and adds
- * integers is, read as a float, M + 2^s * sum: taking M away replaces the conversion. As 2^s is
- * exact in products, the bits of results are those of the kernels for few rows.
- *
- * Their tiles have units of these arrays; `starts` are the bits of M and what takes the 128 or 8 of
- * the weights' codes back out. */
-struct cm_int8_many_row_unit {
-    int8_t codes[CM_INT8_QUADS][1][4];
-    int32_t starts[1];
-    float magics[1]; /* M */
-    float sums[1];
-    uint32_t steps[1]; /* bytes from the start of the table's unit to the step's scales */
-    float offsets[1];  /* in the formats with offsets only */
-};
-
 enum {
-    CM_INT8_SCALE_STEPS = 8,
     CM_INT8_ROW_UNIT_BYTES = offsetof(struct cm_int8_row_unit, offsets),
     CM_INT8_OFFSET_ROW_UNIT_BYTES = sizeof(struct cm_int8_row_unit),
-    CM_INT8_MANY_ROW_UNIT_BYTES = offsetof(struct cm_int8_many_row_unit, offsets),
-    CM_INT8_OFFSET_MANY_ROW_UNIT_BYTES = sizeof(struct cm_int8_many_row_unit),
-    /* Of the table: float scales[CM_INT8_SCALE_STEPS][32]. */
-    CM_INT8_TABLE_UNIT_BYTES = CM_INT8_SCALE_STEPS * CM_PANEL * sizeof(float),
 };
+
+/* Rotated formats multiply H x with H W / n, where H is the Hadamard matrix of n = 64 or 128 inputs
+ * (rows and columns of +1 and -1, H H = n I): the products are those of x and W, but no channel is
+ * an outlier any more, since each is spread evenly over its whole unit. Eight bits then serve n
+ * inputs better than they serve 32 as they are (profiling/README.md), minima and offsets vanish,
+ * and one scale for n inputs leaves nearly all of a matmul's operations to its dots. The idea is
+ * that of QuaRot (Ashkboos et al. 2024), by blocks and without touching the model around it. */
+enum { CM_ROTATED_MAX = 128, CM_ROTATED_MIN = 64 };
+
+/* A row's unit of a rotated format: codes, start, scale. */
+static inline size_t cm_rotated_row_unit_bytes(uint32_t n)
+{
+    return n + sizeof(int32_t) + sizeof(float);
+}
 
 enum cm_matrix_format {
     CM_FORMAT_F32,
@@ -118,13 +103,14 @@ enum cm_matrix_format {
     CM_FORMAT_INT8_MIN_OFFSET,
     CM_FORMAT_INT4_OFFSET,
     CM_FORMAT_INT4_MIN_OFFSET,
-    CM_FORMAT_INT8_WIDE,
+    CM_FORMAT_ROTATED_64,
+    CM_FORMAT_ROTATED_128,
     CM_FORMAT_COUNT
 };
 
 static inline bool cm_format_has_offsets(enum cm_matrix_format format)
 {
-    return format >= CM_FORMAT_INT8_OFFSET && format < CM_FORMAT_INT8_WIDE;
+    return format >= CM_FORMAT_INT8_OFFSET && format <= CM_FORMAT_INT4_MIN_OFFSET;
 }
 
 /* The format without offsets of an integer format. */
@@ -147,15 +133,17 @@ static inline bool cm_format_is_int4(enum cm_matrix_format format)
            cm_format_plain(format) == CM_FORMAT_INT4_MIN;
 }
 
-static inline bool cm_format_is_wide(enum cm_matrix_format format)
+static inline bool cm_format_is_rotated(enum cm_matrix_format format)
 {
-    return format == CM_FORMAT_INT8_WIDE;
+    return format >= CM_FORMAT_ROTATED_64;
 }
 
-/* Inputs of a unit of the integer formats. */
+/* Inputs of a unit of the integer formats, a multiple of CM_PANEL. */
 static inline uint32_t cm_format_group(enum cm_matrix_format format)
 {
-    return cm_format_is_wide(format) ? CM_INT8_WIDE_GROUP : CM_INT8_GROUP;
+    return format == CM_FORMAT_ROTATED_128  ? CM_ROTATED_MAX
+           : format == CM_FORMAT_ROTATED_64 ? CM_ROTATED_MIN
+                                            : CM_INT8_GROUP;
 }
 
 /* Of a unit of the integer formats; scales, then minima, then totals follow the codes. */
@@ -171,9 +159,12 @@ static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)
     return cm_format_codes_bytes(format) + arrays * CM_PANEL * sizeof(float);
 }
 
+/* Of a packed row. */
 static inline size_t cm_format_row_unit_bytes(enum cm_matrix_format format)
 {
-    return cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES;
+    return cm_format_is_rotated(format)    ? cm_rotated_row_unit_bytes(cm_format_group(format))
+           : cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES
+                                           : CM_INT8_ROW_UNIT_BYTES;
 }
 
 struct cm_matrix {
@@ -204,13 +195,11 @@ struct cm_matmul_tile {
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
     bool past_caches; /* write `out`, whole cache lines, to memory past the caches */
-    float *table;     /* for multiply_many: [units_count][CM_INT8_SCALE_STEPS][32] */
-    bool fills_table; /* the first tile of a panel does */
     /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
     uint32_t next_lines;
-    /* The same for pages of the KV cache, or for rows; in multiply_many only. */
+    /* The same for pages of the KV cache, or for rows; integer formats only. */
     const uint8_t *coming;
     uint32_t coming_lines;
 };
@@ -227,14 +216,10 @@ static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines
 
 struct cm_matmul_kernels {
     uint32_t tile_rows_max;
-    uint32_t row_unit_bytes; /* of a packed row, at most */
+    uint32_t row_unit_bytes; /* of a packed row */
     /* Packs x [rows, n_in] as one tile of rows <= tile_rows_max. */
     void (*pack)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
     void (*multiply)(const struct cm_matmul_tile *tile);
-    /* The same for tiles of CM_MANY_ROWS_MIN rows and more where several tiles meet each panel;
-     * NULL: there is no better way. */
-    void (*pack_many)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
-    void (*multiply_many)(const struct cm_matmul_tile *tile);
 };
 
 extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];

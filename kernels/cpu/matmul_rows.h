@@ -26,27 +26,13 @@ static inline int32_t cm_bits_of_float(float value)
 /* Groups of smaller magnitudes count as zero: 127 / largest must not overflow. */
 #define CM_INT8_LEAST 1e-30f
 
-/* Scales of x: the next number with three bits after the first (matmul_kernels.h). One that is not
- * a number, or too large for the kernels for many rows, is not a number. */
-enum {
-    CM_SCALE_STEP_BITS = (1 << 20) - 1,
-    CM_SCALE_BITS_MAX = (127 + 100) << 23, /* 2^100 */
-    CM_NOT_A_NUMBER_BITS = 0x7fc00000,
-};
-
-static inline float cm_int8_step_up(float scale)
-{
-    int32_t bits = (cm_bits_of_float(scale) + CM_SCALE_STEP_BITS) & ~CM_SCALE_STEP_BITS;
-    return cm_float_of_bits(bits > CM_SCALE_BITS_MAX ? CM_NOT_A_NUMBER_BITS : bits);
-}
-
 /* The largest magnitude, NaN if a value is NaN. */
-static inline float cm_int8_largest(const float x[CM_INT8_GROUP])
+static inline float cm_int8_largest(const float *x, uint32_t n)
 {
     /* Bit patterns of magnitudes are ordered like the magnitudes, NaN last, and a maximum of
      * integers can be vectorised without loosening the float arithmetic. */
     int32_t largest_bits = 0;
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         int32_t bits = cm_bits_of_float(x[i]) & 0x7fffffff;
         largest_bits = bits > largest_bits ? bits : largest_bits;
     }
@@ -54,39 +40,26 @@ static inline float cm_int8_largest(const float x[CM_INT8_GROUP])
 }
 
 /* codes[i] = round((x[i] - offset) * inverse), ties to even */
-static inline void cm_int8_round(const float x[CM_INT8_GROUP], float offset, float inverse,
-                                 int8_t codes[CM_INT8_GROUP])
+static inline void cm_int8_round(const float *x, uint32_t n, float offset, float inverse,
+                                 int8_t *codes)
 {
-    for (int i = 0; i < CM_INT8_GROUP; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         /* 1.5 * 2^23 leaves the sum no bits for a fraction: its low byte is the rounded value. */
         codes[i] = (int8_t)cm_bits_of_float((x[i] - offset) * inverse + 0x1.8p23f);
     }
 }
 
-/* Codes of weights: the largest magnitude becomes 127. Returns the scale: 0 for a group of (next
- * to) nothing, NaN if a value is NaN. */
-static inline float cm_int8_quantise(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
+/* The largest magnitude becomes 127. Returns the scale: 0 for a group of (next to) nothing, NaN if
+ * a value is NaN. */
+static inline float cm_int8_quantise(const float *x, uint32_t n, int8_t *codes)
 {
-    float largest = cm_int8_largest(x);
+    float largest = cm_int8_largest(x, n);
     if (largest < CM_INT8_LEAST) {
-        memset(codes, 0, CM_INT8_GROUP);
+        memset(codes, 0, n);
         return 0.0f;
     }
-    cm_int8_round(x, 0.0f, 127.0f / largest, codes);
+    cm_int8_round(x, n, 0.0f, 127.0f / largest, codes);
     return largest / 127.0f;
-}
-
-/* Codes of a group of x, whose scale is stepped up. */
-static inline float cm_int8_quantise_x(const float x[CM_INT8_GROUP], int8_t codes[CM_INT8_GROUP])
-{
-    float largest = cm_int8_largest(x);
-    if (largest < CM_INT8_LEAST) {
-        memset(codes, 0, CM_INT8_GROUP);
-        return 0.0f;
-    }
-    float scale = cm_int8_step_up(largest / 127.0f);
-    cm_int8_round(x, 0.0f, 1.0f / scale, codes);
-    return scale;
 }
 
 /* Integers ordered like the floats they come from, a positive NaN last and a negative one first. */
@@ -114,9 +87,8 @@ static inline float cm_int8_quantise_offset(const float x[CM_INT8_GROUP],
         memset(codes, 0, CM_INT8_GROUP);
         return 0.0f;
     }
-    float scale = cm_int8_step_up(range / 254.0f);
-    cm_int8_round(x, *offset, 1.0f / scale, codes);
-    return scale;
+    cm_int8_round(x, CM_INT8_GROUP, *offset, 254.0f / range, codes);
+    return range / 254.0f;
 }
 
 static inline void cm_pack_integers(const float *x, uint32_t n_in, uint32_t rows, bool offsets,
@@ -136,7 +108,7 @@ static inline void cm_pack_integers(const float *x, uint32_t n_in, uint32_t rows
             int8_t codes[CM_INT8_GROUP];
             float offset = 0.0f;
             float scale = offsets ? cm_int8_quantise_offset(group, codes, &offset)
-                                  : cm_int8_quantise_x(group, codes);
+                                  : cm_int8_quantise(group, CM_INT8_GROUP, codes);
             int32_t sum = 0;
             for (int i = 0; i < CM_INT8_GROUP; i++) {
                 sum += codes[i];
@@ -166,6 +138,31 @@ static inline void cm_pack_int8(const float *x, uint32_t n_in, uint32_t rows, vo
 static inline void cm_pack_int8_offset(const float *x, uint32_t n_in, uint32_t rows, void *tile)
 {
     cm_pack_integers(x, n_in, rows, true, tile);
+}
+
+/* One step of a rotation: sums and differences of elements `h` apart. */
+static inline void cm_rotate_step(float *x, uint32_t n, uint32_t h)
+{
+    for (uint32_t i = 0; i < n; i += 2 * h) {
+        for (uint32_t j = i; j < i + h; j++) {
+            float a = x[j];
+            float b = x[j + h];
+            x[j] = a + b;
+            x[j + h] = a - b;
+        }
+    }
+}
+
+/* x = H x for n a power of two, 16 at least: the fast Walsh-Hadamard transform, in the order that
+ * suits registers of 16. */
+static inline void cm_rotate(float *x, uint32_t n)
+{
+    for (uint32_t h = 16; h < n; h *= 2) {
+        cm_rotate_step(x, n, h);
+    }
+    for (uint32_t h = 1; h < 16; h *= 2) {
+        cm_rotate_step(x, n, h);
+    }
 }
 
 /* float x[T] per input; zero up to a multiple of `unit_inputs`. */

@@ -37,7 +37,7 @@ static void large_outputs_are_the_same(void **state)
     enum { N_IN = 32, N_OUT = 50000 / 16 * 16 };
     float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
     struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     float *x = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
     float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
     float *alone = cm_alloc(N_OUT, sizeof *alone);
@@ -65,7 +65,7 @@ static void rows_made_on_the_way_are_the_same(void **state)
     enum { N_IN = 96, N_OUT = 70 };
     float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
     struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, CM_ROUNDING_USUAL };
+    struct cm_matrix_source source = { &weight, NULL, false, false };
     float *x = op_random_array(2, (size_t)ROWS_MAX * 2 * N_IN, 1.0f);
     float *residual = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
     float *scale = op_random_array(3, N_IN, 1.0f);
@@ -115,35 +115,33 @@ static void rows_made_on_the_way_are_the_same(void **state)
 static void feed_forward_is_the_same(void **state)
 {
     (void)state;
-    enum { N_EMBD_MAX = 128, N_FF_MAX = 160 }; /* 128 has whole groups for coarser rounding */
+    enum { N_EMBD = 70, N_FF_MAX = 160 };
     static const uint32_t widths[] = { N_FF_MAX, 80, 32 };
-    float *w = op_random_array(1, (size_t)3 * N_FF_MAX * N_EMBD_MAX, 1.0f);
-    float *input = op_random_array(2, (size_t)2 * ROWS_MAX * N_EMBD_MAX, 1.0f);
-    static float x[2][ROWS_MAX * N_EMBD_MAX];
-    static float normed[ROWS_MAX * N_EMBD_MAX];
+    float *w = op_random_array(1, (size_t)3 * N_FF_MAX * N_EMBD, 1.0f);
+    float *input = op_random_array(2, (size_t)2 * ROWS_MAX * N_EMBD, 1.0f);
+    static float x[2][ROWS_MAX * N_EMBD];
+    static float normed[ROWS_MAX * N_EMBD];
     static float products[ROWS_MAX * 2 * N_FF_MAX];
     static float hidden[ROWS_MAX * N_FF_MAX];
-    static float y[2][ROWS_MAX * N_EMBD_MAX];
+    static float y[2][ROWS_MAX * N_EMBD];
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
         for (size_t i = 0; i < 3 * sizeof widths / sizeof *widths; i++) {
             uint32_t n_ff = widths[i / 3];
-            uint32_t n_embd = i % 2 == 0 ? N_EMBD_MAX : 70;
             struct cm_backend *backend =
                 op_backend((enum cm_cpu_isa)isa, (uint32_t)i % 3 + 1, CM_PRECISION_INT8);
-            struct cm_tensor weights[] = { tensor_of(w, 2 * (uint64_t)n_ff, n_embd),
-                                           tensor_of(w, n_embd, n_ff) };
-            struct cm_matrix *gate_up =
-                create_matrix(backend, &(struct cm_matrix_source){ &weights[0], NULL, false,
-                                                                   CM_ROUNDING_COARSER });
+            struct cm_tensor weights[] = { tensor_of(w, 2 * (uint64_t)n_ff, N_EMBD),
+                                           tensor_of(w, N_EMBD, n_ff) };
+            struct cm_matrix *gate_up = create_matrix(
+                backend, &(struct cm_matrix_source){ &weights[0], NULL, false, false });
             struct cm_matrix *down = create_matrix(
-                backend, &(struct cm_matrix_source){ &weights[1], NULL, false, CM_ROUNDING_USUAL });
+                backend, &(struct cm_matrix_source){ &weights[1], NULL, false, false });
             for (size_t k = 0; k < sizeof rows_counts / sizeof *rows_counts; k++) {
                 struct cm_norm_args norm = { .kind = CM_NORM_RMS,
                                              .epsilon = 1e-5f,
                                              .n_rows = rows_counts[k],
-                                             .dim = n_embd,
+                                             .dim = N_EMBD,
                                              .weight = w,
-                                             .residual = input + ROWS_MAX * N_EMBD_MAX,
+                                             .residual = input + ROWS_MAX * N_EMBD,
                                              .out = normed };
                 memcpy(x[0], input, sizeof x[0]);
                 memcpy(x[1], input, sizeof x[1]);
@@ -162,7 +160,7 @@ static void feed_forward_is_the_same(void **state)
                                                 .hidden = hidden,
                                                 .y = y[1],
                                             });
-                assert_memory_equal(y[0], y[1], norm.n_rows * n_embd * sizeof **y);
+                assert_memory_equal(y[0], y[1], norm.n_rows * N_EMBD * sizeof **y);
                 assert_memory_equal(x[0], x[1], sizeof x[0]);
             }
             cm_matrix_close(gate_up);
