@@ -45,7 +45,8 @@ INSTANCE __m512 rotate_lanes(__m512 a, uint32_t h)
 /* As cm_rotate, with the same bits. */
 INSTANCE void rotate(__m512 *a, uint32_t registers)
 {
-    for (uint32_t h = 1; h < registers; h *= 2) {
+    _Pragma("GCC unroll 3") for (uint32_t h = 1; h < registers; h *= 2)
+    {
         _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
         {
             if ((i & h) == 0) {
@@ -56,31 +57,23 @@ INSTANCE void rotate(__m512 *a, uint32_t registers)
             }
         }
     }
-    _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+    _Pragma("GCC unroll 4") for (uint32_t h = 1; h < 16; h *= 2)
     {
-        a[i] = rotate_lanes(rotate_lanes(rotate_lanes(rotate_lanes(a[i], 1), 2), 4), 8);
+        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+        {
+            a[i] = rotate_lanes(a[i], h);
+        }
     }
 }
 
-/* Unit `u` of a row, rotated, to `to`. Returns the largest magnitude of each lane, as bits. */
-INSTANCE __m512i rotate_unit(const struct packing *packing, const float *x, uint32_t u,
-                             __m512 to[REGISTERS_MAX])
+/* n inputs, rotated, to `to`. Returns the largest magnitude of each lane, as bits. */
+INSTANCE __m512i rotate_inputs(const float *x, uint32_t n, __m512 to[REGISTERS_MAX])
 {
-    const uint32_t registers = packing->n / 16;
-    uint32_t left = packing->n_in - u * packing->n;
+    const uint32_t registers = n / 16;
     __m512 a[REGISTERS_MAX];
-    x += (size_t)u * packing->n;
-    if (left >= packing->n) {
-        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
-        {
-            a[i] = _mm512_loadu_ps(x + 16 * i);
-        }
-    } else {
-        for (uint32_t i = 0; i < registers; i++) {
-            uint32_t rest = left > 16 * i ? left - 16 * i : 0;
-            __mmask16 mask = rest < 16 ? (__mmask16)((1u << rest) - 1) : 0xffff;
-            a[i] = _mm512_maskz_loadu_ps(mask, x + 16 * i);
-        }
+    _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+    {
+        a[i] = _mm512_loadu_ps(x + (size_t)16 * i);
     }
     rotate(a, registers);
     __m512i largest = _mm512_setzero_si512();
@@ -182,17 +175,22 @@ INSTANCE void store_field(const struct packing *packing, uint32_t *to, __m512i v
 INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
 {
     const uint32_t quads = packing->n / 4;
-    __m512 rotated[PACK_ROWS][REGISTERS_MAX] __attribute__((aligned(64)));
+    const uint32_t left = packing->n_in - u * packing->n;
+    __m512 rotated[PACK_ROWS][REGISTERS_MAX];
     __m512i magnitudes[PACK_ROWS];
-    UNROLL_PACK_ROWS
-    for (uint32_t t = 0; t < PACK_ROWS; t++) {
-        if (t < packing->rows) {
-            magnitudes[t] =
-                rotate_unit(packing, packing->x + (size_t)t * packing->n_in, u, rotated[t]);
-        } else {
-            magnitudes[t] = _mm512_setzero_si512();
-            memset(rotated[t], 0, sizeof rotated[t]);
+    for (uint32_t t = 0; t < packing->rows; t++) {
+        const float *x = packing->x + (size_t)t * packing->n_in + (size_t)u * packing->n;
+        float padded[CM_ROTATED_MAX];
+        if (left < packing->n) {
+            memset(padded, 0, sizeof padded);
+            memcpy(padded, x, left * sizeof *x);
+            x = padded;
         }
+        magnitudes[t] = rotate_inputs(x, packing->n, rotated[t]);
+    }
+    for (uint32_t t = packing->rows; t < PACK_ROWS; t++) {
+        memset(rotated[t], 0, sizeof rotated[t]);
+        magnitudes[t] = _mm512_setzero_si512();
     }
     __m512 largest = _mm512_castsi512_ps(largest_each(magnitudes));
     /* A NaN is not less. */
