@@ -29,8 +29,8 @@ static void pack_unit(const struct block *block, uint32_t index, struct cm_pool_
         struct cm_pool_range rows = cm_matmul_tile_rows(down, i);
         uint32_t count = rows.end - rows.begin;
         uint8_t *tile = cm_matmul_tile_packed(down, i);
-        down->kernels->pack(x + (size_t)rows.begin * block->unit, block->unit, count,
-                            tile + (size_t)index * count * down->kernels->row_unit_bytes);
+        down->kernels->pack_many(x + (size_t)rows.begin * block->unit, block->unit, count,
+                                 tile + (size_t)index * count * down->kernels->row_unit_bytes);
     }
 }
 

@@ -87,16 +87,18 @@ static void set_layout(struct cm_matrix *matrix, const struct cm_backend *backen
         (row_bytes + CM_CACHE_LINE_BYTES - 1) / CM_CACHE_LINE_BYTES * CM_CACHE_LINE_BYTES;
 }
 
-/* For each thread a tile and what it multiplies of a gated block, then the packed rows; tiles and
- * rows twice, for the two matrices of such a block. */
+/* For each thread a table, a tile and what it multiplies of a gated block, then the packed rows;
+ * all but the third twice, for the two matrices of such a block. */
 static bool scratch_bytes_of(const struct cm_backend *backend, const struct cm_matrix *matrix,
                              size_t *bytes)
 {
     size_t threads = cm_pool_threads(backend->pool);
     size_t rows = threads * matrix->kernels->tile_rows_max + backend->rows_max;
     size_t gated;
-    return cm_size_mul(rows, matrix->row_bytes, bytes) || cm_size_mul(*bytes, 2, bytes) ||
-           cm_size_mul(threads * backend->rows_max, cm_gated_row_bytes(matrix), &gated) ||
+    return cm_size_mul(rows, matrix->row_bytes, bytes) ||
+           cm_size_add(*bytes, threads * cm_matrix_table_bytes(matrix), bytes) ||
+           cm_size_mul(*bytes, 2, bytes) ||
+           cm_size_mul(threads * backend->rows_max, CM_GATED_ROW_BYTES, &gated) ||
            cm_size_add(*bytes, gated, bytes);
 }
 

@@ -307,13 +307,13 @@ INSTANCE void multiply_integers(const struct cm_matmul_tile *tile, enum cm_matri
 
 CM_EACH_INTEGER_FORMAT(MULTIPLY)
 
-#define INTEGER_KERNELS(name)                                 \
-    {                                                         \
-        INT8_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name \
+#define INTEGER_KERNELS(name)                                             \
+    {                                                                     \
+        INT8_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name, NULL, NULL \
     }
-#define OFFSET_KERNELS(name)                                                \
-    {                                                                       \
-        INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name \
+#define OFFSET_KERNELS(name)                                                            \
+    {                                                                                   \
+        INT8_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name, NULL, NULL \
     }
 
 #if !defined(CM_AVX2_DOTS)
@@ -325,8 +325,8 @@ CM_EACH_INTEGER_FORMAT(MULTIPLY)
 #endif
 
 const struct cm_matmul_kernels KERNELS[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
-    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
+    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
+    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
     [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),

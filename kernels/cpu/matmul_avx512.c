@@ -133,11 +133,26 @@ INSTANCE void add_dots(__m512i *sums, __m512i w, const int32_t *x)
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sums) : "v"(w), "m"(*x));
 }
 
-/* dots[t][:] += codes . x[t] over a unit */
-INSTANCE void add_unit_dots(const uint8_t *codes, const int32_t *x, uint32_t rows, uint32_t quads,
-                            __m512i dots[INT8_ROWS][2])
+enum way {
+    FEW_ROWS,
+    MANY_ROWS,       /* scales come from the table */
+    MANY_ROWS_FIRST, /* which has to be filled: by the way, as there is room between the dots */
+};
+
+/* One step's scales of a unit of the table from those of the panel. */
+INSTANCE void fill_step(const float *scales, uint32_t step, float *table)
 {
-    _Pragma("GCC unroll 8") for (uint32_t q = 0; q < quads; q++)
+    __m512 factor = _mm512_set1_ps(1.0f + (float)step / CM_SCALE_STEPS);
+    table += step * CM_PANEL;
+    _mm512_store_ps(table, _mm512_mul_ps(_mm512_loadu_ps(scales), factor));
+    _mm512_store_ps(table + 16, _mm512_mul_ps(_mm512_loadu_ps(scales + 16), factor));
+}
+
+/* dots[t][:] += codes . x[t] over eight quads */
+INSTANCE void add_dots_of_quads(const uint8_t *codes, const int32_t *x, uint32_t rows,
+                                const float *scales, float *table, __m512i dots[INT8_ROWS][2])
+{
+    _Pragma("GCC unroll 8") for (uint32_t q = 0; q < CM_INT8_QUADS; q++)
     {
         __m512i w0 = _mm512_loadu_si512(codes + (size_t)q * CM_PANEL * 4);
         __m512i w1 = _mm512_loadu_si512(codes + (size_t)q * CM_PANEL * 4 + 64);
@@ -145,6 +160,9 @@ INSTANCE void add_unit_dots(const uint8_t *codes, const int32_t *x, uint32_t row
         for (uint32_t t = 0; t < rows; t++) {
             add_dots(&dots[t][0], w0, x + q * rows + t);
             add_dots(&dots[t][1], w1, x + q * rows + t);
+        }
+        if (table != NULL) {
+            fill_step(scales, q, table);
         }
     }
 }
@@ -165,11 +183,29 @@ INSTANCE void scale_dots(const float *scales, const float *x_scales, uint32_t ro
     }
 }
 
-INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t rows, uint32_t n)
+/* The same by way of a table. */
+INSTANCE void look_up_scales(const float *table, const float *magics, const uint32_t *steps,
+                             uint32_t rows, const __m512i dots[INT8_ROWS][2],
+                             __m512 sums[INT8_ROWS][2])
 {
-    const uint32_t quads = n / 4;
+    UNROLL_ROWS
+    for (uint32_t t = 0; t < rows; t++) {
+        const float *scales = (const void *)((const char *)table + steps[t]);
+        __m512 magic = _mm512_set1_ps(magics[t]);
+        sums[t][0] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][0]), magic),
+                                     _mm512_loadu_ps(scales), sums[t][0]);
+        sums[t][1] = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_castsi512_ps(dots[t][1]), magic),
+                                     _mm512_loadu_ps(scales + 16), sums[t][1]);
+    }
+}
+
+INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t rows, uint32_t n,
+                                    enum way way)
+{
+    const bool many = way != FEW_ROWS;
     const uint8_t *weights = tile->weights;
     const int32_t *x = tile->x;
+    float *table = tile->table;
     __m512 sums[INT8_ROWS][2];
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -180,18 +216,30 @@ INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t 
     const uint8_t *coming = tile->coming;
     for (uint32_t u = 0; u < tile->units_count; u++) {
         next = cm_matmul_fetch(next, tile->next_lines);
-        coming = cm_matmul_fetch(coming, tile->coming_lines);
-        const int32_t *starts = x + quads * rows;
+        if (many) {
+            coming = cm_matmul_fetch(coming, tile->coming_lines);
+        }
+        const int32_t *fields = x + n / 4 * rows;
+        const float *scales = float_at(weights, n / 4 * CM_PANEL);
         __m512i dots[INT8_ROWS][2];
         UNROLL_ROWS
         for (uint32_t t = 0; t < rows; t++) {
-            dots[t][0] = dots[t][1] = _mm512_set1_epi32(starts[t]);
+            dots[t][0] = dots[t][1] = _mm512_set1_epi32(fields[t]);
         }
-        add_unit_dots(weights, x, rows, quads, dots);
-        weights += CM_PANEL * n;
-        scale_dots((const float *)(const void *)weights, float_at(starts, rows), rows, dots, sums);
-        weights += CM_PANEL * sizeof(float);
-        x = starts + 2 * rows;
+        add_dots_of_quads(weights, x, rows, scales, way == MANY_ROWS_FIRST ? table : NULL, dots);
+        for (uint32_t q = CM_INT8_QUADS; q < n / 4; q += CM_INT8_QUADS) {
+            add_dots_of_quads(weights + (size_t)q * CM_PANEL * 4, x + q * rows, rows, NULL, NULL,
+                              dots);
+        }
+        if (many) {
+            look_up_scales(table, float_at(fields, FIELD_MAGICS * rows),
+                           (const uint32_t *)fields + FIELD_STEPS * rows, rows, dots, sums);
+            table += CM_SCALE_STEPS * CM_PANEL;
+        } else {
+            scale_dots(scales, float_at(fields, FIELD_SCALES * rows), rows, dots, sums);
+        }
+        weights += CM_PANEL * (n + sizeof(float));
+        x = fields + fields_count(many) * rows;
     }
     UNROLL_ROWS
     for (uint32_t t = 0; t < rows; t++) {
@@ -206,41 +254,68 @@ INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t 
     }
 }
 
-INSTANCE void multiply_rotated(const struct cm_matmul_tile *tile, uint32_t n)
+INSTANCE void multiply_few(const struct cm_matmul_tile *tile, uint32_t n)
 {
     switch (tile->rows) {
     case 1:
-        multiply_rotated_rows(tile, 1, n);
+        multiply_rotated_rows(tile, 1, n, FEW_ROWS);
         break;
     case 2:
-        multiply_rotated_rows(tile, 2, n);
+        multiply_rotated_rows(tile, 2, n, FEW_ROWS);
         break;
     case 3:
-        multiply_rotated_rows(tile, 3, n);
+        multiply_rotated_rows(tile, 3, n, FEW_ROWS);
         break;
     case 4:
-        multiply_rotated_rows(tile, 4, n);
+        multiply_rotated_rows(tile, 4, n, FEW_ROWS);
         break;
     case 5:
-        multiply_rotated_rows(tile, 5, n);
+        multiply_rotated_rows(tile, 5, n, FEW_ROWS);
         break;
     case 6:
-        multiply_rotated_rows(tile, 6, n);
+        multiply_rotated_rows(tile, 6, n, FEW_ROWS);
         break;
     default:
-        multiply_rotated_rows(tile, 7, n);
+        multiply_rotated_rows(tile, 7, n, FEW_ROWS);
         break;
     }
 }
 
-#define KERNELS(n)                                                                         \
-    static void pack_rotated_##n(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
-    {                                                                                      \
-        pack_rotated(x, n_in, rows, n, tile);                                              \
-    }                                                                                      \
-    static void multiply_rotated_##n(const struct cm_matmul_tile *tile)                    \
-    {                                                                                      \
-        multiply_rotated(tile, n);                                                         \
+INSTANCE void multiply_many(const struct cm_matmul_tile *tile, uint32_t n, enum way way)
+{
+    switch (tile->rows) {
+    case CM_MANY_ROWS_MIN:
+        multiply_rotated_rows(tile, 5, n, way);
+        break;
+    case 6:
+        multiply_rotated_rows(tile, 6, n, way);
+        break;
+    default:
+        multiply_rotated_rows(tile, 7, n, way);
+        break;
+    }
+}
+
+#define KERNELS(n)                                                                      \
+    static void pack_##n(const float *x, uint32_t n_in, uint32_t rows, void *tile)      \
+    {                                                                                   \
+        pack_rotated(x, n_in, rows, n, false, tile);                                    \
+    }                                                                                   \
+    static void pack_many_##n(const float *x, uint32_t n_in, uint32_t rows, void *tile) \
+    {                                                                                   \
+        pack_rotated(x, n_in, rows, n, true, tile);                                     \
+    }                                                                                   \
+    static void multiply_##n(const struct cm_matmul_tile *tile)                         \
+    {                                                                                   \
+        multiply_few(tile, n);                                                          \
+    }                                                                                   \
+    static void multiply_many_##n(const struct cm_matmul_tile *tile)                    \
+    {                                                                                   \
+        if (tile->fills_table) {                                                        \
+            multiply_many(tile, n, MANY_ROWS_FIRST);                                    \
+        } else {                                                                        \
+            multiply_many(tile, n, MANY_ROWS);                                          \
+        }                                                                               \
     }
 
 KERNELS(64)
@@ -248,8 +323,10 @@ KERNELS(128)
 
 /* The other formats of integers are for other instruction sets. */
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32 },
-    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
-    [CM_FORMAT_ROTATED_64] = { INT8_ROWS, 64 + 8, pack_rotated_64, multiply_rotated_64 },
-    [CM_FORMAT_ROTATED_128] = { INT8_ROWS, 128 + 8, pack_rotated_128, multiply_rotated_128 },
+    [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
+    [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
+    [CM_FORMAT_ROTATED_64] = { INT8_ROWS, 64 + 12, pack_64, multiply_64, pack_many_64,
+                               multiply_many_64 },
+    [CM_FORMAT_ROTATED_128] = { INT8_ROWS, 128 + 12, pack_128, multiply_128, pack_many_128,
+                                multiply_many_128 },
 };

@@ -111,4 +111,5 @@ static void multiply(const struct cm_matmul_tile *tile)
     }
 }
 
-const struct cm_matmul_kernels cm_matmul_avx512bf16 = { TILE_ROWS, 4, pack_pairs, multiply };
+const struct cm_matmul_kernels cm_matmul_avx512bf16 = { TILE_ROWS, 4,    pack_pairs,
+                                                        multiply,  NULL, NULL };

@@ -42,6 +42,7 @@ enum {
     CM_PANEL = 32,
     CM_CHUNK_INPUTS = 128,
     CM_TILE_ROWS_MAX = 12,
+    CM_MANY_ROWS_MIN = 5,
 };
 
 /* Weights are stored unsigned, which is what vpdpbusd multiplies with signed activations: byte
@@ -85,10 +86,30 @@ enum {
  * that of QuaRot (Ashkboos et al. 2024), by blocks and without touching the model around it. */
 enum { CM_ROTATED_MAX = 128, CM_ROTATED_MIN = 64 };
 
-/* A row's unit of a rotated format: codes, start, scale. */
-static inline size_t cm_rotated_row_unit_bytes(uint32_t n)
+/* First each input is multiplied by a sign, so that what all have in common (an activation's mean)
+ * does not end up in one. Input i of a unit is negated where bit i is set; the bits are those of
+ * the fraction of pi. */
+static const uint64_t CM_ROTATED_SIGNS[CM_ROTATED_MAX / 64] = { 0x243f6a8885a308d3,
+                                                                0x13198a2e03707344 };
+
+/* Scales of rotated x are of the form 2^s * (8 + step) / 8, step = 0..7: the next such number. What
+ * that wastes of the codes' range, six percent on average, buys kernels for many rows that multiply
+ * no scales: they find a panel's scales, times (8 + step) / 8, in a table that serves all tiles,
+ * and 2^s costs nothing. An accumulator that starts at the bits of M = 1.5 * 2^(23 + s) and adds
+ * integers is, read as a float, M + 2^s * sum: taking M away replaces the conversion. As 2^s is
+ * exact in products, the bits of results are those of the kernels for few rows.
+ *
+ * A row's unit: codes, then for few rows `start` (-128 * sum of the codes) and `scale`; for many
+ * rows `start` plus the bits of M, M, and the bytes from the start of the table's unit to the
+ * step's scales. */
+enum {
+    CM_SCALE_STEPS = 8,
+    CM_TABLE_UNIT_BYTES = CM_SCALE_STEPS * CM_PANEL * sizeof(float), /* scales[steps][32] */
+};
+
+static inline size_t cm_rotated_row_unit_bytes(uint32_t n, bool many)
 {
-    return n + sizeof(int32_t) + sizeof(float);
+    return n + (many ? 3 : 2) * sizeof(uint32_t);
 }
 
 enum cm_matrix_format {
@@ -159,10 +180,10 @@ static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)
     return cm_format_codes_bytes(format) + arrays * CM_PANEL * sizeof(float);
 }
 
-/* Of a packed row. */
+/* Of a packed row, at most. */
 static inline size_t cm_format_row_unit_bytes(enum cm_matrix_format format)
 {
-    return cm_format_is_rotated(format)    ? cm_rotated_row_unit_bytes(cm_format_group(format))
+    return cm_format_is_rotated(format) ? cm_rotated_row_unit_bytes(cm_format_group(format), true)
            : cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES
                                            : CM_INT8_ROW_UNIT_BYTES;
 }
@@ -195,6 +216,8 @@ struct cm_matmul_tile {
     float *out;        /* [T][32] with rows `out_stride` floats apart */
     size_t out_stride;
     bool past_caches; /* write `out`, whole cache lines, to memory past the caches */
+    float *table;     /* for multiply_many: [units_count][CM_SCALE_STEPS][32] */
+    bool fills_table; /* the first tile of a panel does */
     /* What will be read next: the kernel asks for `next_lines` cache lines per unit from here on,
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
@@ -216,10 +239,14 @@ static inline const uint8_t *cm_matmul_fetch(const uint8_t *next, uint32_t lines
 
 struct cm_matmul_kernels {
     uint32_t tile_rows_max;
-    uint32_t row_unit_bytes; /* of a packed row */
+    uint32_t row_unit_bytes; /* of a packed row, at most */
     /* Packs x [rows, n_in] as one tile of rows <= tile_rows_max. */
     void (*pack)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
     void (*multiply)(const struct cm_matmul_tile *tile);
+    /* The same for tiles of CM_MANY_ROWS_MIN rows and more where several tiles meet each panel;
+     * NULL: there is no better way. */
+    void (*pack_many)(const float *x, uint32_t n_in, uint32_t rows, void *tile);
+    void (*multiply_many)(const struct cm_matmul_tile *tile);
 };
 
 extern const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT];

@@ -60,7 +60,11 @@ static void pack_tile(const struct cm_matmul *matmul, struct cm_pool_range rows,
     if (matmul->maker != NULL) {
         matmul->maker->function(matmul->maker->args, rows.begin, rows.end);
     }
-    matmul->kernels->pack(x, n_in, rows.end - rows.begin, packed);
+    if (matmul->many) {
+        matmul->kernels->pack_many(x, n_in, rows.end - rows.begin, packed);
+    } else {
+        matmul->kernels->pack(x, n_in, rows.end - rows.begin, packed);
+    }
 }
 
 static void pack_tiles(void *context, uint32_t thread_index, uint32_t threads_count)
@@ -103,6 +107,7 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
                      uint32_t next_panel, struct cm_pool_range tiles, bool first, float *out,
                      size_t out_stride)
 {
+    void *table = matmul->tables + thread_index * cm_matrix_table_bytes(matmul->matrix);
     const struct cm_matrix *matrix = matmul->matrix;
     const struct cm_matmul_kernels *kernels = matmul->kernels;
     uint32_t column = panel * CM_PANEL;
@@ -129,6 +134,8 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
             .out = whole ? y : partial,
             .out_stride = whole ? out_stride : CM_PANEL,
             .past_caches = whole && matmul->past_caches,
+            .table = table,
+            .fills_table = i == tiles.begin,
             .next = next,
             .next_lines = next < next_end ? lines : 0,
         };
@@ -141,8 +148,10 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
                 tile.coming_lines =
                     (tile_lines(matmul, i + 1) + tile.units_count - 1) / tile.units_count;
             }
+            kernels->multiply_many(&tile);
+        } else {
+            kernels->multiply(&tile);
         }
-        kernels->multiply(&tile);
         next += (size_t)tile.next_lines * matrix->units_count * CM_CACHE_LINE_BYTES;
         for (uint32_t t = 0; !whole && t < tile.rows; t++) {
             memcpy(y + t * out_stride, partial + t * CM_PANEL, columns * sizeof *y);
@@ -180,8 +189,8 @@ enum { PACK_ALONE_ELEMENTS = 16384 };
  * of 64 rows. */
 enum { PAST_CACHES_BYTES = 8 << 20 };
 
-/* From here on matmuls have time to fetch what others will read. */
-enum { MANY_ROWS_MIN = 15 };
+/* Rows from which on a table pays; tiles then have CM_MANY_ROWS_MIN rows or more. */
+enum { TABLE_ROWS_MIN = 15 };
 
 void cm_matmul_init(struct cm_matmul *matmul, struct cm_backend *backend, struct cm_matrix *matrix,
                     uint8_t *scratch, uint32_t n_rows)
@@ -194,13 +203,14 @@ void cm_matmul_init(struct cm_matmul *matmul, struct cm_backend *backend, struct
         .kernels = kernels,
         .matrix = matrix,
         .coming = &backend->coming,
-        .many = matrix->format >= CM_FORMAT_INT8 && n_rows >= MANY_ROWS_MIN,
+        .many = kernels->multiply_many != NULL && n_rows >= TABLE_ROWS_MIN,
         .n_rows = n_rows,
         .tiles_count = tiles_count,
         .tile_height = n_rows / tiles_count,
         .higher_tiles = n_rows % tiles_count,
-        .staging = scratch,
+        .tables = scratch,
     };
+    matmul->staging = matmul->tables + threads * cm_matrix_table_bytes(matrix);
     matmul->packed = matmul->staging + threads * kernels->tile_rows_max * matrix->row_bytes;
     matrix->rows_count += n_rows;
 }

@@ -14,11 +14,12 @@ struct cm_matmul {
     const struct cm_rows_maker *maker; /* of x; NULL: x is there */
     const float *x;
     bool past_caches; /* y is too large for them */
-    bool many;        /* rows, so that fetching for others pays */
+    bool many;        /* rows, so that a table of a panel's scales pays */
     uint32_t n_rows;
     uint32_t tiles_count;
     uint32_t tile_height; /* rows of a tile; the first `higher_tiles` have one more */
     uint32_t higher_tiles;
+    uint8_t *tables;  /* [threads][cm_matrix_table_bytes] */
     uint8_t *staging; /* [threads][tile_rows_max][row_bytes] */
     uint8_t *packed;  /* [n_rows][row_bytes], tile by tile */
     float *y;
@@ -26,11 +27,15 @@ struct cm_matmul {
     struct cm_panel_work work;
 };
 
-/* Per row and thread of a gated block whose result `down` multiplies: a panel of the gate and one
- * of up, and a unit of what they make. */
-static inline size_t cm_gated_row_bytes(const struct cm_matrix *down)
+/* Per row and thread of a gated block: a panel of the gate and one of up, and a unit, at most, of
+ * what they make. */
+enum { CM_GATED_ROW_BYTES = (2 * CM_PANEL + CM_ROTATED_MAX) * sizeof(float) };
+
+static inline size_t cm_matrix_table_bytes(const struct cm_matrix *matrix)
 {
-    return (2 * CM_PANEL + cm_format_group(down->format)) * sizeof(float);
+    return matrix->kernels->multiply_many != NULL
+               ? (size_t)matrix->units_count * CM_TABLE_UNIT_BYTES
+               : 0;
 }
 
 /* The scratch memory from `scratch` on serves it up to cm_matmul_end. n_rows > 0. */

@@ -130,18 +130,18 @@ static void multiply_integer_row(const struct cm_matmul_tile *tile, uint32_t t,
 
 CM_EACH_INTEGER_FORMAT(MULTIPLY)
 
-#define INTEGER_KERNELS(name)                                 \
-    {                                                         \
-        TILE_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name \
+#define INTEGER_KERNELS(name)                                             \
+    {                                                                     \
+        TILE_ROWS, CM_INT8_ROW_UNIT_BYTES, cm_pack_int8, name, NULL, NULL \
     }
-#define OFFSET_KERNELS(name)                                                \
-    {                                                                       \
-        TILE_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name \
+#define OFFSET_KERNELS(name)                                                            \
+    {                                                                                   \
+        TILE_ROWS, CM_INT8_OFFSET_ROW_UNIT_BYTES, cm_pack_int8_offset, name, NULL, NULL \
     }
 
 const struct cm_matmul_kernels cm_matmul_portable[CM_FORMAT_COUNT] = {
-    [CM_FORMAT_F32] = { TILE_ROWS, 4, cm_pack_f32, multiply_f32 },
-    [CM_FORMAT_BF16] = { TILE_ROWS, 8, cm_pack_f32_pairs, multiply_bf16 },
+    [CM_FORMAT_F32] = { TILE_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
+    [CM_FORMAT_BF16] = { TILE_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
     [CM_FORMAT_INT8] = INTEGER_KERNELS(multiply_int8),
     [CM_FORMAT_INT8_MIN] = INTEGER_KERNELS(multiply_int8_min),
     [CM_FORMAT_INT4] = INTEGER_KERNELS(multiply_int4),

@@ -153,10 +153,13 @@ static inline void cm_rotate_step(float *x, uint32_t n, uint32_t h)
     }
 }
 
-/* x = H x for n a power of two, 16 at least: the fast Walsh-Hadamard transform, in the order that
+/* x = H S x for n = 64 or 128, S the signs: the fast Walsh-Hadamard transform, in the order that
  * suits registers of 16. */
 static inline void cm_rotate(float *x, uint32_t n)
 {
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = CM_ROTATED_SIGNS[i / 64] >> i % 64 & 1 ? -x[i] : x[i];
+    }
     for (uint32_t h = 16; h < n; h *= 2) {
         cm_rotate_step(x, n, h);
     }

@@ -1,5 +1,5 @@
-/* Packing of rows of x into tiles of the rotated formats with AVX-512. Included by matmul_avx512.c.
- */
+/* Packing of rows of x into tiles of the rotated formats with AVX-512, for few rows and for many.
+ * Included by matmul_avx512.c. */
 #ifndef CM_KERNELS_CPU_MATMUL_ROWS_AVX512_H
 #define CM_KERNELS_CPU_MATMUL_ROWS_AVX512_H
 
@@ -23,11 +23,22 @@ struct packing {
     const float *x;
     uint32_t n_in;
     uint32_t rows;
-    uint32_t n;      /* inputs of a unit */
+    uint32_t n; /* inputs of a unit */
+    bool many;
     uint32_t *units; /* of the tile */
     __mmask16 lanes; /* of the rows */
     __m512i order;   /* see order_of_codes */
+    __m512 signs[REGISTERS_MAX];
 };
+
+/* Numbers of a unit's arrays past the codes. */
+enum { FIELD_STARTS, FIELD_SCALES, FIELD_STEPS };
+enum { FIELD_MAGICS = FIELD_SCALES };
+
+INSTANCE uint32_t fields_count(bool many)
+{
+    return many ? 3 : 2;
+}
 
 /* One step within registers: lanes are exchanged with those `h` away, of which the higher ones are
  * subtracted. Multiplying by 1 and -1 rounds nothing. */
@@ -66,14 +77,15 @@ INSTANCE void rotate(__m512 *a, uint32_t registers)
     }
 }
 
-/* n inputs, rotated, to `to`. Returns the largest magnitude of each lane, as bits. */
-INSTANCE __m512i rotate_inputs(const float *x, uint32_t n, __m512 to[REGISTERS_MAX])
+/* A unit's inputs, rotated, to `to`. Returns the largest magnitude of each lane, as bits. */
+INSTANCE __m512i rotate_inputs(const struct packing *packing, const float *x,
+                               __m512 to[REGISTERS_MAX])
 {
-    const uint32_t registers = n / 16;
+    const uint32_t registers = packing->n / 16;
     __m512 a[REGISTERS_MAX];
     _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
     {
-        a[i] = _mm512_loadu_ps(x + (size_t)16 * i);
+        a[i] = _mm512_xor_ps(_mm512_loadu_ps(x + (size_t)16 * i), packing->signs[i]);
     }
     rotate(a, registers);
     __m512i largest = _mm512_setzero_si512();
@@ -167,9 +179,38 @@ INSTANCE __m512i store_codes(const struct packing *packing, uint32_t *to,
     return _mm512_mask_blend_epi32(0xf0, sum_quads(low_sums), sum_quads(high_sums));
 }
 
-INSTANCE void store_field(const struct packing *packing, uint32_t *to, __m512i values)
+INSTANCE void store_field(const struct packing *packing, uint32_t *fields, uint32_t field,
+                          __m512i values)
 {
-    _mm512_mask_storeu_epi32(to, packing->lanes, values);
+    _mm512_mask_storeu_epi32(fields + (size_t)field * packing->rows, packing->lanes, values);
+}
+
+/* One lane for each row. */
+struct scales {
+    __m512 steps;
+    __m512 inverses;
+};
+
+/* The next number with three bits after the first (matmul_kernels.h). One that is not a number, or
+ * too large for the kernels for many rows, is not a number. */
+INSTANCE __m512 step_up(__m512 scales)
+{
+    const __m512i rest = _mm512_set1_epi32((1 << 20) - 1);
+    const __m512i most = _mm512_set1_epi32((127 + 100) << 23); /* 2^100 */
+    __m512i bits = _mm512_andnot_si512(rest, _mm512_add_epi32(_mm512_castps_si512(scales), rest));
+    bits = _mm512_mask_mov_epi32(bits, _mm512_cmpgt_epi32_mask(bits, most),
+                                 _mm512_set1_epi32(0x7fc00000));
+    return _mm512_castsi512_ps(bits);
+}
+
+/* So that the largest magnitudes have codes up to 127. */
+INSTANCE struct scales find_scales(__m512 largest)
+{
+    /* A NaN is not less. */
+    __mmask16 some =
+        _knot_mask16(_mm512_cmp_ps_mask(largest, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
+    __m512 steps = step_up(_mm512_maskz_div_ps(some, largest, _mm512_set1_ps(127.0f)));
+    return (struct scales){ steps, _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), steps) };
 }
 
 INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
@@ -186,40 +227,54 @@ INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
             memcpy(padded, x, left * sizeof *x);
             x = padded;
         }
-        magnitudes[t] = rotate_inputs(x, packing->n, rotated[t]);
+        magnitudes[t] = rotate_inputs(packing, x, rotated[t]);
     }
     for (uint32_t t = packing->rows; t < PACK_ROWS; t++) {
         memset(rotated[t], 0, sizeof rotated[t]);
         magnitudes[t] = _mm512_setzero_si512();
     }
-    __m512 largest = _mm512_castsi512_ps(largest_each(magnitudes));
-    /* A NaN is not less. */
-    __mmask16 some =
-        _knot_mask16(_mm512_cmp_ps_mask(largest, _mm512_set1_ps(CM_INT8_LEAST), _CMP_LT_OQ));
-    const __m512 steps = _mm512_set1_ps(127.0f);
-    __m512 inverses = _mm512_maskz_div_ps(some, steps, largest);
-    uint32_t *to = packing->units + (size_t)u * (quads + 2) * packing->rows;
+    struct scales scales = find_scales(_mm512_castsi512_ps(largest_each(magnitudes)));
+    uint32_t *to =
+        packing->units + (size_t)u * (quads + fields_count(packing->many)) * packing->rows;
     __m512i sums = _mm512_setzero_si512();
     for (uint32_t part = 0; part < packing->n / CM_INT8_GROUP; part++) {
-        sums = _mm512_add_epi32(sums, store_codes(packing, to, rotated, part, inverses));
+        sums = _mm512_add_epi32(sums, store_codes(packing, to, rotated, part, scales.inverses));
         to += CM_INT8_QUADS * packing->rows;
     }
-    store_field(packing, to, _mm512_mullo_epi32(sums, _mm512_set1_epi32(-CM_INT8_ZERO)));
-    store_field(packing, to + packing->rows,
-                _mm512_castps_si512(_mm512_maskz_div_ps(some, largest, steps)));
+    __m512i starts = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-CM_INT8_ZERO));
+    __m512i bits = _mm512_castps_si512(scales.steps);
+    if (packing->many) {
+        __m512i exponents = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
+        __m512i magics = _mm512_add_epi32(exponents, _mm512_set1_epi32((23 << 23) | 0x400000));
+        __mmask16 none = _mm512_cmp_ps_mask(scales.steps, scales.steps, _CMP_UNORD_Q);
+        magics = _mm512_mask_mov_epi32(magics, none, bits);
+        __m512i steps = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(7));
+        starts = _mm512_add_epi32(starts, magics);
+        store_field(packing, to, FIELD_MAGICS, magics);
+        store_field(packing, to, FIELD_STEPS, _mm512_slli_epi32(steps, 7)); /* 32 floats */
+    } else {
+        store_field(packing, to, FIELD_SCALES, bits);
+    }
+    store_field(packing, to, FIELD_STARTS, starts);
 }
 
-INSTANCE void pack_rotated(const float *x, uint32_t n_in, uint32_t rows, uint32_t n, void *tile)
+INSTANCE void pack_rotated(const float *x, uint32_t n_in, uint32_t rows, uint32_t n, bool many,
+                           void *tile)
 {
-    const struct packing packing = {
+    struct packing packing = {
         .x = x,
         .n_in = n_in,
         .rows = rows,
         .n = n,
+        .many = many,
         .units = tile,
         .lanes = (__mmask16)((1u << rows) - 1),
         .order = order_of_codes(rows),
     };
+    for (uint32_t i = 0; i < n / 16; i++) {
+        __mmask16 negated = (__mmask16)(CM_ROTATED_SIGNS[i / 4] >> i % 4 * 16);
+        packing.signs[i] = _mm512_maskz_mov_ps(negated, _mm512_set1_ps(-0.0f));
+    }
     for (uint32_t u = 0; u * n < n_in; u++) {
         pack_unit(&packing, u);
     }
