@@ -156,8 +156,8 @@ struct cm_matrix_source {
     const struct cm_tensor *weight; /* [n_out_i, n_in], any dtype; borrowed during the call only */
     const struct cm_tensor *bias;   /* [n_out_i], any plain dtype, or NULL */
     bool transposed;                /* the file holds [n_in, n_out_i] (GPT-2) */
-    bool skewed_inputs; /* x has channels far from the others and from zero; the same for all
-                           sources */
+    bool skewed_inputs; /* x has channels far from the others and from zero: where x is rounded, it
+                           is worth the time to round it finer; the same for all sources */
 };
 
 /* Stacks the sources' rows (fused QKV, gate + up) and packs them in the layout of the precision. */

@@ -321,12 +321,16 @@ INSTANCE void multiply_many(const struct cm_matmul_tile *tile, uint32_t n, enum 
 KERNELS(64)
 KERNELS(128)
 
+#define ROTATED_KERNELS(n)                                                             \
+    {                                                                                  \
+        INT8_ROWS, n + CM_ROTATED_FIELDS_BYTES, pack_##n, multiply_##n, pack_many_##n, \
+            multiply_many_##n                                                          \
+    }
+
 /* The other formats of integers are for other instruction sets. */
 const struct cm_matmul_kernels cm_matmul_avx512[CM_FORMAT_COUNT] = {
     [CM_FORMAT_F32] = { FLOAT_ROWS, 4, cm_pack_f32, multiply_f32, NULL, NULL },
     [CM_FORMAT_BF16] = { FLOAT_ROWS, 8, cm_pack_f32_pairs, multiply_bf16, NULL, NULL },
-    [CM_FORMAT_ROTATED_64] = { INT8_ROWS, 64 + 12, pack_64, multiply_64, pack_many_64,
-                               multiply_many_64 },
-    [CM_FORMAT_ROTATED_128] = { INT8_ROWS, 128 + 12, pack_128, multiply_128, pack_many_128,
-                                multiply_many_128 },
+    [CM_FORMAT_ROTATED_64] = ROTATED_KERNELS(64),
+    [CM_FORMAT_ROTATED_128] = ROTATED_KERNELS(128),
 };

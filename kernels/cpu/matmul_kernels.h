@@ -78,12 +78,13 @@ enum {
     CM_INT8_OFFSET_ROW_UNIT_BYTES = sizeof(struct cm_int8_row_unit),
 };
 
-/* Rotated formats multiply H x with H W / n, where H is the Hadamard matrix of n = 64 or 128 inputs
- * (rows and columns of +1 and -1, H H = n I): the products are those of x and W, but no channel is
- * an outlier any more, since each is spread evenly over its whole unit. Eight bits then serve n
- * inputs better than they serve 32 as they are (profiling/README.md), minima and offsets vanish,
- * and one scale for n inputs leaves nearly all of a matmul's operations to its dots. The idea is
- * that of QuaRot (Ashkboos et al. 2024), by blocks and without touching the model around it. */
+/* Rotated formats, for AVX-512: in place of a unit's inputs x and weights w of a column they
+ * multiply H x and H w / n, where H is the Hadamard matrix of n = 64 or 128 (1 and -1, with H H =
+ * n): the same product, but no channel is an outlier any more, since each is spread evenly over its
+ * unit. Eight bits then serve n inputs better than they serve 32 as they are (profiling/README.md,
+ * "Accuracy"), minima and offsets vanish, and a scale for n inputs leaves nearly all of a matmul's
+ * operations to its dots. After QuaRot (Ashkboos et al. 2024), by units and within a matmul, so
+ * that the model around it knows nothing of it. */
 enum { CM_ROTATED_MAX = 128, CM_ROTATED_MIN = 64 };
 
 /* First each input is multiplied by a sign, so that what all have in common (an activation's mean)
@@ -105,12 +106,8 @@ static const uint64_t CM_ROTATED_SIGNS[CM_ROTATED_MAX / 64] = { 0x243f6a8885a308
 enum {
     CM_SCALE_STEPS = 8,
     CM_TABLE_UNIT_BYTES = CM_SCALE_STEPS * CM_PANEL * sizeof(float), /* scales[steps][32] */
+    CM_ROTATED_FIELDS_BYTES = 3 * sizeof(uint32_t), /* what follows a row's codes, at most */
 };
-
-static inline size_t cm_rotated_row_unit_bytes(uint32_t n, bool many)
-{
-    return n + (many ? 3 : 2) * sizeof(uint32_t);
-}
 
 enum cm_matrix_format {
     CM_FORMAT_F32,
@@ -180,12 +177,9 @@ static inline size_t cm_format_unit_bytes(enum cm_matrix_format format)
     return cm_format_codes_bytes(format) + arrays * CM_PANEL * sizeof(float);
 }
 
-/* Of a packed row, at most. */
 static inline size_t cm_format_row_unit_bytes(enum cm_matrix_format format)
 {
-    return cm_format_is_rotated(format) ? cm_rotated_row_unit_bytes(cm_format_group(format), true)
-           : cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES
-                                           : CM_INT8_ROW_UNIT_BYTES;
+    return cm_format_has_offsets(format) ? CM_INT8_OFFSET_ROW_UNIT_BYTES : CM_INT8_ROW_UNIT_BYTES;
 }
 
 struct cm_matrix {
@@ -222,7 +216,7 @@ struct cm_matmul_tile {
      * so that weights arrive from memory while the processor multiplies. May run past the end. */
     const uint8_t *next;
     uint32_t next_lines;
-    /* The same for pages of the KV cache, or for rows; integer formats only. */
+    /* The same for pages of the KV cache, or for rows; in multiply_many only. */
     const uint8_t *coming;
     uint32_t coming_lines;
 };

@@ -142,14 +142,12 @@ void cm_quants_decode_group(enum cm_dtype dtype, const void *row, size_t group_i
     }
 }
 
-void cm_quants_group_values(enum cm_dtype dtype, const struct cm_quant_group *group,
-                            float values[CM_QUANT_GROUP])
+static void dequantise_group(const struct cm_quant_group *group, bool has_offset, float *out)
 {
-    bool has_offset = cm_quants_has_offset(dtype);
     for (int i = 0; i < CM_QUANT_GROUP; i++) {
         float value = group->scales[i / 16] * (float)group->codes[i];
         /* Adding zero would turn -0 into +0. */
-        values[i] = has_offset ? value + group->offset : value;
+        out[i] = has_offset ? value + group->offset : value;
     }
 }
 
@@ -174,6 +172,6 @@ void cm_quants_dequantise(enum cm_dtype dtype, const void *row, size_t elements,
     for (size_t i = 0; i < elements / CM_QUANT_GROUP; i++) {
         struct cm_quant_group group;
         cm_quants_decode_group(dtype, row, i, &group);
-        cm_quants_group_values(dtype, &group, out + i * CM_QUANT_GROUP);
+        dequantise_group(&group, cm_quants_has_offset(dtype), out + i * CM_QUANT_GROUP);
     }
 }

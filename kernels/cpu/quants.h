@@ -32,9 +32,6 @@ bool cm_quants_has_offset(enum cm_dtype dtype);
 void cm_quants_decode_group(enum cm_dtype dtype, const void *row, size_t group_index,
                             struct cm_quant_group *group);
 
-void cm_quants_group_values(enum cm_dtype dtype, const struct cm_quant_group *group,
-                            float values[CM_QUANT_GROUP]);
-
 /* The first `elements` values of a row of any type; a multiple of 32 for the block types. */
 void cm_quants_dequantise(enum cm_dtype dtype, const void *row, size_t elements, float *out);
 
