@@ -145,14 +145,13 @@ static double int8_rounded_offset(const float *x, uint32_t n, uint32_t k)
 /* Inputs that are rotated together; 0: none are. */
 static uint32_t rotated_unit(const struct cm_backend *backend, uint32_t n_in)
 {
-    bool rotated = backend->precision == CM_PRECISION_INT8 && backend->isa >= CM_CPU_AVX512VNNI;
-    return !rotated ? 0 : n_in % 128 == 0 ? 128 : 64;
+    bool some = backend->precision == CM_PRECISION_INT8 && backend->isa >= CM_CPU_AVX512VNNI;
+    return !some ? 0 : n_in % 128 == 0 ? 128 : 64;
 }
 
 /* Sylvester's Hadamard matrix times each unit of `values`, filled up with zeros and with signs by
- * the fraction of pi: element j of row i is 1 or -1 by the number of bits that i and j have in
- * common. As pairs that differ in one bit, in the order of bits that the kernels have, so that
- * float32 rounds in the same way. */
+ * the fraction of pi, as pairs that differ in one bit, in the kernels' order of bits: float32 then
+ * rounds in the same way. */
 static float *rotated(const float *values, uint32_t n, uint32_t unit, uint32_t count)
 {
     static const uint32_t bits[] = { 16, 32, 64, 1, 2, 4, 8 };
@@ -479,7 +478,7 @@ static void extreme_codes_do_not_saturate(void **state)
                 }
                 cm_op_matmul(backend, matrix, x, 1, &y);
                 float expected = sign * 127.0f * (float)codes[i] * N_IN;
-                assert_true(fabsf(y - expected) <= 0.02f * fabsf(expected)); /* rotated: rounded */
+                assert_true(fabsf(y - expected) <= 0.02f * fabsf(expected)); /* if rotated */
             }
             cm_matrix_close(matrix);
         }
