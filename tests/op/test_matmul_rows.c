@@ -111,12 +111,13 @@ static void rows_made_on_the_way_are_the_same(void **state)
     cm_free(w);
 }
 
-/* A gated block in one op leaves the bits of its parts, whether panels divide its width or not. */
+/* A gated block in one op leaves the bits of its parts, whether units of packed rows, of 128, 64 or
+ * 32 inputs, divide its width or not. */
 static void feed_forward_is_the_same(void **state)
 {
     (void)state;
-    enum { N_EMBD = 70, N_FF_MAX = 160 };
-    static const uint32_t widths[] = { N_FF_MAX, 80, 32 };
+    enum { N_EMBD = 70, N_FF_MAX = 384 };
+    static const uint32_t widths[] = { N_FF_MAX, 192, 160, 80, 32 };
     float *w = op_random_array(1, (size_t)3 * N_FF_MAX * N_EMBD, 1.0f);
     float *input = op_random_array(2, (size_t)2 * ROWS_MAX * N_EMBD, 1.0f);
     static float x[2][ROWS_MAX * N_EMBD];
