@@ -167,6 +167,13 @@ INSTANCE void add_dots_of_quads(const uint8_t *codes, const int32_t *x, uint32_t
     }
 }
 
+/* Row `t` of what will be written. It often lies past the second cache, or in another core's. */
+INSTANCE void fetch_out(const struct cm_matmul_tile *tile, uint32_t t)
+{
+    __builtin_prefetch(tile->out + t * tile->out_stride, 1, 3);
+    __builtin_prefetch(tile->out + t * tile->out_stride + 16, 1, 3);
+}
+
 /* sums += dots * scales of x * scales of the columns */
 INSTANCE void scale_dots(const float *scales, const float *x_scales, uint32_t rows,
                          const __m512i dots[INT8_ROWS][2], __m512 sums[INT8_ROWS][2])
@@ -218,6 +225,9 @@ INSTANCE void multiply_rotated_rows(const struct cm_matmul_tile *tile, uint32_t 
         next = cm_matmul_fetch(next, tile->next_lines);
         if (many) {
             coming = cm_matmul_fetch(coming, tile->coming_lines);
+        }
+        if (many && u < rows && !tile->past_caches) {
+            fetch_out(tile, u);
         }
         const int32_t *fields = x + n / 4 * rows;
         const float *scales = float_at(weights, n / 4 * CM_PANEL);
