@@ -15,7 +15,9 @@
 
 #include <math.h>
 
-static inline v16 logistic_times(v16 x, v16 minus_u)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+static ALWAYS_INLINE v16 logistic_times(v16 x, v16 minus_u)
 {
     return v16_div(x, v16_add(v16_set(1.0f), v16_exp(minus_u)));
 }
@@ -39,7 +41,7 @@ static inline v16 gelu_erf(v16 x)
     return v16_load(lanes);
 }
 
-static inline v16 activate(enum cm_activation_kind kind, v16 x)
+static ALWAYS_INLINE v16 activate(enum cm_activation_kind kind, v16 x)
 {
     switch (kind) {
     case CM_ACTIVATION_SILU:
@@ -61,27 +63,34 @@ struct activation_args {
     size_t out_stride; /* floats between rows */
 };
 
-static void activate_row(const struct activation_args *args, const float *x, const float *up,
-                         float *out)
+/* The kind and whether it is gated are constants, so that what they need stays in registers. */
+static ALWAYS_INLINE void activate_rows_of(enum cm_activation_kind kind, bool gated,
+                                           const struct activation_args *args, size_t begin,
+                                           size_t end)
 {
-    for (uint32_t i = 0; i < args->dim; i += V16_LANES) {
-        size_t left = args->dim - i;
-        v16 value = activate(args->kind, v16_load_tail(x + i, left));
-        if (up != NULL) {
-            value = v16_mul(value, v16_load_tail(up + i, left));
+    const uint32_t dim = args->dim;
+    for (size_t row = begin; row < end; row++) {
+        const float *x = args->x + row * (gated ? 2 : 1) * dim;
+        float *out = args->out + row * args->out_stride;
+        for (uint32_t i = 0; i < dim; i += V16_LANES) {
+            v16 value = activate(kind, v16_load_tail(x + i, dim - i));
+            if (gated) {
+                value = v16_mul(value, v16_load_tail(x + dim + i, dim - i));
+            }
+            v16_store_tail(out + i, value, dim - i);
         }
-        v16_store_tail(out + i, value, left);
     }
 }
 
 static void activate_rows(const void *context, uint32_t begin, uint32_t end)
 {
     const struct activation_args *args = context;
-    size_t stride = (args->gated ? 2 : 1) * (size_t)args->dim;
-    for (size_t row = begin; row < end; row++) {
-        const float *x = args->x + row * stride;
-        activate_row(args, x, args->gated ? x + args->dim : NULL,
-                     args->out + row * args->out_stride);
+    if (args->gated && args->kind == CM_ACTIVATION_SILU) {
+        activate_rows_of(CM_ACTIVATION_SILU, true, args, begin, end);
+    } else if (args->gated && args->kind == CM_ACTIVATION_GELU_TANH) {
+        activate_rows_of(CM_ACTIVATION_GELU_TANH, true, args, begin, end);
+    } else {
+        activate_rows_of(args->kind, args->gated, args, begin, end);
     }
 }
 

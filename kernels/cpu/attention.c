@@ -7,13 +7,14 @@
  * and out = a / l at the end. The accumulator lives in the query's place in `out`.
  *
  * q [row, head, head_dim] float32 inside qkv; pages as in kv_pool.h; accumulation float32. Where
- * values are pairs of bf16, p is rounded to bf16 before it is summed, and two values are added at a
- * time. Codes of keys are summed by groups before these meet their steps. A score sums its even and
- * its odd dimensions apart, rising, and adds the two; l is kept in sixteen sums, one for each slot
- * of a page, which v16_sum folds at the end; values are added in rising position. A maximum stays
- * as it is until a score is 8 above it and then becomes the highest of the page; where none of a
- * tile moved, the c are 1 and the products with them are left out. None of this depends on the
- * other queries of a tile, so a row's result is the same in whatever company and order of work.
+ * pages hold pairs, q is rounded to words as keys are and sums of their products are integers, p is
+ * rounded to bf16 before it is summed, and two values are added at a time. Codes of keys are summed
+ * by groups before these meet their steps. A score sums its even and its odd dimensions apart,
+ * rising, and adds the two; l is kept in sixteen sums, one for each slot of a page, which v16_sum
+ * folds at the end; values are added in rising position. A maximum stays as it is until a score is
+ * 8 above it and then becomes the highest of the page; where none of a tile moved, the c are 1 and
+ * the products with them are left out. None of this depends on the other queries of a tile, so a
+ * row's result is the same in whatever company and order of work.
  *
  * Work is shared out as (part of a chunk's rows, KV head). Visits that follow one another in
  * position and have the same rows make a run: a tile of queries goes through all its scores and
@@ -25,6 +26,7 @@
 
 #include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/row_work.h"
+#include "kernels/cpu/words.h"
 
 #include <string.h>
 
@@ -32,11 +34,12 @@ enum {
     GROUP_HEADS_MAX = 128, /* query heads per KV head; 71 is the most that was published */
     PART_ROWS_MIN = 8,
     FETCH_VISITS = 2, /* pages are asked for this many visits before they are needed */
+    PART_WORDS_MAX = GROUP_HEADS_MAX * CM_HEAD_DIM_MAX, /* of the queries of a part, 64 KiB */
 };
 
 static enum elements elements_of(const struct cm_kv_pool *pool)
 {
-    return pool->codes ? CODES : pool->value_pairs ? VALUE_PAIRS : pool->half ? HALVES : FLOATS;
+    return pool->codes ? CODES : pool->pairs ? PAIRS : pool->half ? HALVES : FLOATS;
 }
 
 /* Rows of a chunk and one KV head: what one thread does at a time. */
@@ -48,11 +51,25 @@ struct part {
     int32_t row_end;
     float maximum[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX]; /* [rows][group] */
     float sums[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX][V16_LANES];
+#if V16_PAIRS
+    int16_t words[PART_WORDS_MAX]; /* [rows][group][head_dim] */
+    float word_steps[CM_ATTENTION_CHUNK_ROWS * GROUP_HEADS_MAX];
+#endif
 };
 
 static uint32_t group_heads(const struct part *part)
 {
     return part->args->n_heads / part->args->n_kv_heads;
+}
+
+static const float *query_of(const struct part *part, uint32_t query)
+{
+    const struct cm_attention_args *args = part->args;
+    uint32_t group = group_heads(part);
+    size_t row = (size_t)part->row_begin + query / group;
+    size_t head = part->kv_head * group + query % group;
+    size_t heads = args->n_heads + 2 * (size_t)args->n_kv_heads;
+    return args->qkv + (row * heads + head) * args->head_dim;
 }
 
 static float *out_of(const struct part *part, int32_t row, uint32_t head)
@@ -83,7 +100,6 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
     uint32_t first = (uint32_t)(begin - part->row_begin) * group;
     uint32_t queries = (uint32_t)(end - begin) * group;
     uint32_t tiles = (queries + V16_TILE - 1) / V16_TILE;
-    size_t q_stride = args->n_heads + 2 * (size_t)args->n_kv_heads;
     for (uint32_t i = 0; i < tiles; i++) {
         uint32_t tile_begin = first + queries * i / tiles;
         uint32_t tile_end = first + queries * (i + 1) / tiles;
@@ -97,7 +113,11 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
         for (uint32_t query = tile_begin; query < tile_end; query++) {
             int32_t row = part->row_begin + (int32_t)(query / group);
             uint32_t head = part->kv_head * group + query % group;
-            tile.q[n] = args->qkv + ((size_t)row * q_stride + head) * args->head_dim;
+            tile.q[n] = query_of(part, query);
+#if V16_PAIRS
+            tile.words[n] = part->words + (size_t)query * args->head_dim;
+            tile.word_steps[n] = part->word_steps[query];
+#endif
             tile.out[n] = out_of(part, row, head);
             n++;
         }
@@ -128,6 +148,7 @@ static void visit_run(struct part *part, const struct cm_visit *visits, uint32_t
         uint32_t page = (uint32_t)visits[i].page;
         run.keys[i] = cm_kv_keys(args->pool, page, args->layer, part->kv_head);
         run.values[i] = cm_kv_values(args->pool, page, args->layer, part->kv_head);
+        run.key_steps[i] = cm_kv_key_steps(args->pool, page, args->layer, part->kv_head);
         const struct cm_visit *ahead =
             visits + i + FETCH_VISITS < end ? visits + i + FETCH_VISITS : end - 1;
         run.coming[i] = cm_kv_keys(args->pool, (uint32_t)ahead->page, args->layer, part->kv_head);
@@ -160,6 +181,12 @@ static void attend(struct part *part)
     for (uint32_t i = 0; i < queries; i++) {
         part->maximum[i] = -INFINITY;
         v16_store(part->sums[i], v16_zero());
+#if V16_PAIRS
+        if (args->pool->pairs) {
+            part->word_steps[i] = cm_words_round(query_of(part, i), args->head_dim,
+                                                 part->words + (size_t)i * args->head_dim);
+        }
+#endif
     }
     for (int32_t row = part->row_begin; row < part->row_end; row++) {
         memset(out_of(part, row, part->kv_head * group), 0,
@@ -212,11 +239,17 @@ static void attend_items(const void *context, uint32_t begin, uint32_t end)
     }
 }
 
-/* Chunks are cut where there are too few for the threads to even out. */
+/* Chunks are cut where their queries are too many for a part, or where there are too few chunks for
+ * the threads to even out. */
 static struct work share_out(struct cm_backend *backend, const struct cm_attention_args *args)
 {
     struct work work = { args, CM_ATTENTION_CHUNK_ROWS, 1 };
     uint32_t wanted = 8 * cm_pool_threads(backend->pool);
+    uint32_t row_words = args->n_heads / args->n_kv_heads * args->head_dim;
+    while (args->pool->pairs && (uint32_t)work.part_rows * row_words > PART_WORDS_MAX) {
+        work.part_rows /= 2;
+        work.chunk_parts *= 2;
+    }
     while (cm_pool_threads(backend->pool) > 1 && work.part_rows > PART_ROWS_MIN &&
            args->n_chunks * args->n_kv_heads * work.chunk_parts < wanted) {
         work.part_rows /= 2;

@@ -21,8 +21,9 @@ enum {
 
 /* Consecutive pages that the same rows visit, of one layer and KV head. */
 struct run {
-    const unsigned char *keys[RUN_PAGES_MAX];   /* [head_dim][CM_PAGE_TOKENS] each */
-    const unsigned char *values[RUN_PAGES_MAX]; /* [CM_PAGE_TOKENS][head_dim] each */
+    const unsigned char *keys[RUN_PAGES_MAX];   /* as kv_pool.h has them */
+    const unsigned char *values[RUN_PAGES_MAX]; /* the same */
+    const float *key_steps[RUN_PAGES_MAX];      /* where keys are words */
     const unsigned char *coming[RUN_PAGES_MAX]; /* keys to fetch meanwhile */
     ptrdiff_t values_distance;                  /* from the keys of a page to its values */
     uint32_t head_dim;
@@ -31,7 +32,9 @@ struct run {
 
 /* Queries that see the same slots [begin, end) of a run, and their states. */
 struct tile {
-    const float *q[V16_TILE]; /* [head_dim] */
+    const float *q[V16_TILE];       /* [head_dim] */
+    const int16_t *words[V16_TILE]; /* the same where keys are words */
+    float word_steps[V16_TILE];
     float *out[V16_TILE];     /* [head_dim] accumulator */
     float *maximum;           /* [queries] */
     float (*sums)[V16_LANES]; /* [queries] */
@@ -39,9 +42,9 @@ struct tile {
     uint32_t end;
 };
 
-/* What pages hold: keys and values in float32, or both in float16, or float16 keys and pairs of
- * bf16 values, or both as integers of 8 bits. */
-enum elements { FLOATS, HALVES, VALUE_PAIRS, CODES, ELEMENTS_COUNT };
+/* What pages hold: keys and values in float32, or both in float16, or pairs of words and of bf16
+ * values, or both as integers of 8 bits. */
+enum elements { FLOATS, HALVES, PAIRS, CODES, ELEMENTS_COUNT };
 
 /* What a page's values are added with: p, and c where one of them is not 1. */
 struct page_weights {
@@ -69,7 +72,7 @@ static ALWAYS_INLINE struct span span_of_page(const struct tile *tile, uint32_t 
     };
 }
 
-/* Of keys, and of values that are no pairs. */
+/* Of keys and values that are no pairs. */
 static ALWAYS_INLINE v16 load_element(const void *from, size_t index, enum elements elements)
 {
     return elements == FLOATS  ? v16_load((const float *)from + index)
@@ -132,6 +135,45 @@ static ALWAYS_INLINE void score_page(const struct run *run, uint32_t page, const
     }
 }
 
+#if V16_PAIRS
+/* The same with words; two sums each, since dots take longer than there are queries sometimes. */
+static ALWAYS_INLINE void score_words(const struct run *run, uint32_t page, const struct tile *tile,
+                                      uint32_t n, v16 *scores)
+{
+    enum { PAIR_BYTES = CM_PAGE_TOKENS * sizeof(uint32_t) };
+    const unsigned char *keys = run->keys[page];
+    const ptrdiff_t coming_keys = run->coming[page] - keys;
+    const ptrdiff_t coming_values = coming_keys + run->values_distance;
+    v16_integers sums[V16_TILE][2];
+    for (uint32_t k = 0; k < n; k++) {
+        sums[k][0] = sums[k][1] = v16_integers_zero();
+    }
+    /* From their ends back, so that no register is needed for the end of the loop. */
+    const int16_t *words[V16_TILE];
+    for (uint32_t k = 0; k < n; k++) {
+        words[k] = tile->words[k] + run->head_dim;
+    }
+    for (ptrdiff_t i = -(ptrdiff_t)run->head_dim; i != 0; i += 4) {
+        for (uint32_t j = 0; j < 2; j++) {
+            __builtin_prefetch(keys + coming_keys, 0, 2);
+            __builtin_prefetch(keys + coming_values, 0, 2);
+            v16_integers pairs = v16_load_words(keys);
+            for (uint32_t k = 0; k < n; k++) {
+                v16_add_word_dots(&sums[k][j], pairs, words[k] + i + 2 * j);
+            }
+            keys += PAIR_BYTES;
+        }
+    }
+    v16 steps = v16_load(run->key_steps[page]);
+    struct span span = span_of_page(tile, page);
+    for (uint32_t k = 0; k < n; k++) {
+        v16 dots = v16_from_integers(v16_integers_add(sums[k][0], sums[k][1]));
+        v16 score = v16_mul(v16_mul(dots, steps), v16_set(tile->word_steps[k] * run->scale));
+        scores[k] = v16_keep(score, span.begin, span.end, -INFINITY);
+    }
+}
+#endif
+
 /* Brings the maxima of queries `grown` up to their highest scores. */
 static void raise_maxima(const struct tile *tile, uint32_t n, uint32_t grown, const v16 *scores,
                          struct page_weights *weights)
@@ -165,11 +207,11 @@ static ALWAYS_INLINE void weigh_page(const struct tile *tile, uint32_t n, enum e
     for (uint32_t k = 0; k < n; k++) {
         v16 p = v16_exp(v16_sub(scores[k], v16_set(tile->maximum[k])));
 #if V16_PAIRS
-        if (elements == VALUE_PAIRS) {
+        if (elements == PAIRS) {
             p = v16_store_rounded_pairs(weights->pairs[k], p);
         }
 #endif
-        if (elements != VALUE_PAIRS) {
+        if (elements != PAIRS) {
             v16_store(weights->p[k], p);
         }
         v16_store(tile->sums[k], v16_add(v16_load(tile->sums[k]), p));
@@ -234,7 +276,7 @@ static ALWAYS_INLINE void add_values(const struct run *run, uint32_t begin, uint
         }
         struct span span = span_of_page(tile, page);
 #if V16_PAIRS
-        if (elements == VALUE_PAIRS) {
+        if (elements == PAIRS) {
             add_pairs(run, page, span, n, first, vectors, of_page, sums);
             continue;
         }
@@ -269,7 +311,14 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
     uint32_t end = (tile->end + CM_PAGE_TOKENS - 1) / CM_PAGE_TOKENS;
     for (uint32_t page = begin; page < end; page++) {
         v16 scores[V16_TILE];
-        score_page(run, page, tile, n, elements, scores);
+#if V16_PAIRS
+        if (elements == PAIRS) {
+            score_words(run, page, tile, n, scores);
+        }
+#endif
+        if (elements != PAIRS) {
+            score_page(run, page, tile, n, elements, scores);
+        }
         weigh_page(tile, n, elements, scores, &weights[page]);
     }
     uint32_t i = 0;
@@ -291,7 +340,7 @@ static ALWAYS_INLINE void visit_tile_of(const struct run *run, const struct tile
     TILE_CASE(n, FLOATS); \
     TILE_CASE(n, HALVES); \
     TILE_CASE(n, CODES);  \
-    TILE_CASE(n, VALUE_PAIRS)
+    TILE_CASE(n, PAIRS)
 #else
 #define TILE_CASES(n)     \
     TILE_CASE(n, FLOATS); \

@@ -12,11 +12,11 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
 {
     sizes->shape = *shape;
     sizes->codes = backend->kv_int8;
-    sizes->half = !sizes->codes && cm_cpu_backend_precision(backend) != CM_PRECISION_EXACT;
-    sizes->value_pairs = sizes->half && backend->isa == CM_CPU_AVX512BF16;
-    sizes->element_bytes = sizes->codes  ? sizeof(int8_t)
-                           : sizes->half ? sizeof(uint16_t)
-                                         : sizeof(float);
+    bool exact = cm_cpu_backend_precision(backend) == CM_PRECISION_EXACT;
+    sizes->pairs = !sizes->codes && !exact && backend->isa == CM_CPU_AVX512BF16;
+    sizes->half = !sizes->codes && !exact && !sizes->pairs;
+    sizes->element_bytes = sizes->codes ? sizeof(int8_t) : exact ? sizeof(float) : sizeof(uint16_t);
+    size_t steps_bytes = sizes->pairs ? CM_PAGE_TOKENS * sizeof(float) : 0;
     size_t group_bytes = sizes->codes ? CM_PAGE_TOKENS * sizeof(float) : 0;
     size_t scales_bytes = shape->head_dim / CM_KV_GROUP * group_bytes;
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
@@ -24,6 +24,7 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
                         &sizes->head_bytes) &&
            !cm_size_add(sizes->head_bytes, scales_bytes, &sizes->head_bytes) &&
            !cm_size_mul(sizes->head_bytes, 2 * (size_t)shape->n_kv_heads, &sizes->layer_bytes) &&
+           !cm_size_add(sizes->layer_bytes, steps_bytes * shape->n_kv_heads, &sizes->layer_bytes) &&
            !cm_size_mul(sizes->layer_bytes, shape->n_layers, &sizes->page_bytes);
 }
 
@@ -93,12 +94,23 @@ void cm_cpu_kv_discard(struct cm_backend *backend, struct cm_kv_pool *pool, cons
 static void copy_values(const struct cm_kv_pool *pool, const void *from, void *to, uint32_t tokens)
 {
     uint32_t dim = pool->shape.head_dim;
-    uint32_t whole = pool->value_pairs ? tokens / 2 * 2 : tokens;
+    uint32_t whole = pool->pairs ? tokens / 2 * 2 : tokens;
     memcpy(to, from, (size_t)whole * dim * pool->element_bytes);
     const uint16_t *pairs = (const uint16_t *)from + (size_t)whole * dim;
     uint16_t *copies = (uint16_t *)to + (size_t)whole * dim;
     for (uint32_t i = 0; whole < tokens && i < dim; i++) {
         copies[2 * i] = pairs[2 * i];
+    }
+}
+
+static void copy_keys(const struct cm_kv_pool *pool, const unsigned char *from, unsigned char *to,
+                      uint32_t tokens)
+{
+    uint32_t together = pool->pairs ? 2 : 1; /* dimensions */
+    size_t token_bytes = together * pool->element_bytes;
+    for (uint32_t i = 0; i < pool->shape.head_dim / together; i++) {
+        size_t first = i * CM_PAGE_TOKENS * token_bytes;
+        memcpy(to + first, from + first, tokens * token_bytes);
     }
 }
 
@@ -119,16 +131,16 @@ void cm_cpu_kv_copy_tokens(struct cm_backend *backend, struct cm_kv_pool *pool, 
     (void)backend;
     CM_ASSERT(from_page < pool->pages_count && to_page < pool->pages_count);
     CM_ASSERT(tokens <= CM_PAGE_TOKENS && from_page != to_page);
-    size_t key_bytes = tokens * pool->element_bytes;
-    size_t key_stride = CM_PAGE_TOKENS * pool->element_bytes;
     for (uint32_t layer = 0; layer < pool->shape.n_layers; layer++) {
         for (uint32_t head = 0; head < pool->shape.n_kv_heads; head++) {
             const unsigned char *from = cm_kv_keys(pool, from_page, layer, head);
             unsigned char *to = cm_kv_keys(pool, to_page, layer, head);
-            for (uint32_t i = 0; i < pool->shape.head_dim; i++) {
-                memcpy(to + i * key_stride, from + i * key_stride, key_bytes);
-            }
+            copy_keys(pool, from, to, tokens);
             copy_scales(pool, from, to, tokens);
+            if (pool->pairs) {
+                memcpy(cm_kv_key_steps(pool, to_page, layer, head),
+                       cm_kv_key_steps(pool, from_page, layer, head), tokens * sizeof(float));
+            }
             from = cm_kv_values(pool, from_page, layer, head);
             to = cm_kv_values(pool, to_page, layer, head);
             copy_values(pool, from, to, tokens);

@@ -5,7 +5,7 @@
  *     b' = b cos(p f_i) + a sin(p f_i)
  * for the i-th pair (a, b): neighbours, or elements head_dim / 2 apart. The angle p f_i is a
  * float32 product, as in Hugging Face's models. Then keys and values go to the row's page in the
- * cache's element types (float16 rounds to nearest even; over 65,504 it becomes infinite).
+ * cache's element types (float16 rounds to nearest even; over 65,504 it becomes infinite; words.h).
  *
  * qkv [n_rows, (n_heads + 2 n_kv_heads) * head_dim] float32; the norm's sum is float32 in one
  * vector of 16 running sums. Each row by itself; compiled per instruction set. */
@@ -16,6 +16,7 @@
 #include "kernels/cpu/rotations.h"
 #include "kernels/cpu/row_work.h"
 #include "kernels/cpu/vector.h"
+#include "kernels/cpu/words.h"
 
 #include <math.h>
 
@@ -87,6 +88,26 @@ static void append_codes(const float *head, uint32_t dim, int8_t *codes, size_t 
     }
 }
 
+#if V16_PAIRS
+static void append_pairs(const struct cm_rope_append_args *args, uint32_t page, uint32_t slot,
+                         uint32_t head, const float *key, const float *value)
+{
+    uint32_t dim = args->head_dim;
+    int16_t words[CM_HEAD_DIM_MAX];
+    cm_kv_key_steps(args->pool, page, args->layer, head)[slot] = cm_words_round(key, dim, words);
+    unsigned char *keys = cm_kv_keys(args->pool, page, args->layer, head);
+    size_t pair_bytes = 2 * sizeof *words;
+    for (uint32_t i = 0; i < dim / 2; i++) {
+        memcpy(keys + (i * CM_PAGE_TOKENS + slot) * pair_bytes, words + 2 * i, pair_bytes);
+    }
+    uint16_t *values = (uint16_t *)cm_kv_values(args->pool, page, args->layer, head);
+    for (uint32_t i = 0; i < dim; i += V16_LANES) {
+        uint16_t *pair = values + (size_t)(slot / 2) * 2 * dim + 2 * (size_t)i;
+        v16_store_in_pairs(pair, slot % 2, v16_load(value + i));
+    }
+}
+#endif
+
 static void append_head(const struct cm_rope_append_args *args, uint32_t row, uint32_t head,
                         const float *key, const float *value)
 {
@@ -94,6 +115,12 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
     uint32_t page = (uint32_t)args->pages[row];
     uint32_t slot = (uint32_t)args->positions[row] % CM_PAGE_TOKENS;
     size_t first_value = (size_t)slot * args->head_dim;
+#if V16_PAIRS
+    if (pool->pairs) {
+        append_pairs(args, page, slot, head, key, value);
+        return;
+    }
+#endif
     if (pool->codes) {
         unsigned char *keys = cm_kv_keys(pool, page, args->layer, head);
         unsigned char *values = cm_kv_values(pool, page, args->layer, head);
@@ -107,16 +134,8 @@ static void append_head(const struct cm_rope_append_args *args, uint32_t row, ui
         uint16_t rounded[CM_HEAD_DIM_MAX];
         for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
             v16_store_half(rounded + i, v16_load(key + i));
-            if (!pool->value_pairs) {
-                v16_store_half(values + first_value + i, v16_load(value + i));
-            }
+            v16_store_half(values + first_value + i, v16_load(value + i));
         }
-#if V16_PAIRS
-        for (uint32_t i = 0; pool->value_pairs && i < args->head_dim; i += V16_LANES) {
-            uint16_t *pair = values + (size_t)(slot / 2) * 2 * args->head_dim + 2 * (size_t)i;
-            v16_store_in_pairs(pair, slot % 2, v16_load(value + i));
-        }
-#endif
         for (uint32_t i = 0; i < args->head_dim; i++) {
             keys[i * CM_PAGE_TOKENS + slot] = rounded[i];
         }

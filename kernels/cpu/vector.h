@@ -22,7 +22,7 @@ enum { V16_LANES = 16 };
 #endif
 
 #if !defined(V16_PAIRS)
-#define V16_PAIRS 0 /* no dot products of bf16 pairs */
+#define V16_PAIRS 0 /* no dot products of pairs of 16 bits */
 #endif
 
 #if !defined(__AVX512F__)

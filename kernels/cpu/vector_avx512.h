@@ -52,7 +52,8 @@ static inline void v16_store_half(uint16_t *to, v16 a)
 }
 
 #if defined(__AVX512BF16__)
-/* Pairs of bf16 and their dot products: rounded to nearest even, subnormals count as zero. */
+/* Pairs of bf16 and of words, and their dot products. Bf16 is rounded to nearest even, subnormals
+ * count as zero. */
 #define V16_PAIRS 1
 
 /* a as the firsts (0) or the seconds (1) of 16 pairs; the others stay. */
@@ -81,6 +82,44 @@ static inline v16 v16_load_pairs(const void *from, bool first, bool second)
     __m512i pairs = _mm512_loadu_si512(from);
     return _mm512_castsi512_ps(
         first && second ? pairs : _mm512_and_si512(pairs, _mm512_set1_epi32((int)mask)));
+}
+
+/* a rounded to nearest even, at most 32,767 away from zero. */
+static inline void v16_store_words(int16_t *to, v16 a)
+{
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
+}
+
+/* Sixteen integers. */
+typedef __m512i v16_integers;
+
+static inline v16_integers v16_integers_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+static inline v16 v16_from_integers(v16_integers a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+static inline v16_integers v16_load_words(const void *pairs)
+{
+    return _mm512_loadu_si512(pairs);
+}
+
+/* sums += the dot product of each of 16 pairs of words with the pair at `other`. Written out
+ * because GCC 12 moves the intrinsic's operands from register to register and through the stack. */
+static inline void v16_add_word_dots(v16_integers *sums, v16_integers pairs, const void *other)
+{
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0"
+            : "+v"(*sums)
+            : "v"(pairs), "m"(*(const int32_t *)other));
+}
+
+static inline v16_integers v16_integers_add(v16_integers a, v16_integers b)
+{
+    return _mm512_add_epi32(a, b);
 }
 
 /* sums + the dot product of each pair of `pairs` with the pair of bf16 in `other`. */
