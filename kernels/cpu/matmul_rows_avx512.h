@@ -53,12 +53,12 @@ INSTANCE __m512 rotate_lanes(__m512 a, uint32_t h)
     return _mm512_fmadd_ps(a, signs, other);
 }
 
-/* As cm_rotate, with the same bits. */
-INSTANCE void rotate(__m512 *a, uint32_t registers)
+/* As cm_rotate, with the same bits, for each `size` of `registers` registers. */
+INSTANCE void rotate(__m512 *a, uint32_t registers, uint32_t size)
 {
-    _Pragma("GCC unroll 3") for (uint32_t h = 1; h < registers; h *= 2)
+    _Pragma("GCC unroll 3") for (uint32_t h = 1; h < size; h *= 2)
     {
-        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+        _Pragma("GCC unroll 16") for (uint32_t i = 0; i < registers; i++)
         {
             if ((i & h) == 0) {
                 __m512 low = a[i];
@@ -70,32 +70,38 @@ INSTANCE void rotate(__m512 *a, uint32_t registers)
     }
     _Pragma("GCC unroll 4") for (uint32_t h = 1; h < 16; h *= 2)
     {
-        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+        _Pragma("GCC unroll 16") for (uint32_t i = 0; i < registers; i++)
         {
             a[i] = rotate_lanes(a[i], h);
         }
     }
 }
 
-/* A unit's inputs, rotated, to `to`. Returns the largest magnitude of each lane, as bits. */
-INSTANCE __m512i rotate_inputs(const struct packing *packing, const float *x,
-                               __m512 to[REGISTERS_MAX])
+/* A unit's inputs of `rows` rows, `stride` floats apart, rotated, to `to`; and the largest
+ * magnitude of each lane, as bits. Two rows at a time keep the processor busier than one. */
+INSTANCE void rotate_inputs(const struct packing *packing, const float *x, size_t stride,
+                            uint32_t rows, __m512 to[][REGISTERS_MAX], __m512i magnitudes[])
 {
-    const uint32_t registers = packing->n / 16;
-    __m512 a[REGISTERS_MAX];
-    _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+    const uint32_t size = packing->n / 16;
+    __m512 a[2 * REGISTERS_MAX];
+    _Pragma("GCC unroll 16") for (uint32_t i = 0; i < rows * size; i++)
     {
-        a[i] = _mm512_xor_ps(_mm512_loadu_ps(x + (size_t)16 * i), packing->signs[i]);
+        const float *from = x + i / size * stride + (size_t)16 * (i % size);
+        a[i] = _mm512_xor_ps(_mm512_loadu_ps(from), packing->signs[i % size]);
     }
-    rotate(a, registers);
-    __m512i largest = _mm512_setzero_si512();
-    _Pragma("GCC unroll 8") for (uint32_t i = 0; i < registers; i++)
+    rotate(a, rows * size, size);
+    _Pragma("GCC unroll 2") for (uint32_t t = 0; t < rows; t++)
     {
-        to[i] = a[i];
-        largest = _mm512_max_epi32(
-            largest, _mm512_and_si512(_mm512_castps_si512(a[i]), _mm512_set1_epi32(0x7fffffff)));
+        __m512i largest = _mm512_setzero_si512();
+        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < size; i++)
+        {
+            __m512 value = a[t * size + i];
+            to[t][i] = value;
+            largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(value),
+                                                                 _mm512_set1_epi32(0x7fffffff)));
+        }
+        magnitudes[t] = largest;
     }
-    return largest;
 }
 
 /* Lane t of the result is the maximum over the lanes of values[t]: two vectors' halves are folded
@@ -139,18 +145,18 @@ INSTANCE __m512i sum_quads(__m512i a)
     return _mm512_add_epi32(a, _mm512_shuffle_i32x4(a, a, 0xb1));
 }
 
-/* 32 inputs: codes by rows become codes by quads, from `to` on. Returns each row's sum of codes. */
-INSTANCE __m512i store_codes(const struct packing *packing, uint32_t *to,
-                             const __m512 rotated[PACK_ROWS][REGISTERS_MAX], uint32_t part,
-                             __m512 inverses)
+/* 32 inputs: codes by rows become codes by quads, from `to` on, and are added to the sums of rows 0
+ * to 3 and 4 to 7, [4 quads][4 rows] each. */
+INSTANCE void store_codes(const struct packing *packing, uint32_t *to,
+                          const __m512 rotated[PACK_ROWS][REGISTERS_MAX], uint32_t part,
+                          const __m512 inverses[PACK_ROWS], __m512i sums[2])
 {
     __m512i words[PACK_ROWS]; /* quads 0 and 4, 1 and 5, and so on */
     UNROLL_PACK_ROWS
     for (uint32_t t = 0; t < PACK_ROWS; t++) {
-        __m512 inverse = _mm512_permutexvar_ps(_mm512_set1_epi32((int32_t)t), inverses);
         words[t] = _mm512_packs_epi32(
-            _mm512_cvtps_epi32(_mm512_mul_ps(rotated[t][2 * part], inverse)),
-            _mm512_cvtps_epi32(_mm512_mul_ps(rotated[t][2 * part + 1], inverse)));
+            _mm512_cvtps_epi32(_mm512_mul_ps(rotated[t][2 * part], inverses[t])),
+            _mm512_cvtps_epi32(_mm512_mul_ps(rotated[t][2 * part + 1], inverses[t])));
     }
     /* Of two rows and quads q and q + 4: [q of the first, q + 4, q of the second, q + 4]. */
     __m512i pairs[PACK_ROWS / 2];
@@ -163,20 +169,17 @@ INSTANCE __m512i store_codes(const struct packing *packing, uint32_t *to,
     const __m512i other_quads = _mm512_add_epi32(first_quads, _mm512_set1_epi32(1));
     const __m512i other_order = _mm512_add_epi32(packing->order, _mm512_set1_epi32(8));
     const __mmask16 lanes = (__mmask16)((1u << 2 * packing->rows) - 1);
-    __m512i low_sums = _mm512_setzero_si512();
-    __m512i high_sums = _mm512_setzero_si512();
     for (uint32_t half = 0; half < 2; half++) {
         const __m512i quads = half == 0 ? first_quads : other_quads;
         __m512i low = _mm512_permutex2var_epi32(pairs[0], quads, pairs[1]); /* [quads][rows] */
         __m512i high = _mm512_permutex2var_epi32(pairs[2], quads, pairs[3]);
-        low_sums = _mm512_dpbusd_epi32(low_sums, ones, low);
-        high_sums = _mm512_dpbusd_epi32(high_sums, ones, high);
+        sums[0] = _mm512_dpbusd_epi32(sums[0], ones, low);
+        sums[1] = _mm512_dpbusd_epi32(sums[1], ones, high);
         _mm512_mask_storeu_epi32(to, lanes, _mm512_permutex2var_epi32(low, packing->order, high));
         _mm512_mask_storeu_epi32(to + 2 * packing->rows, lanes,
                                  _mm512_permutex2var_epi32(low, other_order, high));
         to += CM_INT8_QUADS / 2 * packing->rows;
     }
-    return _mm512_mask_blend_epi32(0xf0, sum_quads(low_sums), sum_quads(high_sums));
 }
 
 INSTANCE void store_field(const struct packing *packing, uint32_t *fields, uint32_t field,
@@ -219,28 +222,40 @@ INSTANCE void pack_unit(const struct packing *packing, uint32_t u)
     const uint32_t left = packing->n_in - u * packing->n;
     __m512 rotated[PACK_ROWS][REGISTERS_MAX];
     __m512i magnitudes[PACK_ROWS];
-    for (uint32_t t = 0; t < packing->rows; t++) {
-        const float *x = packing->x + (size_t)t * packing->n_in + (size_t)u * packing->n;
+    const float *x = packing->x + (size_t)u * packing->n;
+    uint32_t t = 0;
+    for (; left >= packing->n && t + 1 < packing->rows; t += 2) {
+        rotate_inputs(packing, x + (size_t)t * packing->n_in, packing->n_in, 2, rotated + t,
+                      magnitudes + t);
+    }
+    for (; t < packing->rows; t++) {
+        const float *row = x + (size_t)t * packing->n_in;
         float padded[CM_ROTATED_MAX];
         if (left < packing->n) {
             memset(padded, 0, sizeof padded);
-            memcpy(padded, x, left * sizeof *x);
-            x = padded;
+            memcpy(padded, row, left * sizeof *row);
+            row = padded;
         }
-        magnitudes[t] = rotate_inputs(packing, x, rotated[t]);
+        rotate_inputs(packing, row, 0, 1, rotated + t, magnitudes + t);
     }
-    for (uint32_t t = packing->rows; t < PACK_ROWS; t++) {
+    for (; t < PACK_ROWS; t++) {
         memset(rotated[t], 0, sizeof rotated[t]);
         magnitudes[t] = _mm512_setzero_si512();
     }
     struct scales scales = find_scales(_mm512_castsi512_ps(largest_each(magnitudes)));
     uint32_t *to =
         packing->units + (size_t)u * (quads + fields_count(packing->many)) * packing->rows;
-    __m512i sums = _mm512_setzero_si512();
+    __m512 inverses[PACK_ROWS];
+    UNROLL_PACK_ROWS
+    for (t = 0; t < PACK_ROWS; t++) {
+        inverses[t] = _mm512_permutexvar_ps(_mm512_set1_epi32((int32_t)t), scales.inverses);
+    }
+    __m512i halves[2] = { _mm512_setzero_si512(), _mm512_setzero_si512() };
     for (uint32_t part = 0; part < packing->n / CM_INT8_GROUP; part++) {
-        sums = _mm512_add_epi32(sums, store_codes(packing, to, rotated, part, scales.inverses));
+        store_codes(packing, to, rotated, part, inverses, halves);
         to += CM_INT8_QUADS * packing->rows;
     }
+    __m512i sums = _mm512_mask_blend_epi32(0xf0, sum_quads(halves[0]), sum_quads(halves[1]));
     __m512i starts = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-CM_INT8_ZERO));
     __m512i bits = _mm512_castps_si512(scales.steps);
     if (packing->many) {
