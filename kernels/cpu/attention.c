@@ -244,7 +244,7 @@ static void attend_items(const void *context, uint32_t begin, uint32_t end)
 static struct work share_out(struct cm_backend *backend, const struct cm_attention_args *args)
 {
     struct work work = { args, CM_ATTENTION_CHUNK_ROWS, 1 };
-    uint32_t wanted = 8 * cm_pool_threads(backend->pool);
+    uint32_t wanted = 32 * cm_pool_threads(backend->pool);
     uint32_t row_words = args->n_heads / args->n_kv_heads * args->head_dim;
     while (args->pool->pairs && (uint32_t)work.part_rows * row_words > PART_WORDS_MAX) {
         work.part_rows /= 2;

@@ -4,7 +4,7 @@
 enum { ALONE_ELEMENTS_MAX = 8192 };
 
 /* Chunks per thread: more let a thread that is held up do less, at the price of the counter. */
-enum { THREAD_CHUNKS = 16 };
+enum { THREAD_CHUNKS = 32 };
 
 struct region {
     cm_rows_function function;
@@ -34,6 +34,6 @@ void cm_rows_run(struct cm_backend *backend, cm_rows_function function, const vo
     region.function = function;
     region.args = args;
     uint32_t chunks = threads * THREAD_CHUNKS;
-    cm_pool_work_init(&region.work, threads, n_rows, (n_rows + chunks - 1) / chunks);
+    cm_pool_work_init(&region.work, threads, n_rows, n_rows > chunks ? n_rows / chunks : 1);
     cm_pool_run_work(backend->pool, run_chunks, &region);
 }
