@@ -316,16 +316,31 @@ enum cm_status cm_replica_retry(struct cm_replica *replica, uint64_t id,
 
 /* --- A step --- */
 
+/* The share of a step's multiply-adds that its prompt tokens take. The head is for rows that want
+ * logits alone: all that decode, and the last one of a prompt. */
+static double prefill_share(const struct cm_engine_info *info, const struct cm_step_work *work)
+{
+    uint32_t logits_rows = 0;
+    for (uint32_t i = 0; i < work->sequences_count; i++) {
+        logits_rows += work->rows[i].want_logits;
+    }
+    double prefill = work->prefill_rows * info->multiply_adds_per_token +
+                     (logits_rows - work->decode_rows) * info->head_multiply_adds_per_token;
+    double decode = work->decode_rows *
+                    (info->multiply_adds_per_token + info->head_multiply_adds_per_token);
+    return prefill / (prefill + decode);
+}
+
 static void count_step(struct cm_replica *replica, struct cm_wave *wave, double seconds)
 {
     const struct cm_step_work *work = cm_wave_work(wave);
     struct cm_engine_counters *counters = &replica->counters;
-    double rows = (double)work->prefill_rows + work->decode_rows;
+    double prefill = prefill_share(&replica->info, work);
     counters->steps++;
     counters->prefill_tokens += work->prefill_rows;
     counters->decode_tokens += work->decode_rows;
-    counters->prefill_s += seconds * work->prefill_rows / rows;
-    counters->decode_s += seconds * work->decode_rows / rows;
+    counters->prefill_s += seconds * prefill;
+    counters->decode_s += seconds * (1 - prefill);
     counters->computed_tokens =
         cm_matrix_rows_count(replica->leader->weights->layers[0].qkv) - replica->padding_rows;
 }

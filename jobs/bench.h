@@ -34,7 +34,7 @@ enum cm_status cm_bench_run(struct cm_engine *engine, const struct cm_bench_shap
 /* The pass whose time is the median (the lower one of two); sorts the passes by time. */
 const struct cm_bench_pass *cm_bench_median(struct cm_bench_pass *passes, size_t count);
 
-/* Time of all steps, split by rows of each kind; and, where the workload was planned
+/* Time of all steps, split by the work of each kind; and, where the workload was planned
  * (bench_plan.h), at the roofline of the measured limits and as the kernels are designed. */
 struct cm_bench_phase {
     double measured_s;
