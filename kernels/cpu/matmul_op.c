@@ -118,6 +118,8 @@ void cm_matmul_panel(const struct cm_matmul *matmul, uint32_t thread_index, uint
     const uint8_t *weights = matrix->panels + panel * matrix->panel_bytes;
     const uint8_t *next = matrix->panels + next_panel * matrix->panel_bytes;
     const uint8_t *next_end = next + matrix->panel_bytes;
+    cm_matmul_fetch((const uint8_t *)(matrix->bias + (size_t)next_panel * CM_PANEL),
+                    CM_PANEL * sizeof *matrix->bias / CM_CACHE_LINE_BYTES);
     if (first && matmul->many) {
         cm_matmul_fetch(cm_matmul_tile_packed(matmul, tiles.begin),
                         tile_lines(matmul, tiles.begin));
