@@ -223,8 +223,8 @@ struct cm_engine_counters {
     uint64_t copied_tokens;   /* of these, copied into a part-filled page of a fork */
     uint64_t prompt_tokens;   /* of all requests started */
     uint64_t output_tokens;   /* generated, stop tokens included */
-    double prefill_s;         /* time of steps, split by the multiply-adds of each kind; of several */
-    double decode_s;          /* replicas, which compute at the same time, the mean */
+    double prefill_s;         /* time of steps, split by multiply-adds; of several replicas, */
+    double decode_s;          /* which compute at the same time, the mean */
     uint32_t active;          /* now in flight */
     uint32_t waiting;         /* submitted, not yet in flight */
     uint32_t pages_used;

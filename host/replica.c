@@ -326,8 +326,8 @@ static double prefill_share(const struct cm_engine_info *info, const struct cm_s
     }
     double prefill = work->prefill_rows * info->multiply_adds_per_token +
                      (logits_rows - work->decode_rows) * info->head_multiply_adds_per_token;
-    double decode = work->decode_rows *
-                    (info->multiply_adds_per_token + info->head_multiply_adds_per_token);
+    double decode =
+        work->decode_rows * (info->multiply_adds_per_token + info->head_multiply_adds_per_token);
     return prefill / (prefill + decode);
 }
 

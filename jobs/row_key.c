@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Raised when the meaning of a key's parts changes, so that old ledgers are not taken for new. */
-enum { KEY_VERSION = 6 };
+enum { KEY_VERSION = 7 };
 
 struct cm_row_keys {
     struct cm_hash *hash;
