@@ -109,6 +109,7 @@ static enum cm_status open_backends(struct cm_ranks *ranks, const struct cm_rank
         const struct cm_backend_options backend_options = {
             .precision = options->precision,
             .kv_int8 = options->kv_int8,
+            .narrow_model = options->narrow_model,
             .threads = options->threads > 0 && threads == 0 ? 1 : threads,
             .rows_max = options->rows_max,
             .device = options->devices[i].kind,

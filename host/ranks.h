@@ -31,6 +31,7 @@ struct cm_ranks_options {
     const struct cm_weights *weights; /* another's to share, see cm_weights_share; NULL: none */
     enum cm_precision precision;
     bool kv_int8;
+    bool narrow_model;      /* cm_backend_options.narrow_model */
     uint32_t threads;       /* of the CPU, for all ranks together; 0: all */
     uint32_t rows_max;      /* of a step */
     double timeout_s;       /* cm_backend_options.timeout_s */

@@ -14,6 +14,9 @@
 #include <stdio.h>
 
 /* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
+/* Models of fewer channels are narrow (profiling/README.md, "Accuracy"). */
+enum { NARROW_EMBD = 768 };
+
 static const uint32_t default_batch[] = {
     [CM_DEVICE_CPU] = CM_GROUP_TEXTS, [CM_DEVICE_CUDA] = 256
 };
@@ -95,6 +98,7 @@ static enum cm_status open_model(struct cm_replica *replica, struct cm_model_fil
         .count = options->tp > 1 ? options->tp : 1,
         .precision = cm_device_precision_for(devices[0].kind, options->precision, file),
         .kv_int8 = options->kv == CM_ENGINE_KV_INT8,
+        .narrow_model = cm_model_file_config(file)->n_embd < NARROW_EMBD,
         .threads = options->threads,
         .rows_max = rows_max,
         .timeout_s = options->device_timeout_s,

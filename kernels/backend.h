@@ -45,6 +45,7 @@ struct cm_backend_options {
     uint32_t device_index; /* CUDA: which of the devices that this process sees; CPU: 1 and more:
                               cores and memory of one NUMA node (cm_cpu_nodes), 0: of any */
     bool kv_int8;          /* CPU: keys and values as integers of 8 bits; not with EXACT */
+    bool narrow_model;     /* CPU: few channels average roundings out, so they are to be finer */
     uint32_t cpu_share;    /* CPU: which one of `cpu_shares` equal parts of these cores; */
     uint32_t cpu_shares;   /* 0 and 1: all of them */
     double timeout_s;      /* CUDA: a device that does not answer for so long has failed; 0: 120 */

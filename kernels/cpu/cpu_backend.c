@@ -84,6 +84,7 @@ enum cm_status cm_cpu_backend_open(const struct cm_backend_options *options, enu
     opened->functions = cm_cpu_functions(isa);
     opened->rows_max = options->rows_max;
     opened->kv_int8 = options->kv_int8;
+    opened->narrow_model = options->narrow_model;
     snprintf(opened->variant, sizeof opened->variant, "cpu-%s-%s%s", cm_cpu_isa_name(named_isa),
              precision_name(opened->precision), opened->kv_int8 ? "-kv8" : "");
     opened->place =

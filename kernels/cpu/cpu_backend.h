@@ -30,6 +30,7 @@ struct cm_backend {
     enum cm_precision precision;    /* EXACT, BF16 or INT8 */
     enum cm_cpu_isa isa;
     bool kv_int8;
+    bool narrow_model;
     uint32_t rows_max;
     char variant[48];
     struct cm_comm *comm; /* the group that it is a rank of, or NULL */

@@ -39,18 +39,19 @@ static const struct cm_matmul_kernels *select_kernels(enum cm_cpu_isa isa,
     return &cm_matmul_portable[format];
 }
 
-static enum cm_matrix_format select_format(enum cm_precision precision, enum cm_cpu_isa isa,
+static enum cm_matrix_format select_format(const struct cm_backend *backend,
                                            const struct cm_matrix_source *sources,
                                            size_t sources_count, uint32_t n_in)
 {
-    if (precision == CM_PRECISION_EXACT) {
+    if (backend->precision == CM_PRECISION_EXACT) {
         return CM_FORMAT_F32;
     }
-    if (precision == CM_PRECISION_BF16) {
+    if (backend->precision == CM_PRECISION_BF16) {
         return CM_FORMAT_BF16;
     }
-    if (isa >= CM_CPU_AVX512VNNI) {
-        return n_in % CM_ROTATED_MAX == 0 ? CM_FORMAT_ROTATED_128 : CM_FORMAT_ROTATED_64;
+    if (backend->isa >= CM_CPU_AVX512VNNI) {
+        bool largest = n_in % CM_ROTATED_MAX == 0 && !backend->narrow_model;
+        return largest ? CM_FORMAT_ROTATED_128 : CM_FORMAT_ROTATED_64;
     }
     size_t offsets_count = 0;
     size_t nibbles_count = 0;
@@ -118,9 +119,7 @@ enum cm_status cm_cpu_matrix_create(struct cm_backend *backend,
         goto done;
     }
     created->panels_count = (created->n_out + CM_PANEL - 1) / CM_PANEL;
-    set_layout(
-        created, backend,
-        select_format(backend->precision, backend->isa, sources, sources_count, created->n_in));
+    set_layout(created, backend, select_format(backend, sources, sources_count, created->n_in));
     size_t columns = (size_t)created->panels_count * CM_PANEL;
     size_t scratch_bytes;
     size_t panels_bytes;
