@@ -13,10 +13,10 @@
 #include <pthread.h>
 #include <stdio.h>
 
-/* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
 /* Models of fewer channels are narrow (profiling/README.md, "Accuracy"). */
 enum { NARROW_EMBD = 768 };
 
+/* A CUDA device needs twice as many rows, in two waves, to be busy while the host plans. */
 static const uint32_t default_batch[] = {
     [CM_DEVICE_CPU] = CM_GROUP_TEXTS, [CM_DEVICE_CUDA] = 256
 };
