@@ -15,8 +15,6 @@
 
 #include <math.h>
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 static ALWAYS_INLINE v16 logistic_times(v16 x, v16 minus_u)
 {
     return v16_div(x, v16_add(v16_set(1.0f), v16_exp(minus_u)));

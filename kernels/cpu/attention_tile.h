@@ -9,8 +9,6 @@
 #include <math.h>
 #include <stdbool.h>
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 enum {
     RUN_PAGES_MAX = 4, /* keys and values of a run stay in the first cache */
     VECTORS_MAX = 2 * V16_BLOCK,

@@ -13,6 +13,8 @@
 
 enum { V16_LANES = 16 };
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 #if defined(__AVX512F__)
 #include "kernels/cpu/vector_avx512.h"
 #elif defined(__AVX2__)
