@@ -33,6 +33,7 @@
 enum {
     GROUP_HEADS_MAX = 128, /* query heads per KV head; 71 is the most that was published */
     PART_ROWS_MIN = 8,
+    THREAD_PARTS_WANTED = 32,
     FETCH_VISITS = 2, /* pages are asked for this many visits before they are needed */
     PART_WORDS_MAX = GROUP_HEADS_MAX * CM_HEAD_DIM_MAX, /* of the queries of a part, 64 KiB */
 };
@@ -62,20 +63,25 @@ static uint32_t group_heads(const struct part *part)
     return part->args->n_heads / part->args->n_kv_heads;
 }
 
-static const float *query_of(const struct part *part, uint32_t query)
+/* Where a query's first value stands in rows of `heads` heads. */
+static size_t offset_of(const struct part *part, uint32_t query, size_t heads)
 {
-    const struct cm_attention_args *args = part->args;
     uint32_t group = group_heads(part);
     size_t row = (size_t)part->row_begin + query / group;
     size_t head = part->kv_head * group + query % group;
-    size_t heads = args->n_heads + 2 * (size_t)args->n_kv_heads;
-    return args->qkv + (row * heads + head) * args->head_dim;
+    return (row * heads + head) * part->args->head_dim;
 }
 
-static float *out_of(const struct part *part, int32_t row, uint32_t head)
+static const float *query_of(const struct part *part, uint32_t query)
 {
-    return part->args->out +
-           ((size_t)row * part->args->n_heads + head) * (size_t)part->args->head_dim;
+    const struct cm_attention_args *args = part->args;
+    size_t heads = args->n_heads + 2 * (size_t)args->n_kv_heads;
+    return args->qkv + offset_of(part, query, heads);
+}
+
+static float *out_of(const struct part *part, uint32_t query)
+{
+    return part->args->out + offset_of(part, query, part->args->n_heads);
 }
 
 /* The slots that a row sees of `pages_count` pages from `first_position` on. */
@@ -111,14 +117,12 @@ static void visit_rows(struct part *part, const struct run *run, int32_t begin, 
         };
         uint32_t n = 0;
         for (uint32_t query = tile_begin; query < tile_end; query++) {
-            int32_t row = part->row_begin + (int32_t)(query / group);
-            uint32_t head = part->kv_head * group + query % group;
             tile.q[n] = query_of(part, query);
 #if V16_PAIRS
             tile.words[n] = part->words + (size_t)query * args->head_dim;
             tile.word_steps[n] = part->word_steps[query];
 #endif
-            tile.out[n] = out_of(part, row, head);
+            tile.out[n] = out_of(part, query);
             n++;
         }
         visit_tile(run, &tile, n, elements_of(args->pool));
@@ -148,7 +152,9 @@ static void visit_run(struct part *part, const struct cm_visit *visits, uint32_t
         uint32_t page = (uint32_t)visits[i].page;
         run.keys[i] = cm_kv_keys(args->pool, page, args->layer, part->kv_head);
         run.values[i] = cm_kv_values(args->pool, page, args->layer, part->kv_head);
-        run.key_steps[i] = cm_kv_key_steps(args->pool, page, args->layer, part->kv_head);
+        if (args->pool->pairs) {
+            run.key_steps[i] = cm_kv_key_steps(args->pool, page, args->layer, part->kv_head);
+        }
         const struct cm_visit *ahead =
             visits + i + FETCH_VISITS < end ? visits + i + FETCH_VISITS : end - 1;
         run.coming[i] = cm_kv_keys(args->pool, (uint32_t)ahead->page, args->layer, part->kv_head);
@@ -181,16 +187,13 @@ static void attend(struct part *part)
     for (uint32_t i = 0; i < queries; i++) {
         part->maximum[i] = -INFINITY;
         v16_store(part->sums[i], v16_zero());
+        memset(out_of(part, i), 0, args->head_dim * sizeof *args->out);
 #if V16_PAIRS
         if (args->pool->pairs) {
             part->word_steps[i] = cm_words_round(query_of(part, i), args->head_dim,
                                                  part->words + (size_t)i * args->head_dim);
         }
 #endif
-    }
-    for (int32_t row = part->row_begin; row < part->row_end; row++) {
-        memset(out_of(part, row, part->kv_head * group), 0,
-               (size_t)group * args->head_dim * sizeof *args->out);
     }
     const struct cm_visit *visits = args->visits + part->chunk->visit_begin;
     const struct cm_visit *end = args->visits + part->chunk->visit_end;
@@ -202,8 +205,7 @@ static void attend(struct part *part)
         visits += count;
     }
     for (uint32_t query = 0; query < queries; query++) {
-        float *accumulator = out_of(part, part->row_begin + (int32_t)(query / group),
-                                    part->kv_head * group + query % group);
+        float *accumulator = out_of(part, query);
         float sum = v16_sum(v16_load(part->sums[query]));
         v16 factor = v16_set(sum > 0.0f ? 1.0f / sum : 0.0f);
         for (uint32_t i = 0; i < args->head_dim; i += V16_LANES) {
@@ -244,18 +246,20 @@ static void attend_items(const void *context, uint32_t begin, uint32_t end)
 static struct work share_out(struct cm_backend *backend, const struct cm_attention_args *args)
 {
     struct work work = { args, CM_ATTENTION_CHUNK_ROWS, 1 };
-    uint32_t wanted = 32 * cm_pool_threads(backend->pool);
+    uint32_t threads = cm_pool_threads(backend->pool);
     uint32_t row_words = args->n_heads / args->n_kv_heads * args->head_dim;
-    while (args->pool->pairs && (uint32_t)work.part_rows * row_words > PART_WORDS_MAX) {
+    for (;;) {
+        uint32_t parts = args->n_chunks * args->n_kv_heads * work.chunk_parts;
+        bool too_many_queries =
+            args->pool->pairs && (uint32_t)work.part_rows * row_words > PART_WORDS_MAX;
+        bool too_few_parts =
+            threads > 1 && work.part_rows > PART_ROWS_MIN && parts < THREAD_PARTS_WANTED * threads;
+        if (!too_many_queries && !too_few_parts) {
+            return work;
+        }
         work.part_rows /= 2;
         work.chunk_parts *= 2;
     }
-    while (cm_pool_threads(backend->pool) > 1 && work.part_rows > PART_ROWS_MIN &&
-           args->n_chunks * args->n_kv_heads * work.chunk_parts < wanted) {
-        work.part_rows /= 2;
-        work.chunk_parts *= 2;
-    }
-    return work;
 }
 
 /* The next layer's attention visits the same pages. */

@@ -16,15 +16,15 @@ static bool sizes_from_shape(const struct cm_backend *backend, const struct cm_k
     sizes->pairs = !sizes->codes && !exact && backend->isa == CM_CPU_AVX512BF16;
     sizes->half = !sizes->codes && !exact && !sizes->pairs;
     sizes->element_bytes = sizes->codes ? sizeof(int8_t) : exact ? sizeof(float) : sizeof(uint16_t);
-    size_t steps_bytes = sizes->pairs ? CM_PAGE_TOKENS * sizeof(float) : 0;
-    size_t group_bytes = sizes->codes ? CM_PAGE_TOKENS * sizeof(float) : 0;
-    size_t scales_bytes = shape->head_dim / CM_KV_GROUP * group_bytes;
+    const size_t page_floats_bytes = CM_PAGE_TOKENS * sizeof(float);
+    size_t steps_bytes = sizes->pairs ? shape->n_kv_heads * page_floats_bytes : 0;
+    size_t scales_bytes = sizes->codes ? shape->head_dim / CM_KV_GROUP * page_floats_bytes : 0;
     return shape->n_layers > 0 && shape->n_kv_heads > 0 && shape->head_dim > 0 &&
            !cm_size_mul(sizes->element_bytes * CM_PAGE_TOKENS, shape->head_dim,
                         &sizes->head_bytes) &&
            !cm_size_add(sizes->head_bytes, scales_bytes, &sizes->head_bytes) &&
            !cm_size_mul(sizes->head_bytes, 2 * (size_t)shape->n_kv_heads, &sizes->layer_bytes) &&
-           !cm_size_add(sizes->layer_bytes, steps_bytes * shape->n_kv_heads, &sizes->layer_bytes) &&
+           !cm_size_add(sizes->layer_bytes, steps_bytes, &sizes->layer_bytes) &&
            !cm_size_mul(sizes->layer_bytes, shape->n_layers, &sizes->page_bytes);
 }
 

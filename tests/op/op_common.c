@@ -59,6 +59,15 @@ struct cm_backend *op_backend_kv_int8(enum cm_cpu_isa isa, uint32_t threads)
     return open_backend(isa, &options);
 }
 
+struct cm_backend *op_backend_narrow(enum cm_cpu_isa isa, uint32_t threads)
+{
+    const struct cm_backend_options options = { .precision = CM_PRECISION_INT8,
+                                                .narrow_model = true,
+                                                .threads = threads,
+                                                .rows_max = OP_ROWS_MAX };
+    return open_backend(isa, &options);
+}
+
 void op_assert_near(const char *what, size_t index, double actual, double expected, double absolute,
                     double relative)
 {

@@ -29,6 +29,9 @@ struct cm_backend *op_backend(enum cm_cpu_isa isa, uint32_t threads, enum cm_pre
 /* INT8, with keys and values of 8 bits. */
 struct cm_backend *op_backend_kv_int8(enum cm_cpu_isa isa, uint32_t threads);
 
+/* INT8, for a model that rounds more finely. */
+struct cm_backend *op_backend_narrow(enum cm_cpu_isa isa, uint32_t threads);
+
 /* With an argument, such as "ties*": only the tests that are called so run. */
 void op_select_tests(int argc, char **argv);
 
