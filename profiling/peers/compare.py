@@ -7,7 +7,9 @@ The first call makes a virtual environment with llama-cpp-python, compiled for t
 CTranslate2, and brings the model into their other formats; both lie in a cache folder. Every engine
 is given the same token shapes and the same threads. A turn during which other programs took more of
 the processors than --foreign allows is measured again: engines that wait by spinning lose far more
-to a busy machine than others, so that noise does not hit both alike.
+to a busy machine than others, so that noise does not hit both alike. Before and after each turn
+`line_transfer` tells whether two processors share a cache just then; ratios are given for all turns
+and for those between which they did, or did not.
 """
 
 import argparse
@@ -30,6 +32,10 @@ FORMATS = ("shipped", "q4_0", "q8_0", "ct2")
 
 # Settings of llama.cpp for every shape; README.md of `profiling` has what the others gave.
 LLAMA_CPP = {"ubatch": 512, "unified_kv": False, "flash_attention": True}
+
+# A cache line that two processors write in turn takes some 60 ns where they share a cache, and some
+# 330 where they do not.
+TOGETHER_NS_MAX = 150
 
 PLAIN = {"template_tokens": 0, "item_tokens": 0, "segments_per_item": 1}
 SHAPES = {
@@ -145,20 +151,46 @@ def wait_for_quiet(options):
             return
 
 
+def line_ns(options):
+    """What a cache line takes between two processors and back; None where that is not known."""
+    program = pathlib.Path(options.copymill).parent / "profiling" / "line_transfer"
+    if not program.exists():
+        return None
+    done = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
+    return float(done.stdout) if done.returncode == 0 else None
+
+
+def state_of(turns):
+    """Where the processors were between these turns: together, apart, or neither throughout."""
+    readings = [reading for turn in turns for reading in turn["line_ns"]]
+    if None in readings:
+        return None
+    together = {reading <= TOGETHER_NS_MAX for reading in readings}
+    return None if len(together) > 1 else "together" if together.pop() else "apart"
+
+
 def quiet_turn(name, command, options):
     """The turn with the least disturbance among a few; the first quiet one ends the search."""
     turns = []
     for _ in range(options.tries):
         wait_for_quiet(options)
+        before = line_ns(options)
         turns.append(run_turn(command))
+        turns[-1]["line_ns"] = [before, line_ns(options)]
         best = min(turns, key=lambda turn: turn["foreign_share"])
         if best["foreign_share"] <= options.foreign:
             break
     best["quiet"] = best["foreign_share"] <= options.foreign
     print(f"  {name:36} {best['copies_per_s']:7.2f} copies/s  {best['prefill_tokens_per_s']:7.0f} "
           f"prefill  {best['decode_tokens_per_s']:7.0f} decode tok/s  "
-          f"{100 * best['foreign_share']:3.0f} % taken by others", file=sys.stderr)
+          f"{100 * best['foreign_share']:3.0f} % taken by others, {state_of([best]) or 'mixed'}",
+          file=sys.stderr)
     return best
+
+
+def spread(ratios):
+    return {"count": len(ratios), "median": statistics.median(ratios), "least": min(ratios),
+            "most": max(ratios)}
 
 
 def summarise(name, turns):
@@ -178,12 +210,14 @@ def summarise(name, turns):
             if not peers:
                 continue
             best = max(peers, key=peers.get)
-            pairs = [own[figure] / other[figure]
-                     for own, other in zip(turns["copymill"], turns[best])
-                     if own["quiet"] and other["quiet"]]
-            if pairs:
-                ratios[f"{figure} / {best}"] = {
-                    "median": statistics.median(pairs), "least": min(pairs), "most": max(pairs)}
+            pairs = [(state_of(pair), pair[0][figure] / pair[1][figure])
+                     for pair in zip(turns["copymill"], turns[best])
+                     if pair[0]["quiet"] and pair[1]["quiet"]]
+            for state in ("all", "together", "apart"):
+                chosen = [ratio for at, ratio in pairs if state in ("all", at)]
+                if chosen:
+                    suffix = "" if state == "all" else f", processors {state}"
+                    ratios[f"{figure} / {best}{suffix}"] = spread(chosen)
     return {"medians": medians, "ratios": ratios}
 
 
@@ -203,7 +237,7 @@ def print_summary(name, summary):
         print(f"  {engine:36} {values or 'no quiet turn'}   ({figures['quiet_turns']} turns)")
     for pair, ratio in summary["ratios"].items():
         print(f"  copymill's {pair}: {ratio['median']:.2f} ({ratio['least']:.2f} to "
-              f"{ratio['most']:.2f})")
+              f"{ratio['most']:.2f}; {ratio['count']})")
 
 
 def parse_arguments():
