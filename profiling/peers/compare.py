@@ -161,12 +161,13 @@ def line_ns(options):
 
 
 def state_of(turns):
-    """Where the processors were between these turns: together, apart, or neither throughout."""
+    """Where the processors were around these turns."""
     readings = [reading for turn in turns for reading in turn["line_ns"]]
     if None in readings:
-        return None
-    together = {reading <= TOGETHER_NS_MAX for reading in readings}
-    return None if len(together) > 1 else "together" if together.pop() else "apart"
+        return "unknown"
+    if max(readings) <= TOGETHER_NS_MAX:
+        return "together"
+    return "apart" if min(readings) > TOGETHER_NS_MAX else "mixed"
 
 
 def quiet_turn(name, command, options):
@@ -183,7 +184,7 @@ def quiet_turn(name, command, options):
     best["quiet"] = best["foreign_share"] <= options.foreign
     print(f"  {name:36} {best['copies_per_s']:7.2f} copies/s  {best['prefill_tokens_per_s']:7.0f} "
           f"prefill  {best['decode_tokens_per_s']:7.0f} decode tok/s  "
-          f"{100 * best['foreign_share']:3.0f} % taken by others, {state_of([best]) or 'mixed'}",
+          f"{100 * best['foreign_share']:3.0f} % taken by others, {state_of([best])}",
           file=sys.stderr)
     return best
 

@@ -418,7 +418,7 @@ static void sources_are_stacked_with_their_biases(void **state)
     for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
         struct cm_backend *backend = open_backend(cm_cpu_isa_best(), precisions[p], 2);
         struct cm_matrix *matrix = create_matrix(backend, sources, 3);
-        double tolerance = precisions[p] == CM_PRECISION_EXACT ? 1e-6 : 8e-3;
+        double tolerance = precisions[p] == CM_PRECISION_EXACT ? 7e-7 : 8e-3;
         assert_true(cm_matrix_n_in(matrix) == N_IN && cm_matrix_n_out(matrix) == N);
         assert_true(cm_matrix_bytes(matrix) >= (size_t)N * N_IN);
         cm_op_matmul(backend, matrix, x, ROWS, y);

@@ -30,6 +30,25 @@ static struct cm_matrix *create_matrix(struct cm_backend *backend,
     return matrix;
 }
 
+/* y [ROWS_MAX, n_out] = x * weight^T; rows alone have the same bits. */
+static void multiply_and_close(struct cm_backend *backend, const struct cm_tensor *weight,
+                               const float *x, float *y)
+{
+    uint64_t n_out = weight->dims[0];
+    uint64_t n_in = weight->dims[1];
+    struct cm_matrix_source source = { weight, NULL, false, false };
+    struct cm_matrix *matrix = create_matrix(backend, &source);
+    float *alone = cm_alloc(n_out, sizeof *alone);
+    cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
+    for (uint32_t row = 0; row < ROWS_MAX; row += 16) {
+        cm_op_matmul(backend, matrix, x + row * n_in, 1, alone);
+        assert_memory_equal(y + row * n_out, alone, sizeof *alone * n_out);
+    }
+    cm_free(alone);
+    cm_matrix_close(matrix);
+    cm_backend_close(backend);
+}
+
 /* An output that goes past the caches has the same bits as that of a row alone. */
 static void large_outputs_are_the_same(void **state)
 {
@@ -37,22 +56,11 @@ static void large_outputs_are_the_same(void **state)
     enum { N_IN = 128, N_OUT = 50000 / 16 * 16 };
     float *w = op_random_array(1, (size_t)N_OUT * N_IN, 1.0f);
     struct cm_tensor weight = tensor_of(w, N_OUT, N_IN);
-    struct cm_matrix_source source = { &weight, NULL, false, false };
     float *x = op_random_array(2, (size_t)ROWS_MAX * N_IN, 1.0f);
     float *y = cm_alloc_aligned((size_t)ROWS_MAX * N_OUT, sizeof *y);
-    float *alone = cm_alloc(N_OUT, sizeof *alone);
     for (int isa = 0; isa <= (int)cm_cpu_isa_best(); isa++) {
-        struct cm_backend *backend = op_backend((enum cm_cpu_isa)isa, 2, CM_PRECISION_INT8);
-        struct cm_matrix *matrix = create_matrix(backend, &source);
-        cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
-        for (uint32_t row = 0; row < ROWS_MAX; row += 16) {
-            cm_op_matmul(backend, matrix, x + row * N_IN, 1, alone);
-            assert_memory_equal(y + (size_t)row * N_OUT, alone, sizeof *alone * N_OUT);
-        }
-        cm_matrix_close(matrix);
-        cm_backend_close(backend);
+        multiply_and_close(op_backend((enum cm_cpu_isa)isa, 2, CM_PRECISION_INT8), &weight, x, y);
     }
-    cm_free(alone);
     cm_free(y);
     cm_free(x);
     cm_free(w);
@@ -171,22 +179,6 @@ static void feed_forward_is_the_same(void **state)
     }
     cm_free(input);
     cm_free(w);
-}
-
-/* y = x * weight^T; a row alone has the same bits. */
-static void multiply_and_close(struct cm_backend *backend, const struct cm_tensor *weight,
-                               const float *x, float *y)
-{
-    uint64_t n_out = weight->dims[0];
-    struct cm_matrix_source source = { weight, NULL, false, false };
-    struct cm_matrix *matrix = create_matrix(backend, &source);
-    float *alone = cm_alloc(n_out, sizeof *alone);
-    cm_op_matmul(backend, matrix, x, ROWS_MAX, y);
-    cm_op_matmul(backend, matrix, x + 40 * weight->dims[1], 1, alone);
-    assert_memory_equal(y + 40 * n_out, alone, n_out * sizeof *alone);
-    cm_free(alone);
-    cm_matrix_close(matrix);
-    cm_backend_close(backend);
 }
 
 /* Where rows are rotated, a narrow model's shorter units lose less of them; elsewhere units are the
