@@ -1,6 +1,5 @@
 """The review page's server: whom it lets in, what it refuses, what it keeps, how quick it is."""
 
-import http.client
 import json
 import pathlib
 import shutil
@@ -166,18 +165,8 @@ class RequestTest(ReviewTest):
                 pass
         for connection in connections:
             connection.close()
-        self.assertEqual(self.status_within(10), 200)
-
-    def status_within(self, seconds):
-        """Of a server that may first have to notice that others have gone."""
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                return self.review.get("/api/job").status
-            except (OSError, http.client.HTTPException):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+        time.sleep(0.2)
+        self.assertEqual(self.review.get("/api/job").status, 200)
 
     def test_half_a_request_holds_nobody_up(self):
         slow = socket.create_connection(("127.0.0.1", self.review.port))
@@ -361,17 +350,9 @@ class SafeTest(ReviewTest):
 class LargeTest(CopymillTest):
     ROWS = 100_000
 
-    def answer_ms(self, review, question):
-        """Processor time of the program: the least of three, so that a busy machine does not
-        decide."""
-        times = []
-        for _ in range(3):
-            used = review.cpu_ms()
-            self.assertEqual(review.get("/api/rows", **question).status, 200)
-            times.append(review.cpu_ms() - used)
-        return min(times)
-
     def test_every_page_and_filter_is_quick(self):
+        """Processor time of the program, so that a busy machine does not decide; the time that
+        passed is printed beside it."""
         self.run_job("copy.csv")
         job = self.folder / "copy.csv.job"
         fill(job)
@@ -395,8 +376,10 @@ class LargeTest(CopymillTest):
                           dict(order="audit", after=after, backward=1)]
             worst = 0
             for question in questions:
-                used = self.answer_ms(review, question)
-                print(f"{used:6.0f} ms of processor time: {question}")
+                used, began = review.cpu_ms(), time.monotonic()
+                self.assertEqual(review.get("/api/rows", **question).status, 200)
+                used, waited = review.cpu_ms() - used, 1000 * (time.monotonic() - began)
+                print(f"{used:6.0f} ms of processor time, {waited:6.0f} ms in all: {question}")
                 worst = max(worst, used)
             self.assertLess(worst, PAGE_MS_MAX)
 
